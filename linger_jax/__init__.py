@@ -1,0 +1,1 @@
+"""Quantization-aware training for JAX and Flax, bit-exact with the target chips."""

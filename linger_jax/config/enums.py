@@ -1,0 +1,93 @@
+"""The closed sets of values that configuration keys take.
+
+Each member's name is its text in a YAML file and, except for `Compat`, `Lowering` and `QuantMethod.ONNX`, the name the
+reference toolkit uses.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Platform(StrEnum):
+    """Target chip family."""
+
+    venus = "venus"
+    mars = "mars"
+    arcs = "arcs"
+    venusA = "venusA"
+    jupiter = "jupiter"
+
+
+class RoundMode(StrEnum):
+    """Rounding of the activation quantizers; weights and biases have a rule of their own."""
+
+    floor = "floor"
+    """Round down."""
+    floor_add = "floor_add"
+    """floor(v + 0.5): ties go up."""
+    round = "round"
+    """Ties go to the even neighbour."""
+    ceil = "ceil"
+    """Known to the reference, which computes `round` for it: refused under `Compat.chip`."""
+
+
+class ActivationType(StrEnum):
+    """Activation that follows a layer; only `Relu` changes a quantizer."""
+
+    none = "none"
+    Relu = "Relu"
+    LeakRelu = "LeakRelu"
+    ReluX = "ReluX"
+    Sigmoid = "Sigmoid"
+    Tanh = "Tanh"
+
+
+class Strategy(StrEnum):
+    """Scale search strategies of the reference: stored in files, without effect on any number."""
+
+    MSE = "MSE"
+    RANGE_MEAN = "RANGE_MEAN"
+    NSTD = "NSTD"
+    HIST = "HIST"
+    KLD = "KLD"
+    TQT = "TQT"
+
+
+class QuantMethod(StrEnum):
+    """Rule set of fake quantization. It selects the arithmetic, never the device."""
+
+    NATIVE = "NATIVE"
+    CUDA = "CUDA"
+    COMPILE = "COMPILE"
+    """Computes as `NATIVE`."""
+    TRITON = "TRITON"
+    """Computes as `NATIVE`."""
+    CUDA_GS = "CUDA_GS"
+    ONNX = "ONNX"
+    """Quantizers pass values through, as during export."""
+
+
+class QatMethod(StrEnum):
+    """How a quantizer's scale is found in training."""
+
+    TQT = "TQT"
+    """Trained threshold `learning_data`."""
+    MOM = "MOM"
+    """Moving statistic `running_data`."""
+
+
+class Compat(StrEnum):
+    """Which numbers win where the chip and the reference toolkit disagree."""
+
+    chip = "chip"
+    reference = "reference"
+
+
+class Lowering(StrEnum):
+    """Which implementation of convolution and pooling a CPU run uses; the results are the same."""
+
+    auto = "auto"
+    """CPU-optimised forms where they win."""
+    stock = "stock"
+    """Always XLA's own."""
