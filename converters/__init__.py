@@ -1,0 +1,1 @@
+"""Models and checkpoints of other toolkits in and out of linger_jax."""

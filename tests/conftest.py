@@ -1,0 +1,31 @@
+"""What every test runs under: two CPU devices, and promotion rules that make an implicit cast or broadcast an error.
+
+The environment is set before JAX is imported. With pytest-xdist each worker is a process of its own: one XLA thread
+apiece keeps the workers from fighting over the cores.
+"""
+
+import os
+
+_DEVICES = "--xla_force_host_platform_device_count=2"
+
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}".strip()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("PJRT_NPROC", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_jax_flags():
+    """A test that flips a process-wide JAX flag and leaves it so would change the tests after it."""
+    names = ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    after = {name: getattr(jax.config, name) for name in names}
+    assert after == before
