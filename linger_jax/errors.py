@@ -5,13 +5,42 @@ Every message says what is wrong, where (module path, or file, line and key), wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class LingerError(ValueError):
     """Base of every error that linger_jax raises on purpose."""
 
 
+@dataclass(frozen=True)
+class ConfigProblem:
+    """One thing wrong with a configuration: where (keys from the top, list positions as integers) and what."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+    @property
+    def key_path(self) -> str:
+        """The path as people write it: `part1.name[0]`."""
+        text = ""
+        for step in self.path:
+            text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        return text
+
+    def __str__(self) -> str:
+        return f"{self.key_path}: {self.message}" if self.path else self.message
+
+
 class ConfigError(LingerError):
-    """A configuration file, mapping or value that cannot be used."""
+    """A configuration file, mapping or value that cannot be used.
+
+    `problems` lists every fault that was found, not only the first.
+    """
+
+    def __init__(self, message: str, problems: Sequence[ConfigProblem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class PlatformLimitError(LingerError):
