@@ -174,6 +174,12 @@ def test_overrides_win_and_keep_the_parts_unless_they_name_some():
     assert config.parts[0].section == "p"
 
 
+def test_overriding_keeps_parts_whose_labels_are_equal_or_look_like_positions():
+    labelled = load_config({"part2": {"name": "a"}}).parts[0]
+    config = QuantConfig(parts=(labelled, Part(name="b"), labelled))
+    assert load_config(config, overrides={"seed": 1}).parts == config.parts
+
+
 def test_dtype_is_accepted_in_both_spellings():
     assert load_config({"dtype": "float32"}) == load_config({"dtype": "torch.float32"})
 

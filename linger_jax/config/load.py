@@ -73,22 +73,21 @@ class _Keys:
     """Keys on their way into a `QuantConfig`."""
 
     settings: dict[str, Any]
-    parts: dict[str, Any]
-    """Section key -> part."""
+    parts: list[tuple[str | None, Any]]
+    """Section key and part; a part that was never in a file has no key."""
     problems: list[tuple[str, ConfigProblem]] = field(default_factory=list)
     """Where each stands, and what it is."""
 
     @classmethod
     def of(cls, config: QuantConfig, *, keep_parts: bool) -> _Keys:
         settings = {key: getattr(config, key) for key in FILE_KEYS}
-        parts = {part.section or f"part{i}": part for i, part in enumerate(config.parts, 1)} if keep_parts else {}
-        return cls(settings, parts)
+        return cls(settings, [(part.section, part) for part in config.parts] if keep_parts else [])
 
     def lay_over(self, layer: Source) -> None:
-        parts: dict[str, Any] = {}
+        parts: list[tuple[str | None, Any]] = []
         for key, value in self._with_text_keys(layer, layer.mapping, ()).items():
             if is_part(key, value):
-                parts[key] = {k: {} if v is None and k != "name" else v for k, v in value.items()}
+                parts.append((key, {k: {} if v is None and k != "name" else v for k, v in value.items()}))
             elif key in FILE_KEYS:
                 self.settings[key] = _laid_over(self.settings[key], value)
             elif key != NEVER_SAVED:
@@ -109,9 +108,9 @@ class _Keys:
         return kept
 
     def build(self, layers: Sequence[Source]) -> QuantConfig:
-        names = tuple(self.parts)
+        names = [name for name, _ in self.parts]
         try:
-            config = QuantConfig(**self.settings, parts=tuple(self.parts.values()))
+            config = QuantConfig(**self.settings, parts=tuple(part for _, part in self.parts))
         except ConfigError as error:
             for problem in error.problems:
                 path = _path_in_file(problem.path, names)
@@ -120,7 +119,7 @@ class _Keys:
             lines = [f"{where}: {problem}" for where, problem in self.problems]
             summary = lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} problems", *lines])
             raise ConfigError(summary, [problem for _, problem in self.problems])
-        labelled = tuple(part.labelled(name) for part, name in zip(config.parts, names, strict=True))
+        labelled = tuple(part.labelled(name) if name else part for part, name in zip(config.parts, names, strict=True))
         return config.model_copy(update={"parts": labelled})
 
 
@@ -133,9 +132,10 @@ def _laid_over(old: Any, new: Any) -> Any:
     return {**dict(old), **new} if isinstance(new, Mapping) else new
 
 
-def _path_in_file(path: KeyPath, part_names: Sequence[str]) -> KeyPath:
+def _path_in_file(path: KeyPath, part_names: Sequence[str | None]) -> KeyPath:
+    """Returns the path with a part's position replaced by the key of its section."""
     if path[:1] == ("parts",) and len(path) > 1 and isinstance(path[1], int):
-        return (part_names[path[1]], *path[2:])
+        return (part_names[path[1]] or f"part{path[1] + 1}", *path[2:])
     return path
 
 
