@@ -1,0 +1,74 @@
+"""Calibration: the reference's one-batch switch, and any number of batches with a progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rich.progress import track
+
+from linger_jax.api.mode import Calibration, calibration_context
+from linger_jax.api.model import QuantizedModel
+from linger_jax.api.state import Tree
+from linger_jax.errors import LingerError
+
+
+@contextlib.contextmanager
+def calibration() -> Iterator[None]:
+    """Within this context ``apply`` calibrates instead of quantizing (spec/config.md section 4).
+
+    The pass computes in float; each quantizer records its statistic. ``apply`` returns ``(output, updates)`` with both
+    ``quant`` and ``params`` in ``updates``, because thresholds and clamped weights are parameters. A second pass over
+    calibrated quantizers is refused; for several batches use :func:`calibrate`. A function under ``jax.jit`` is traced
+    again inside the context.
+    """
+    with calibration_context(Calibration.once):
+        yield
+
+
+def calibrate(
+    qmodel: QuantizedModel,
+    variables: Mapping[str, Any],
+    batches: Iterable[Any],
+    *,
+    rngs: Any = None,
+    method: Any = None,
+    progress: bool = True,
+    **kwargs: Any,
+) -> Tree:
+    """Calibrates on any number of batches; each statistic is the largest over the batches.
+
+    Args:
+      qmodel: the quantized model.
+      variables: its variables; they are not changed.
+      batches: each an array (the model's one input), a tuple (positional arguments) or a mapping (keyword arguments).
+      rngs, method, **kwargs: passed to every call, for example ``train=False``.
+      progress: whether to show a progress bar.
+
+    Returns:
+      New variables: scales, thresholds and clamped weights.
+
+    Raises:
+      LingerError: no batch, an empty batch, NaN or infinity in the data (naming the quantizer), or quantizers that are
+        calibrated already. Nothing is changed then.
+    """
+    result: Tree = dict(variables)
+    mode = Calibration.once
+    for batch in track(batches, "calibrating", disable=not progress, transient=True):
+        args, named = _arguments(batch)
+        with calibration_context(mode):
+            _, updates = qmodel.apply(
+                result, *args, rngs=rngs, method=method, mutable=["quant", "params"], **{**kwargs, **named}
+            )
+        result = {**result, **updates}
+        mode = Calibration.accumulate
+    if mode is Calibration.once:
+        raise LingerError("calibrate: there was no batch")
+    return result
+
+
+def _arguments(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if isinstance(batch, Mapping):
+        return (), batch
+    return (tuple(batch), {}) if isinstance(batch, (tuple, list)) else ((batch,), {})

@@ -1,0 +1,79 @@
+"""``init`` and ``constrain``: from a Flax model and a configuration to a model with quantizers or clips."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import flax.linen as nn
+
+from linger_jax.api.model import QuantizedModel
+from linger_jax.config import QuantConfig, check_device, load_config
+from linger_jax.errors import LingerError
+from linger_jax.plan import PlanSettings
+
+ConfigSource = str | os.PathLike[str] | Mapping[str, Any] | QuantConfig | None
+
+
+def init(
+    model: nn.Module,
+    config: ConfigSource = None,
+    *,
+    disable_module: Iterable[type[nn.Module]] | type[nn.Module] = (),
+    disable_submodel: Iterable[str] | str = (),
+    strict: bool = False,
+) -> QuantizedModel:
+    """Prepares an unmodified Flax model for calibration and quantization-aware training.
+
+    Args:
+      model: a Linen module, unbound.
+      config: a YAML file, a mapping, a :class:`QuantConfig`, or None for the defaults.
+      disable_module: module types that stay float.
+      disable_submodel: dotted module names that stay float, with everything below them; ``"name*"`` means the same.
+      strict: an error, instead of a line in the plan, for everything that would run as float.
+
+    Returns:
+      A model with ``init``, ``adopt``, ``apply`` and ``plan``. With ``open_quant: false`` it is exactly the float model.
+    """
+    return _convert(model, config, disable_module, disable_submodel, strict, "quantize")
+
+
+def constrain(
+    model: nn.Module,
+    config: ConfigSource = None,
+    *,
+    disable_module: Iterable[type[nn.Module]] | type[nn.Module] = (),
+    disable_submodel: Iterable[str] | str = (),
+    strict: bool = False,
+) -> QuantizedModel:
+    """Prepares the float stage before quantization: weights, biases and outputs are clipped (spec/config.md section 5).
+
+    Arguments as in :func:`init`; the result has no quantizer state, its variables are the float model's.
+    """
+    return _convert(model, config, disable_module, disable_submodel, strict, "constrain")
+
+
+def _convert(
+    model: nn.Module,
+    config: ConfigSource,
+    disable_module: Iterable[type[nn.Module]] | type[nn.Module],
+    disable_submodel: Iterable[str] | str,
+    strict: bool,
+    purpose: Literal["quantize", "constrain"],
+) -> QuantizedModel:
+    if not isinstance(model, nn.Module):
+        raise LingerError(f"expected a flax.linen Module instance, got {type(model).__name__}")
+    if model.scope is not None:
+        raise LingerError("the model is bound to variables; pass the module as it was constructed")
+    loaded = load_config(config)
+    check_device(loaded)
+    types = (disable_module,) if isinstance(disable_module, type) else tuple(disable_module)
+    for module_type in types:
+        if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
+            raise LingerError(f"disable_module takes flax.linen module types, got {module_type!r}")
+    names = (disable_submodel,) if isinstance(disable_submodel, str) else tuple(disable_submodel)
+    settings = PlanSettings(
+        config=loaded, purpose=purpose, disable_module=types, disable_submodel=names, strict=strict
+    )
+    return QuantizedModel(model, settings)

@@ -1,0 +1,138 @@
+"""Quantizer state between its two forms: Flax collections outside, one flat mapping inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linger_jax.errors import StateError
+from linger_jax.interpret import State
+from linger_jax.plan import Plan, Quantizer
+from linger_jax.quantizers import THRESHOLD, clamp_parameter, initial_state
+from linger_jax.staging.marker import Path
+
+Tree = dict[str, Any]
+CLAMPED = "is_init_mom_clamp_weight"
+
+
+def get_in(tree: Any, path: Path) -> Any:
+    """Entry of a nested mapping, or None."""
+    for key in path:
+        if not isinstance(tree, Mapping) or key not in tree:
+            return None
+        tree = tree[key]
+    return tree
+
+
+def set_in(tree: Tree, path: Path, value: Any) -> None:
+    """Sets an entry of a nested dict, making the levels above it."""
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value
+
+
+def copied(tree: Any) -> Any:
+    """A new nested dict with the same leaves."""
+    return {k: copied(v) for k, v in tree.items()} if isinstance(tree, Mapping) else tree
+
+
+def without_thresholds(params: Mapping[str, Any]) -> Tree:
+    """The float model's parameters: everything but the quantizers' ``learning_data``."""
+    kept: Tree = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            below = without_thresholds(value)
+            if below or not value:
+                kept[key] = below
+        elif key != THRESHOLD:
+            kept[key] = value
+    return kept
+
+
+def initial(plan: Plan) -> State:
+    """Fresh state of every quantizer of the plan."""
+    state: State = {}
+    for path, quantizer in plan.quantizers.items():
+        entries = initial_state(quantizer.spec)
+        state[path] = {k: jnp.broadcast_to(v, (*quantizer.stack, *v.shape)) for k, v in entries.items()}
+    return state
+
+
+def gather(plan: Plan, variables: Mapping[str, Any]) -> State:
+    """State of every quantizer of the plan from the ``quant`` and ``params`` collections.
+
+    Raises:
+      StateError: the collection or some of its entries are missing, or an entry has another shape.
+    """
+    if "quant" not in variables:
+        raise StateError(
+            "variables have no 'quant' collection: this model is quantized. Make it with "
+            "qmodel.init(rngs, x) or qmodel.adopt(float_variables, x) and pass all collections to apply."
+        )
+    state: State = {}
+    missing = []
+    for path, quantizer in plan.quantizers.items():
+        entries = {}
+        for name, fresh in initial_state(quantizer.spec).items():
+            collection = "params" if name == THRESHOLD else "quant"
+            value = get_in(variables[collection], (*path, name))
+            if value is None:
+                missing.append(f"{collection}: {'.'.join((*path, name))}")
+                continue
+            wanted = (*quantizer.stack, *fresh.shape)
+            if jnp.shape(value) != wanted:
+                raise StateError(
+                    f"{collection}: {'.'.join((*path, name))} has shape {jnp.shape(value)}, expected {wanted}"
+                )
+            entries[name] = value
+        state[path] = entries
+    if missing:
+        lines = "\n  ".join(missing[:20]) + (f"\n  ... {len(missing) - 20} more" if len(missing) > 20 else "")
+        raise StateError(
+            f"quantizer state is missing for {len(missing)} entries of this call's plan; initialise with the same "
+            f"kind of call (method, keyword arguments) that you apply:\n  {lines}"
+        )
+    return state
+
+
+def scatter(state: State, quant: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[Tree, Tree]:
+    """Writes a state back: new ``quant`` and ``params`` collections; other entries stay."""
+    new_quant, new_params = copied(quant), copied(params)
+    for path, entries in state.items():
+        for name, value in entries.items():
+            set_in(new_params if name == THRESHOLD else new_quant, (*path, name), value)
+    return new_quant, new_params
+
+
+def clamp_parameters(plan: Plan, params: Tree, state: State) -> None:
+    """Applies the one-time weight clamp to the parameters that weight quantizers read (decision D24), in place."""
+    for path, quantizer in plan.quantizers.items():
+        if CLAMPED not in state[path] or not quantizer.active or quantizer.parameter is None:
+            continue
+        if quantizer.spec.qat_method.name != "MOM" or quantizer.parameter[0] != "params":
+            continue
+        value = get_in(params, quantizer.parameter[1:])
+        set_in(params, quantizer.parameter[1:], _clamped(quantizer, value))
+        state[path] = {**state[path], CLAMPED: jnp.ones(quantizer.stack, jnp.bool_)}
+
+
+def _clamped(quantizer: Quantizer, value: Any) -> Any:
+    def clamp(w: Any) -> Any:
+        return clamp_parameter(quantizer.spec, w)
+
+    for _ in quantizer.stack:
+        clamp = jax.vmap(clamp)
+    return clamp(value)
+
+
+def parameter_labels(params: Mapping[str, Any]) -> Tree:
+    """Labels for ``optax.multi_transform``: ``"threshold"`` for TQT thresholds, ``"weight"`` for everything else."""
+    return {
+        key: parameter_labels(value)
+        if isinstance(value, Mapping)
+        else ("threshold" if key == THRESHOLD else "weight")
+        for key, value in params.items()
+    }

@@ -1,0 +1,6 @@
+"""Interpreting a plan: float, constrained, calibrating, training or evaluating."""
+
+from linger_jax.interpret.context import Context as Context
+from linger_jax.interpret.context import Mode as Mode
+from linger_jax.interpret.context import State as State
+from linger_jax.interpret.rules import interpret as interpret

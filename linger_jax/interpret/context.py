@@ -1,0 +1,77 @@
+"""What one interpretation carries besides values: quantizer state in, quantizer state out."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from linger_jax.config import Lowering
+from linger_jax.plan import Quantizer
+from linger_jax.plan.choices import Choices
+from linger_jax.plan.settings import PlanSettings
+from linger_jax.quantizers import QTensor
+from linger_jax.staging.marker import Path
+
+Array = jax.Array
+Value = Any  # an Array or a QTensor
+State = dict[Path, dict[str, Array]]
+
+
+class Mode(enum.Enum):
+    """What the quantizers do in this interpretation."""
+
+    train = "train"
+    evaluate = "evaluate"
+    calibrate = "calibrate"
+    constrain = "constrain"
+
+
+@dataclasses.dataclass
+class Context:
+    """Mutable only while one trace runs; regions of control flow get their own and hand results back explicitly.
+
+    Attributes:
+      settings: what the user asked for.
+      quantizers: the plan's quantizers.
+      mode: what the quantizers do.
+      state: state of every quantizer reached, by path.
+      accumulate: calibration joins the statistic that is already there (several batches).
+      parameters: parameters that the interpretation overwrote (clamps), by variable path.
+      non_finite: calibration only: whether a quantizer saw NaN or infinity.
+    """
+
+    settings: PlanSettings
+    quantizers: Mapping[Path, Quantizer]
+    mode: Mode
+    state: State
+    accumulate: bool = False
+    parameters: dict[Path, Array] = dataclasses.field(default_factory=dict)
+    non_finite: dict[Path, Array] = dataclasses.field(default_factory=dict)
+
+    @property
+    def choices(self) -> Choices:
+        """The compat record."""
+        return self.settings.choices
+
+    @property
+    def training(self) -> bool:
+        """Whether statistics move."""
+        return self.mode is Mode.train
+
+    @property
+    def fast(self) -> bool:
+        """Whether equal but faster lowerings may be used."""
+        return self.settings.config.lowering is Lowering.auto
+
+    def region(self, state: State) -> Context:
+        """A fresh context for the body of a control-flow operator."""
+        return dataclasses.replace(self, state=dict(state), parameters={}, non_finite={})
+
+
+def plain(value: Value) -> Any:
+    """The float array of a value."""
+    return value.value if isinstance(value, QTensor) else value

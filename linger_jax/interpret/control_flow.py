@@ -1,0 +1,95 @@
+"""remat and scan, rebuilt with quantizer state as explicit input and output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from linger_jax.interpret.context import Context, State, Value, plain
+from linger_jax.interpret.core import Rule
+from linger_jax.plan import Graph, Node
+from linger_jax.staging.marker import Path
+
+Interpreter = Callable[[Context, Graph, Sequence[Value]], list[Value]]
+
+
+def rules(interpret: Interpreter) -> Mapping[str, Rule]:
+    """Rules of the control-flow operators; ``interpret`` runs their bodies."""
+
+    def remat(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+        assert node.body is not None
+        body = node.body
+
+        def run(state: State, operands: list[Value]) -> tuple[list[Value], State, dict[Path, Any], dict[Path, Any]]:
+            inner = ctx.region(state)
+            results = interpret(inner, body, operands)
+            return results, inner.state, inner.parameters, inner.non_finite
+
+        checkpointed = jax.checkpoint(
+            run, policy=node.attributes["policy"], prevent_cse=node.attributes["prevent_cse"]
+        )
+        inside = {path: ctx.state[path] for path in _touched(body, ctx)}
+        results, state, parameters, non_finite = checkpointed(inside, list(operands))
+        ctx.state.update(state)
+        ctx.parameters.update(parameters)
+        _merge_flags(ctx, non_finite)
+        return results
+
+    def scan(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+        assert node.body is not None
+        body, a = node.body, node.attributes
+        fixed, carried = a["num_consts"], a["num_carry"]
+        consts = list(operands[:fixed])
+        carry = [
+            plain(x) if bits is None else x
+            for x, bits in zip(operands[fixed : fixed + carried], a.get("carry_bits", ()), strict=True)
+        ]
+        xs = [plain(x) for x in operands[fixed + carried :]]
+        moving = {path: ctx.state[path] for path in a["carried"] if path in ctx.state}
+        stacked = {path: ctx.state[path] for path in a["stacked"] if path in ctx.state}
+
+        def step(carry: tuple[list[Value], State], x: tuple[list[Any], State]) -> Any:
+            values, moving = carry
+            slices, here = x
+            inner = ctx.region({**moving, **here})
+            results = interpret(inner, body, [*consts, *values, *slices])
+            after = [
+                plain(y) if bits is None else y
+                for y, bits in zip(results[:carried], a["carry_bits"], strict=True)
+            ]
+            moving = {path: inner.state[path] for path in moving}
+            here = {path: inner.state[path] for path in here}
+            flags = (inner.parameters, inner.non_finite)
+            return (after, moving), ([plain(y) for y in results[carried:]], here, flags)
+
+        (last, moving), (ys, stacked, (parameters, non_finite)) = jax.lax.scan(
+            step,
+            (carry, moving),
+            (xs, stacked),
+            length=a["length"],
+            reverse=a["reverse"],
+            unroll=a["unroll"],
+        )
+        ctx.state.update({**moving, **stacked})
+        iterated = {q.parameter for p, q in ctx.quantizers.items() if p in stacked}
+        final = 0 if a["reverse"] else -1
+        for path, value in parameters.items():
+            ctx.parameters[path] = value if path in iterated else value[final]
+        _merge_flags(ctx, {path: flag.any() for path, flag in non_finite.items()})
+        return [*last, *ys]
+
+    return {"remat": remat, "scan": scan}
+
+
+def _touched(body: Graph, ctx: Context) -> list[Path]:
+    sites = {n.site for n in body.walk() if n.site is not None and n.quantized}
+    return [p for p in ctx.state if any(p[: len(s)] == s for s in sites)]
+
+
+def _merge_flags(ctx: Context, flags: Mapping[Path, Any]) -> None:
+    for path, flag in flags.items():
+        known = ctx.non_finite.get(path)
+        ctx.non_finite[path] = flag if known is None else known | flag
+

@@ -1,0 +1,56 @@
+"""Walking a planned graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from linger_jax.interpret.context import Context, Value, plain
+from linger_jax.plan import Atom, Constant, Graph, Node
+
+Rule = Callable[[Context, Node, Sequence[Value]], list[Value]]
+
+
+def interpret(
+    ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mapping[str, Rule]
+) -> list[Value]:
+    """Evaluates ``graph``: a rule for each quantized node, the node's own float evaluation for the rest.
+
+    Args:
+      ctx: mode and quantizer state; ``ctx.state`` holds the new state afterwards.
+      graph: a planned graph.
+      inputs: arrays, or ``QTensor`` where the plan says so.
+      rules: operator name to rule.
+
+    Returns:
+      The graph's outputs.
+    """
+    env: dict[int, Value] = dict(zip(graph.inputs, inputs, strict=True))
+
+    def read(atom: Atom) -> Value:
+        if not isinstance(atom, Constant):
+            return env[atom]
+        if isinstance(atom.value, jax.core.Tracer) or jax.dtypes.issubdtype(atom.dtype, jax.dtypes.extended):
+            return atom.value
+        return np.asarray(atom.value, atom.dtype)
+
+    for node in graph.nodes:
+        operands = [read(atom) for atom in node.inputs]
+        if node.quantized or node.body is not None:
+            results = rules[node.op](ctx, node, operands)
+        elif node.run is None:
+            continue
+        else:
+            results = node.run(*(plain(x) for x in operands))
+        env.update(zip(node.outputs, results, strict=True))
+    return [read(atom) for atom in graph.outputs]
+
+
+def single(run: Callable[..., list[Any]] | None, *operands: Any) -> Any:
+    """The one result of a node's float evaluation."""
+    assert run is not None
+    (result,) = run(*operands)
+    return result

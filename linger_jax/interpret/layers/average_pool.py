@@ -1,0 +1,49 @@
+"""Average pooling by integer division (spec/layers.md section 9, decision D5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from linger_jax.interpret.context import Context, Mode, Value
+from linger_jax.interpret.core import single
+from linger_jax.interpret.layers.roles import site
+from linger_jax.interpret.quantize import accept, run_quantizer, straight_through
+from linger_jax.numerics.pool_division import divide
+from linger_jax.numerics.rounding import round_scaled
+from linger_jax.plan import Node
+from linger_jax.quantizers import QTensor
+
+
+def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Rule of a window or whole-plane average; the gradient is the float average's."""
+    path = site(node, "output_quantizer")
+    spec = ctx.quantizers[path].spec
+    x = accept(ctx, site(node, "input_quantizer"), operands[0])
+    average = single(node.run, x.value)
+    if ctx.choices.pool_keeps_scale:
+        # D5: the executor cannot shift left here, equal scales are bit-equal on the device.
+        ctx.state[path] = {**ctx.state[path], "scale": x.scale}
+        reference = QTensor(average, x.scale, spec.bits)
+    else:
+        reference = run_quantizer(ctx, path, average)
+    if ctx.mode is Mode.calibrate:
+        return [reference]
+    steps = round_scaled(x.value, x.scale, ctx.quantizers[site(node, "input_quantizer")].spec.round_mode)
+    total = single(node.attributes["total"], jax.lax.stop_gradient(steps))
+    for run, _ in node.attributes["after"]:
+        total = single(run, total)
+    quotient = divide(
+        total.astype(jnp.int32),
+        node.attributes["divisor"],
+        x.scale,
+        reference.scale,
+        ctx.settings.config.platform,
+        spec.round_mode,
+    )
+    least, most = -(2 ** (spec.bits - 1)), 2 ** (spec.bits - 1) - 1
+    value = jnp.clip(quotient, least, most).astype(jnp.float32) / reference.scale
+    return [QTensor(straight_through(value, reference.value), reference.scale, spec.bits)]
+

@@ -1,0 +1,73 @@
+"""BatchNorm as a quantized scale and shift (spec/layers.md section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.layers.roles import by_role, results, site
+from linger_jax.interpret.layers.weighted import INPUT, quantize_output
+from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight
+from linger_jax.numerics.exact_sum import channel_moments
+from linger_jax.numerics.contraction import rounded_product
+from linger_jax.plan import Node
+from linger_jax.quantizers import QTensor
+
+GAMMA, BETA = ("params", "scale"), ("params", "bias")
+MEAN, VARIANCE = ("batch_stats", "mean"), ("batch_stats", "var")
+# Floor of the batch variance (spec/layers.md section 4).
+LEAST_VARIANCE = 1e-5
+
+
+def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Rule of a batch normalization over the last axis."""
+    assert node.layer is not None
+    roles, a = by_role(node, operands), node.layer.attributes
+    x = accept(ctx, site(node, "input_quantizer"), roles[INPUT])
+    channels = (x.value.shape[-1],)
+    if a["training"]:
+        mean, variance = _batch_statistics(ctx, x)
+        updates = {
+            MEAN: moving_average(roles[MEAN], mean, a["momentum"]),
+            VARIANCE: moving_average(roles[VARIANCE], variance, a["momentum"]),
+        }
+    else:
+        mean, variance, updates = roles[MEAN], roles[VARIANCE], {}
+    gamma = roles.get(GAMMA, jnp.ones(channels, jnp.float32))
+    beta = roles.get(BETA, jnp.zeros(channels, jnp.float32))
+    alpha, shift = scale_and_shift(gamma, beta, mean, variance, a["epsilon"])
+    weight = quantize_weight(ctx, site(node, "weight_quantizer"), alpha)
+    bias = quantize_bias(ctx, site(node, "bias_quantizer"), shift, weight.scale * x.scale)
+    across = (1,) * (x.value.ndim - 1) + channels
+    y = rounded_product(weight.value.reshape(across), x.value) + bias.value.reshape(across)
+    return results(node, quantize_output(ctx, node, y), {r: updates.get(r, roles[r]) for r in (MEAN, VARIANCE)})
+
+
+def _batch_statistics(ctx: Context, x: QTensor) -> tuple[Array, Array]:
+    """Mean and floored biased variance of each channel."""
+    axes = tuple(range(x.value.ndim - 1))
+    if ctx.mode is Mode.calibrate:
+        mean = jnp.mean(x.value, axes)
+        squares = jnp.mean(jnp.square(x.value), axes)
+    else:
+        mean, squares = channel_moments(x.value, x.scale, axes, bits=x.bits)
+    variance = squares - rounded_product(mean, mean)
+    return mean, jnp.where(variance >= LEAST_VARIANCE, variance, jnp.float32(LEAST_VARIANCE))
+
+
+def moving_average(running: Array, value: Array, momentum: float) -> Array:
+    """(1 - f) running + f value with Flax's momentum = 1 - f; no gradient flows into running statistics."""
+    kept = rounded_product(jnp.float32(momentum) * jnp.ones_like(running), running)
+    new = rounded_product(jnp.float32(1.0 - momentum) * jnp.ones_like(value), value)
+    return jax.lax.stop_gradient(kept + new)
+
+
+def scale_and_shift(
+    gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
+) -> tuple[Array, Array]:
+    """alpha = gamma / sqrt(variance + eps) and beta - mean * alpha, each product rounded to float32."""
+    alpha = gamma * (jnp.float32(1.0) / jnp.sqrt(variance + jnp.float32(epsilon)))
+    return alpha, beta - rounded_product(mean, alpha)

@@ -1,0 +1,24 @@
+"""Embed: the table is quantized, rows are looked up; the table's scale is the output's (spec/layers.md section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from linger_jax.interpret.context import Context, Value, plain
+from linger_jax.interpret.core import single
+from linger_jax.interpret.layers.roles import by_role, results, site
+from linger_jax.interpret.quantize import quantize_weight
+from linger_jax.plan import Node
+from linger_jax.quantizers import QTensor
+
+TABLE = ("params", "embedding")
+
+
+def embed(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Rule of an embedding table."""
+    roles = by_role(node, operands)
+    table = quantize_weight(ctx, site(node, "weight_quantizer"), roles[TABLE])
+    assert node.layer is not None
+    fake = {**roles, TABLE: table.value}
+    rows = single(node.run, *(plain(fake[role]) for role in node.layer.operands))
+    return results(node, QTensor(rows, table.scale, table.bits))

@@ -1,0 +1,45 @@
+"""Dense, Conv and ConvTranspose: quantize input, weight and bias, run the layer's own float computation, quantize the output.
+
+spec/layers.md, common flow. The float computation is the layer's own jaxpr, so every attribute that Flax knows (padding
+strings, groups, dilation, tuples of features) means here exactly what it means there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.layers.roles import by_role, results, site
+from linger_jax.interpret.lowering import run_layer
+from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight, run_quantizer
+from linger_jax.plan import Node
+from linger_jax.quantizers import QTensor
+
+INPUT, KERNEL, BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
+
+
+def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Rule of a layer with a kernel and perhaps a bias."""
+    roles = by_role(node, operands)
+    x = accept(ctx, site(node, "input_quantizer"), roles[INPUT])
+    kernel = quantize_weight(ctx, site(node, "weight_quantizer"), roles[KERNEL])
+    fake = {**roles, INPUT: x.value, KERNEL: kernel.value}
+    if BIAS in roles:
+        scale = kernel.scale * x.scale
+        fake[BIAS] = quantize_bias(ctx, site(node, "bias_quantizer"), roles[BIAS], scale).value
+    assert node.jaxpr is not None and node.layer is not None
+    (y,) = run_layer(node.jaxpr, [fake[role] for role in node.layer.operands], fast=ctx.fast)
+    return results(node, quantize_output(ctx, node, y))
+
+
+def quantize_output(ctx: Context, node: Node, y: Array) -> QTensor:
+    """Clip and output quantizer of a layer (spec/quantizers.md section 10)."""
+    return run_quantizer(ctx, site(node, "output_quantizer"), y, clip=output_clip(ctx, node))
+
+
+def output_clip(ctx: Context, node: Node) -> float | None:
+    """Bound of a layer's output in training, or None."""
+    assert node.config is not None
+    bound: Any = node.config.clamp_info.clamp_activation_value
+    return None if bound is None or ctx.mode is Mode.evaluate else float(bound)

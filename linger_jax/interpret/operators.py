@@ -1,0 +1,61 @@
+"""Quantized operators of two or more operands (spec/ops.md sections 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+
+from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.core import Rule, single
+from linger_jax.interpret.quantize import accept, run_quantizer, straight_through
+from linger_jax.numerics.rounding import round_scaled
+from linger_jax.plan import Node
+from linger_jax.quantizers import QTensor
+
+
+def _accept_all(ctx: Context, node: Node, operands: Sequence[Value]) -> list[QTensor]:
+    assert node.site is not None
+    taken = []
+    for i, x in enumerate(operands):
+        x = x if isinstance(x, QTensor) else jnp.asarray(x, jnp.float32)
+        taken.append(accept(ctx, (*node.site, "input_quantizer", str(i)), x))
+    return taken
+
+
+def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """mul, matmul, concatenate, stack: the float operation on quantized operands, then the output quantizer."""
+    assert node.site is not None
+    taken = _accept_all(ctx, node, operands)
+    y = single(node.run, *(x.value for x in taken))
+    return [run_quantizer(ctx, (*node.site, "output_quantizer"), y)]
+
+
+def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Addition: never finer than its coarser operand; in evaluation the operands are re-rounded to the output scale."""
+    assert node.site is not None
+    path = (*node.site, "output_quantizer")
+    taken = _accept_all(ctx, node, operands)
+    least = jnp.minimum(taken[0].scale, taken[1].scale)
+    values = [x.value for x in taken]
+    if ctx.mode is Mode.evaluate:
+        scale = jnp.clip(ctx.state[path]["scale"], 1.0, 2.0**23)
+        values = [
+            _re_round(ctx, x, scale, (*node.site, "input_quantizer", str(i))) for i, x in enumerate(taken)
+        ]
+        return [run_quantizer(ctx, path, single(node.run, *values))]
+    return [run_quantizer(ctx, path, single(node.run, *values), min_scale=least)]
+
+
+def _re_round(ctx: Context, x: QTensor, scale: Array, path: tuple[str, ...]) -> Array:
+    rounded = round_scaled(x.value, scale, ctx.quantizers[path].spec.round_mode) / scale
+    return straight_through(jnp.where(x.scale == scale, x.value, rounded), x.value)
+
+
+RULES: Mapping[str, Rule] = {
+    "add": add,
+    "mul": operator,
+    "dot_general": operator,
+    "concatenate": operator,
+    "stack": operator,
+}

@@ -1,0 +1,106 @@
+"""Running named quantizers: the one place where interpretation and quantizers meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.plan import Quantizer
+from linger_jax.quantizers import (
+    QTensor,
+    calibrate,
+    clamp_parameter,
+    clamp_weight_once,
+    has_non_finite,
+    quantize,
+)
+from linger_jax.staging.marker import Path
+
+
+def run_quantizer(
+    ctx: Context,
+    path: Path,
+    x: Array,
+    *,
+    given_scale: Array | None = None,
+    min_scale: Array | None = None,
+    clip: float | None = None,
+) -> QTensor:
+    """Quantizes ``x`` by the quantizer at ``path`` in the context's mode and stores its new state.
+
+    Args:
+      ctx: the interpretation.
+      path: state path of the quantizer.
+      x: float32 array.
+      given_scale: scale handed in (bias quantizers, spec/quantizers.md section 5).
+      min_scale: upper limit of the scale (section 6).
+      clip: in training, bound applied before the statistic (section 10).
+    """
+    spec, state = ctx.quantizers[path].spec, ctx.state[path]
+    if ctx.mode is Mode.calibrate:
+        ctx.non_finite[path] = ctx.non_finite.get(path, jax.numpy.array(False)) | has_non_finite(x)
+        y, state = calibrate(
+            spec, x, state, accumulate=_accumulates(ctx, path), given_scale=given_scale, min_scale=min_scale
+        )
+    else:
+        y, state = quantize(
+            spec, x, state, training=ctx.training, given_scale=given_scale, min_scale=min_scale, clip=clip
+        )
+    ctx.state[path] = state
+    return QTensor(y, state["scale"], spec.bits)
+
+
+def _accumulates(ctx: Context, path: Path) -> bool:
+    return ctx.accumulate or ctx.quantizers[path].visits > 1
+
+
+def accept(ctx: Context, path: Path, x: Value) -> QTensor:
+    """The value as a QTensor: taken as it is, its scale recorded, or run through the input quantizer at ``path``."""
+    if not isinstance(x, QTensor):
+        return run_quantizer(ctx, path, x)
+    ctx.state[path] = {**ctx.state[path], "scale": x.scale}
+    return x
+
+
+def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:
+    """Quantizes a weight, with the clamp of the first training step (spec/quantizers.md section 3.2, decision D24)."""
+    quantizer = ctx.quantizers[path]
+    if ctx.mode is Mode.calibrate:
+        _overwrite(ctx, quantizer, clamp_parameter(quantizer.spec, weight))
+    elif ctx.training:
+        weight, ctx.state[path] = clamp_weight_once(quantizer.spec, weight, ctx.state[path])
+        _overwrite(ctx, quantizer, weight)
+    return run_quantizer(ctx, path, weight)
+
+
+def quantize_bias(ctx: Context, path: Path, bias: Array, scale: Any) -> QTensor:
+    """Quantizes a bias on the accumulator's grid (spec/quantizers.md section 5)."""
+    if ctx.mode is Mode.calibrate:
+        _overwrite(ctx, ctx.quantizers[path], clamp_parameter(ctx.quantizers[path].spec, bias))
+    return run_quantizer(ctx, path, bias, given_scale=scale)
+
+
+def _overwrite(ctx: Context, quantizer: Quantizer, value: Array) -> None:
+    if quantizer.parameter is not None:
+        ctx.parameters[quantizer.parameter] = jax.lax.stop_gradient(value)
+
+
+@jax.custom_vjp
+def straight_through(value: Array, reference: Array) -> Array:
+    """Returns ``value``; the gradient goes to ``reference`` alone."""
+    del reference
+    return value
+
+
+def _straight_through_forward(value: Array, reference: Array) -> tuple[Array, None]:
+    del reference
+    return value, None
+
+
+def _straight_through_backward(_: None, g: Array) -> tuple[Array, Array]:
+    return jax.numpy.zeros_like(g), g
+
+
+straight_through.defvjp(_straight_through_forward, _straight_through_backward)

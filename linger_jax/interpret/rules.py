@@ -1,0 +1,24 @@
+"""The rule of every planned operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from linger_jax.interpret import control_flow, operators, structural
+from linger_jax.interpret.constrain import CONSTRAINED
+from linger_jax.interpret.context import Context, Mode, Value
+from linger_jax.interpret.core import Rule
+from linger_jax.interpret.core import interpret as walk
+from linger_jax.interpret.layers import LAYERS
+from linger_jax.plan import Graph
+
+_OPERATORS: Mapping[str, Rule] = {
+    **structural.RULES,
+    **operators.RULES,
+}
+
+
+def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value]) -> list[Value]:
+    """Evaluates a planned graph in the context's mode, control flow included."""
+    layers = CONSTRAINED if ctx.mode is Mode.constrain else LAYERS
+    return walk(ctx, graph, inputs, {**_OPERATORS, **layers, **control_flow.rules(interpret)})

@@ -1,0 +1,43 @@
+"""Operators that move values without changing them: scale and bits pass through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from linger_jax.interpret.context import Context, Value, plain
+from linger_jax.interpret.core import Rule
+from linger_jax.numerics.pooling import max_pool
+from linger_jax.plan import Node
+from linger_jax.quantizers import QTensor
+
+
+def passes_through(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Evaluates the float operation on the value; results keep the scale of the first quantized operand."""
+    del ctx
+    assert node.run is not None
+    source = next(x for x in operands if isinstance(x, QTensor))
+    return [QTensor(y, source.scale, source.bits) for y in node.run(*(plain(x) for x in operands))]
+
+
+def pool_maximum(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Max pooling of a quantized value."""
+    (x,) = operands
+    a = node.attributes
+    y = max_pool(
+        x.value,
+        tuple(a["window_dimensions"]),
+        tuple(a["window_strides"]),
+        tuple(a["padding"]),
+        tuple(a["base_dilation"]),
+        tuple(a["window_dilation"]),
+        fast=ctx.fast,
+    )
+    return [QTensor(y, x.scale, x.bits)]
+
+
+RULES: Mapping[str, Rule] = {
+    "structural": passes_through,
+    "relu": passes_through,
+    "relu6": passes_through,
+    "max_pool": pool_maximum,
+}

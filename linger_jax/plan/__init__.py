@@ -1,0 +1,13 @@
+"""The plan: which node is quantized, how, and under which name."""
+
+from linger_jax.plan.graph import Atom as Atom
+from linger_jax.plan.graph import Constant as Constant
+from linger_jax.plan.graph import Graph as Graph
+from linger_jax.plan.graph import Node as Node
+from linger_jax.plan.graph import Quantizer as Quantizer
+from linger_jax.plan.graph import ValueInfo as ValueInfo
+from linger_jax.plan.plan import Plan as Plan
+from linger_jax.plan.plan import PlanError as PlanError
+from linger_jax.plan.plan import Row as Row
+from linger_jax.plan.plan import build_plan as build_plan
+from linger_jax.plan.settings import PlanSettings as PlanSettings

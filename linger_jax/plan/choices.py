@@ -1,0 +1,51 @@
+"""Where ``compat: chip`` and ``compat: reference`` part ways in planning and interpretation: one record, read by name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from linger_jax.config import Compat
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Named differences (spec/decisions.md); rules read these and never the compat key itself.
+
+    Attributes:
+      pool_keeps_scale: D5, average pooling answers at its input's scale instead of at one of its own statistic.
+      operators_see_parts: O15, an operator takes the bits of its owner's mixed-precision section.
+      disabled_owners_are_float: operators inside a disabled module stay float instead of passing to the next owner.
+      shared_layers_calibrate: D7, a layer called twice in one calibration pass joins its statistics.
+      parts_must_match: D11, a part whose name matches no module is an error.
+      warns_of_unseen_data: D6, evaluation of quantizers that never saw data warns.
+    """
+
+    pool_keeps_scale: bool
+    operators_see_parts: bool
+    disabled_owners_are_float: bool
+    shared_layers_calibrate: bool
+    parts_must_match: bool
+    warns_of_unseen_data: bool
+
+
+CHIP = Choices(
+    pool_keeps_scale=True,
+    operators_see_parts=True,
+    disabled_owners_are_float=True,
+    shared_layers_calibrate=True,
+    parts_must_match=True,
+    warns_of_unseen_data=True,
+)
+REFERENCE = Choices(
+    pool_keeps_scale=False,
+    operators_see_parts=False,
+    disabled_owners_are_float=False,
+    shared_layers_calibrate=False,
+    parts_must_match=False,
+    warns_of_unseen_data=False,
+)
+
+
+def choices(compat: Compat) -> Choices:
+    """The record of a ``compat`` value."""
+    return CHIP if compat is Compat.chip else REFERENCE

@@ -1,0 +1,47 @@
+"""What the user asked for when the model was converted."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import flax.linen as nn
+
+from linger_jax.config import QuantConfig
+from linger_jax.path_patterns import matches
+from linger_jax.plan.choices import Choices, choices
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """Arguments of ``init`` / ``constrain`` that decide a plan.
+
+    Attributes:
+      config: the configuration.
+      purpose: quantize the model or constrain it.
+      disable_module: module types left as they are (exact type).
+      disable_submodel: dotted names left as they are, with everything below them.
+      strict: anything that stays float is an error.
+    """
+
+    config: QuantConfig
+    purpose: Literal["quantize", "constrain"] = "quantize"
+    disable_module: tuple[type[nn.Module], ...] = ()
+    disable_submodel: tuple[str, ...] = ()
+    strict: bool = False
+
+    @property
+    def choices(self) -> Choices:
+        """The compat record of the configuration."""
+        return choices(self.config.compat)
+
+    def disabled(self, path: tuple[str, ...], types: tuple[type, ...] = ()) -> str | None:
+        """Why the module at ``path`` is left float, or None."""
+        dotted = ".".join(path)
+        for pattern in self.disable_submodel:
+            if matches(pattern, dotted):
+                return f"disable_submodel {pattern!r}"
+        for module_type in self.disable_module:
+            if module_type in types:
+                return f"disable_module {module_type.__name__}"
+        return None

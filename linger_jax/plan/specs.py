@@ -1,0 +1,67 @@
+"""Quantizer specifications of layers and operators, from the configuration of the module they belong to."""
+
+from __future__ import annotations
+
+from linger_jax.config import ActivationType, LayerConfig, QuantConfig, RoundMode
+from linger_jax.plan.settings import PlanSettings
+from linger_jax.quantizers import QuantizerKind, QuantizerSpec
+
+
+def _spec(
+    config: QuantConfig,
+    module: LayerConfig,
+    kind: QuantizerKind,
+    bits: int,
+    *,
+    activation_type: ActivationType = ActivationType.none,
+    clamp_value: float | None = None,
+    clamp_factor: float | None = None,
+) -> QuantizerSpec:
+    info = module.quant_info
+    activation = kind is QuantizerKind.activation
+    return QuantizerSpec(
+        kind=kind,
+        bits=bits,
+        round_mode=info.round_mode if activation else RoundMode.round,
+        qat_method=config.quant_info.qat_method,
+        quant_method=config.quant_method,
+        activation_type=activation_type,
+        clamp_value=None if clamp_value is None else float(clamp_value),
+        clamp_factor=None if clamp_factor is None else float(clamp_factor),
+        calibrate_name=info.a_calibrate_name if activation else info.w_calibrate_name,
+        compat=config.compat,
+    )
+
+
+def layer_spec(settings: PlanSettings, module: LayerConfig, role: str) -> QuantizerSpec:
+    """Specification of a layer's ``input``, ``weight``, ``bias`` or ``output`` quantizer (spec/quantizers.md section 1)."""
+    info, clamp, config = module.quant_info, module.clamp_info, settings.config
+    if role == "input":
+        return _spec(config, module, QuantizerKind.activation, module.input_bits)
+    if role == "output":
+        return _spec(
+            config,
+            module,
+            QuantizerKind.activation,
+            module.output_bits,
+            activation_type=info.activation_type,
+            clamp_value=clamp.clamp_activation_value,
+        )
+    if role == "weight":
+        return _spec(
+            config,
+            module,
+            QuantizerKind.weight,
+            info.weight_bits,
+            clamp_value=clamp.clamp_weight_value,
+            clamp_factor=clamp.clamp_factor_value,
+        )
+    assert role == "bias", role
+    return _spec(config, module, QuantizerKind.bias, info.bias_bits, clamp_value=clamp.clamp_bias_value)
+
+
+def operator_spec(settings: PlanSettings, owner: LayerConfig) -> QuantizerSpec:
+    """Specification of an operator's quantizers (spec/ops.md section 3): no clamp, two-sided statistic."""
+    config = settings.config
+    module = owner if settings.choices.operators_see_parts else config.for_path("")
+    return _spec(config, module, QuantizerKind.activation, module.quant_info.activate_bits)

@@ -1,0 +1,10 @@
+"""Staging: an unmodified Flax model becomes a jaxpr whose layers are single marker equations."""
+
+from linger_jax.staging.call import Call as Call
+from linger_jax.staging.call import split_call as split_call
+from linger_jax.staging.marker import LayerInfo as LayerInfo
+from linger_jax.staging.marker import layer_p as layer_p
+from linger_jax.staging.marker import lost_p as lost_p
+from linger_jax.staging.marker import scope_p as scope_p
+from linger_jax.staging.stage import Staged as Staged
+from linger_jax.staging.stage import stage as stage

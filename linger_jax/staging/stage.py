@@ -1,0 +1,80 @@
+"""Tracing a model once, layers as markers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.extend.core import ClosedJaxpr
+
+from linger_jax.quantizers import QTensor
+from linger_jax.staging.call import Call
+from linger_jax.staging.linen import marking
+
+Path = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Staged:
+    """A traced model.
+
+    Attributes:
+      jaxpr: the model's jaxpr; inputs are the variables' leaves followed by the call's arrays.
+      variables: path (collection first) of each leading input.
+      arguments: name of each remaining input, as a user would write it (``args[0]``, ``kwargs['mask']``).
+      out_tree: structure of ``(model output, updated collections)``.
+    """
+
+    jaxpr: ClosedJaxpr
+    variables: tuple[Path, ...]
+    arguments: tuple[str, ...]
+    out_tree: Any
+
+
+def variable_paths(variables: Any) -> tuple[Path, ...]:
+    """Dotted-path parts of every leaf of a variable tree, in leaf order."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
+    return tuple(tuple(str(getattr(k, "key", getattr(k, "name", k))) for k in path) for path, _ in leaves)
+
+
+def _argument_names(call: Call) -> tuple[str, ...]:
+    from linger_jax.staging.call import DYNAMIC
+
+    tree = jax.tree.unflatten(call.treedef, list(call.static))
+    named, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: leaf is None)
+    names = []
+    for path, leaf in named:
+        if leaf is DYNAMIC:
+            head = ("args", "kwargs", "rngs")[path[0].idx]
+            names.append(head + jax.tree_util.keystr(path[1:]))
+    return tuple(names)
+
+
+def stage(model: nn.Module, variables: Any, call: Call, arrays: list[Any]) -> Staged:
+    """Traces ``model`` with its layers as markers. Arrays may be ``jax.ShapeDtypeStruct``.
+
+    Args:
+      model: a Linen module, unbound.
+      variables: the float model's collections (no quantizer state).
+      call: static half of the call.
+      arrays: the call's arrays; a ``QTensor`` stands for its value.
+    """
+    leaves, treedef = jax.tree.flatten(variables)
+
+    def run(leaves: list[Any], arrays: list[Any]) -> Any:
+        args, kwargs, rngs = call.merge(arrays)
+        with marking():
+            return model.apply(
+                jax.tree.unflatten(treedef, leaves),
+                *args,
+                rngs=rngs,
+                method=call.method,
+                mutable=list(call.mutable),
+                **kwargs,
+            )
+
+    values = [a.value if isinstance(a, QTensor) else a for a in arrays]
+    closed, shapes = jax.make_jaxpr(run, return_shape=True)(leaves, values)
+    return Staged(closed, variable_paths(variables), _argument_names(call), jax.tree.structure(shapes))
