@@ -6,10 +6,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-# Compiled programs are kept between runs: most of a second test run's time is saved.
-export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
-
 .PHONY: help env demo test lint format bench clean
 
 help:
@@ -28,6 +24,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: env
 	$(BIN)/linger-jax demo
 
+# Compiled programs are kept between test runs: that halves the time of a test that mostly compiles. The size limit is
+# there for its lock, without which one worker may read what another is still writing.
+test: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+test: export JAX_COMPILATION_CACHE_MAX_SIZE ?= 1000000000
+test: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.2
 test: env
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 

@@ -1,7 +1,7 @@
 """What every test runs under: two CPU devices, and promotion rules that make an implicit cast or broadcast an error.
 
-The environment is set before JAX is imported. With pytest-xdist each worker is a process of its own: one XLA thread
-apiece keeps the workers from fighting over the cores.
+The environment is set before JAX is imported. With pytest-xdist each worker is a process of its own: PJRT_NPROC keeps
+XLA's thread pool, which is as large as the machine otherwise, at one thread a device.
 """
 
 import os
