@@ -1,0 +1,1 @@
+"""Exact arithmetic of the quantizers and the target chips; knows nothing of Flax or of models."""

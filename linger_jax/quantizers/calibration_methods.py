@@ -1,0 +1,157 @@
+"""Calibration functions by name: the built-in ones and those that users register."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linger_jax.config import ActivationType, Compat
+from linger_jax.errors import CalibrationError
+from linger_jax.numerics.scale_rule import SMALLEST_STATISTIC, log2_rounded, power_of_two
+from linger_jax.quantizers.spec import QuantizerSpec
+from linger_jax.quantizers.statistic import largest_value
+
+_TOP = 10
+_TOP_NEEDS_MORE_THAN = 11
+_W_LIKE_STEPS = range(-10, 10)
+_W_LIKE_SCALES = (np.float32(1e-6), np.float32(2.0**24))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CalibrationResult:
+    """What a calibration function found. At least one of `learning_data` and `scale` is set."""
+
+    learning_data: jax.Array | None = None
+    """float32 [1]: log2 of the statistic; decides the scale of later training."""
+    scale: jax.Array | None = None
+    """float32 scalar: scale to store; by default it follows from `learning_data` by the scale rule."""
+    statistic: jax.Array | None = None
+    """float32 scalar: the statistic itself, where known exactly; by default 2^learning_data."""
+
+
+CalibrationFunction = Callable[[QuantizerSpec, jax.Array, int], CalibrationResult]
+"""(quantizer, tensor, bits) -> result. The tensor is float32, clamped, and not negative where a ReLU follows."""
+
+_lock = threading.Lock()
+_methods: dict[str, CalibrationFunction] = {}
+
+
+def register_calibrate_method(name: str, function: CalibrationFunction) -> None:
+    """Make a calibration function available to configurations under a name.
+
+    Args:
+        name: the text used in `a_calibrate_name` and `w_calibrate_name`.
+        function: called as function(quantizer, t, bits) with traced arrays; pure.
+
+    Raises:
+        CalibrationError: the name belongs to another function. Registering the same function again changes nothing.
+
+    Source: spec config.md section 4.
+    """
+    with _lock:
+        if _methods.setdefault(name, function) is not function:
+            raise CalibrationError(
+                f"the calibration method {name!r} is already registered for another function: choose another name"
+            )
+
+
+def calibrate_methods() -> Mapping[str, CalibrationFunction]:
+    """The registered calibration functions by name (a read-only copy)."""
+    with _lock:
+        return MappingProxyType(dict(_methods))
+
+
+def calibrate_method(name: str) -> CalibrationFunction:
+    """The calibration function registered under a name.
+
+    Args:
+        name: registered name.
+
+    Raises:
+        CalibrationError: nothing is registered under this name; the message lists the known names.
+    """
+    methods = calibrate_methods()
+    if name not in methods:
+        raise CalibrationError(
+            f"unknown calibration method {name!r}: known are {', '.join(sorted(methods))}; "
+            "register your own with register_calibrate_method"
+        )
+    return methods[name]
+
+
+def abs_max(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResult:
+    """learning_data = log2(max(max |t|, 1e-6)).
+
+    Args:
+        quantizer: the quantizer that is calibrated.
+        t: float32 array of any shape, not empty.
+        bits: its width; not read.
+
+    Source: spec config.md section 4.
+    """
+    del quantizer, bits
+    return _of_statistic(largest_value(t, ActivationType.none))
+
+
+def top_10(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResult:
+    """learning_data = log2 of the tenth largest magnitude, at least 1e-6; `abs_max` for up to eleven elements.
+
+    Under `Compat.reference` there is no floor of 1e-6 for more than eleven elements, so that learning_data may be -inf.
+
+    Args:
+        quantizer: the quantizer that is calibrated.
+        t: float32 array of any shape, not empty.
+        bits: its width; not read.
+
+    Source: spec config.md section 4.
+    """
+    if t.size <= _TOP_NEEDS_MORE_THAN:
+        return abs_max(quantizer, t, bits)
+    tenth = lax.top_k(lax.abs(t).reshape(-1), _TOP)[0][_TOP - 1]
+    return _of_statistic(
+        tenth if quantizer.compat is Compat.reference else lax.max(tenth, SMALLEST_STATISTIC)
+    )
+
+
+def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResult:
+    """The step 2^i, i in -10..9, with the least L2 error; learning_data = i + bits - 1, and the scale.
+
+    Args:
+        quantizer: the quantizer that is calibrated; not read.
+        t: float32 array of any shape, not empty.
+        bits: its width.
+
+    Source: spec config.md section 4.
+    """
+    del quantizer
+    low, high = np.float32(-(2.0 ** (bits - 1))), np.float32(2.0 ** (bits - 1) - 1)
+
+    def error(exponent: jax.Array) -> jax.Array:
+        step = power_of_two(exponent)
+        rounded = lax.clamp(low, lax.round(t / step, lax.RoundingMethod.TO_NEAREST_EVEN), high)
+        difference = t - rounded * step
+        with jax.enable_x64(True):
+            wide = lax.convert_element_type(difference, jnp.float64)
+            return lax.convert_element_type(lax.sqrt(jnp.sum(wide * wide)), jnp.float32)
+
+    best = jnp.argmin(lax.map(error, np.arange(_W_LIKE_STEPS.start, _W_LIKE_STEPS.stop, dtype=np.int32)))
+    exponent = lax.convert_element_type(best, jnp.int32) + np.int32(_W_LIKE_STEPS.start)
+    learning_data = lax.convert_element_type(exponent + np.int32(bits - 1), jnp.float32)
+    scale = lax.clamp(_W_LIKE_SCALES[0], power_of_two(-exponent), _W_LIKE_SCALES[1])
+    return CalibrationResult(learning_data=learning_data.reshape(1), scale=scale)
+
+
+def _of_statistic(statistic: jax.Array) -> CalibrationResult:
+    return CalibrationResult(learning_data=log2_rounded(statistic).reshape(1), statistic=statistic)
+
+
+for _function in (abs_max, top_10, w_like):
+    register_calibrate_method(_function.__name__, _function)

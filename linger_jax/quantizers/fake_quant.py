@@ -1,0 +1,135 @@
+"""The fake-quantization kernels: one fused elementwise pass forward, straight-through gradients backward."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linger_jax.config import RoundMode
+from linger_jax.numerics.rounding import round_half_up, round_scaled
+
+_INFINITY = np.float32(np.inf)
+_NAN = np.float32(np.nan)
+_ZERO = np.float32(0.0)
+_MINUS_LN2 = np.float32(-np.log(2.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The static part of a fake quantization: limits, rounding, gradient rule and preceding clip. Hashable."""
+
+    low: int
+    """Smallest integer."""
+    high: int
+    """Largest integer."""
+    rounding: RoundMode
+    """Used by the NATIVE rules."""
+    kernel_rules: bool
+    """CUDA rules: ties go up whatever the rounding mode, and values on the two ends pass no gradient."""
+    clip: float | None
+    """Values are clipped to +-clip before they are scaled."""
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def fake_quant(grid: Grid, x: jax.Array, scale: jax.Array) -> jax.Array:
+    """Round to the grid and saturate; the gradient reaches `x` where nothing was cut.
+
+    Args:
+        grid: limits and rules.
+        x: float32 array of any shape.
+        scale: float32 scalar, a power of two; receives no gradient.
+
+    Returns:
+        float32 array of `x`'s shape, integer / scale. NaN stays NaN; under the NATIVE rules an infinity becomes NaN.
+
+    Source: spec quantizers.md sections 1, 4, 8 and 10.
+    """
+    return _forward(grid, x, scale)[0]
+
+
+def _fake_quant_forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, tuple[jax.Array]]:
+    y, inside, _ = _forward(grid, x, scale)
+    if grid.clip is not None:
+        inside = inside & _within(x, grid.clip)
+    return y, (inside,)
+
+
+def _fake_quant_backward(
+    grid: Grid, residuals: tuple[jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    del grid
+    (inside,) = residuals
+    return jnp.where(inside, g, _ZERO), jnp.zeros((), jnp.float32)
+
+
+fake_quant.defvjp(_fake_quant_forward, _fake_quant_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def fake_quant_with_threshold(
+    grid: Grid, x: jax.Array, scale: jax.Array, threshold: jax.Array, learns: jax.Array
+) -> jax.Array:
+    """`fake_quant` whose scale came from a learned threshold, which receives its gradient.
+
+    Args:
+        grid: limits and rules.
+        x: float32 array of any shape.
+        scale: float32 scalar, a power of two; receives no gradient.
+        threshold: float32 [1], `learning_data`; its value is not read here.
+        learns: bool scalar; false blocks the threshold's gradient.
+
+    Returns:
+        float32 array of `x`'s shape.
+
+    Source: spec quantizers.md sections 4 and 8; the gradient is that of "Trained Quantization Thresholds" (Jain et al.,
+    2019) without its normalisation.
+    """
+    del threshold, learns
+    return _forward(grid, x, scale)[0]
+
+
+def _threshold_forward(
+    grid: Grid, x: jax.Array, scale: jax.Array, threshold: jax.Array, learns: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    del threshold
+    y, _, _ = _forward(grid, x, scale)
+    return y, (x, scale, learns)
+
+
+def _threshold_backward(
+    grid: Grid, residuals: tuple[jax.Array, jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+    x, scale, learns = residuals
+    y, inside, clipped = _forward(grid, x, scale)
+    passes = inside if grid.clip is None else inside & _within(x, grid.clip)
+    # A select is the last step on purpose: XLA's CPU backend reduces a product of two plain operands at memory speed,
+    # but copies every operand of the arithmetic that it can absorb into the reduction.
+    distance = jnp.where(inside, clipped - y, -y)
+    slope = jnp.where(learns, _MINUS_LN2 * jnp.sum(g * distance), _ZERO)
+    return jnp.where(passes, g, _ZERO), jnp.zeros((), jnp.float32), slope.reshape(1), None
+
+
+fake_quant_with_threshold.defvjp(_threshold_forward, _threshold_backward)
+
+
+def _forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Output, whether the gradient passes the saturation, and the clipped input."""
+    low, high = np.float32(grid.low), np.float32(grid.high)
+    clipped = x if grid.clip is None else lax.clamp(np.float32(-grid.clip), x, np.float32(grid.clip))
+    scaled = clipped * scale
+    if grid.kernel_rules:
+        whole = lax.clamp(low, round_half_up(scaled), high)
+        return whole / scale, (whole != low) & (whole != high), clipped
+    rounded = round_scaled(clipped, scale, grid.rounding)
+    # The reference computes (round(v) - v) + v: NaN for an infinite v.
+    whole = jnp.where(lax.abs(scaled) < _INFINITY, lax.clamp(low, rounded, high), _NAN)
+    return whole / scale, (rounded >= low) & (rounded <= high), clipped
+
+
+def _within(x: jax.Array, bound: float) -> jax.Array:
+    return (x >= np.float32(-bound)) & (x <= np.float32(bound))

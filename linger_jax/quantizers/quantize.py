@@ -1,0 +1,170 @@
+"""One call of a quantizer: statistic, scale, fake quantization and new state."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from linger_jax.config import Compat, QatMethod, QuantMethod
+from linger_jax.errors import LingerError
+from linger_jax.numerics.scale_rule import (
+    LARGEST_SCALE,
+    SMALLEST_SCALE,
+    ExponentTies,
+    scale_of_statistic,
+    scale_of_threshold,
+)
+from linger_jax.quantizers.fake_quant import Grid, fake_quant, fake_quant_with_threshold
+from linger_jax.quantizers.spec import QuantizerSpec
+from linger_jax.quantizers.state import IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, State, require
+from linger_jax.quantizers.statistic import largest_value, moving_average
+
+_KERNEL_METHODS = (QuantMethod.CUDA, QuantMethod.CUDA_GS)
+
+
+def quantize(
+    spec: QuantizerSpec,
+    x: jax.Array,
+    state: State,
+    *,
+    training: bool,
+    given_scale: jax.Array | None = None,
+    min_scale: jax.Array | None = None,
+    clip: float | None = None,
+) -> tuple[jax.Array, State]:
+    """Fake-quantize a tensor and advance the quantizer's state.
+
+    The same bits come out with and without `jax.jit`, with and without `jax_enable_x64`, under `vmap`, `scan` and
+    `remat`, and for one device or many (the statistic is that of the global tensor).
+
+    Args:
+        spec: the quantizer.
+        x: float32 array of any shape, 0-dimensional included. Its gradient is masked where a value was cut.
+        state: entries of this quantizer (`initial_state`). `state["learning_data"]` is differentiable; nothing else is.
+        training: True moves the statistic and derives the scale from it; False uses the stored scale.
+        given_scale: float32 scalar power of two: the scale handed to a bias quantizer, or the fixed scale of an
+            activation quantizer. Statistics stay untouched. Ignored when not training.
+        min_scale: float32 scalar: upper limit of the scale (quantized addition).
+        clip: training only: clip to +-clip before the statistic (layer outputs); a value on the bound passes gradient.
+
+    Returns:
+        y: float32 array of `x`'s shape, integers over `new_state["scale"]`. Under QuantMethod.ONNX `x` itself.
+        new_state: the same entries, shapes and dtypes as `state`.
+
+    Raises:
+        LingerError: `x` is not float32, or is empty where a statistic is needed.
+        StateError: an entry that the rule reads is missing.
+
+    Source: spec quantizers.md sections 1-8 and 10, ops.md section 2.
+    """
+    if spec.quant_method is QuantMethod.ONNX:
+        return x, dict(state)
+    if x.dtype != jnp.float32:
+        raise LingerError(
+            f"a {spec.kind} quantizer got {x.dtype}: linger_jax quantizes float32 values only; cast first"
+        )
+    if not training:
+        return _evaluate(spec, x, state, min_scale)
+    grid = _grid(spec, spec.quant_method in _KERNEL_METHODS, clip)
+    if given_scale is not None:
+        scale = _scale_given(spec, given_scale, min_scale)
+        return fake_quant(grid, x, scale), {**state, SCALE: scale}
+    if spec.qat_method is QatMethod.MOM:
+        return _train_with_statistic(spec, grid, x, state, min_scale)
+    return _train_with_threshold(spec, grid, x, state, min_scale)
+
+
+def limit_scale(scale: jax.Array, min_scale: jax.Array | None) -> jax.Array:
+    """Apply the min_scale rule of the quantized addition: no scale above `min_scale`.
+
+    Args:
+        scale: float32 scalar.
+        min_scale: float32 scalar or None.
+
+    Returns:
+        float32 scalar; NaN stays NaN.
+
+    Source: spec quantizers.md section 6.
+    """
+    if min_scale is None:
+        return scale
+    min_scale = lax.stop_gradient(min_scale)
+    return jnp.where(scale > min_scale, min_scale, scale)
+
+
+def scale_within_range(scale: jax.Array) -> jax.Array:
+    """Clip a given or stored scale to [1, 2^23].
+
+    Args:
+        scale: float32 scalar.
+
+    Returns:
+        float32 scalar; NaN stays NaN.
+
+    Source: spec quantizers.md sections 5 and 7.
+    """
+    return lax.clamp(SMALLEST_SCALE, lax.stop_gradient(scale), LARGEST_SCALE)
+
+
+def exponent_ties(quant_method: QuantMethod) -> ExponentTies:
+    """Which exponent a tie takes under a rule set (spec quantizers.md sections 3 and 8)."""
+    return ExponentTies.half_away if quant_method in _KERNEL_METHODS else ExponentTies.half_even
+
+
+def _train_with_statistic(
+    spec: QuantizerSpec, grid: Grid, x: jax.Array, state: State, min_scale: jax.Array | None
+) -> tuple[jax.Array, State]:
+    require(state, RUNNING_DATA, IS_INIT, SCALE)
+    running = moving_average(
+        lax.stop_gradient(state[RUNNING_DATA]),
+        largest_value(x, spec.activation_type, grid.clip),
+        state[IS_INIT],
+    )
+    scale = limit_scale(scale_of_statistic(running, spec.bits, exponent_ties(spec.quant_method)), min_scale)
+    new_state = {**state, RUNNING_DATA: running, IS_INIT: jnp.ones_like(state[IS_INIT]), SCALE: scale}
+    return fake_quant(grid, x, scale), new_state
+
+
+def _train_with_threshold(
+    spec: QuantizerSpec, grid: Grid, x: jax.Array, state: State, min_scale: jax.Array | None
+) -> tuple[jax.Array, State]:
+    require(state, THRESHOLD, SCALE)
+    threshold = state[THRESHOLD]
+    unlimited, learns = scale_of_threshold(
+        lax.stop_gradient(threshold).reshape(()), spec.bits, exponent_ties(spec.quant_method)
+    )
+    scale = limit_scale(unlimited, min_scale)
+    new_state = {**state, SCALE: scale}
+    if spec.quant_method is QuantMethod.CUDA:
+        return fake_quant(grid, x, scale), new_state
+    if spec.quant_method is QuantMethod.CUDA_GS:
+        learns = jnp.ones_like(learns)
+    elif min_scale is not None:
+        learns = learns & (scale == unlimited)
+    return fake_quant_with_threshold(grid, x, scale, threshold, learns), new_state
+
+
+def _evaluate(
+    spec: QuantizerSpec, x: jax.Array, state: State, min_scale: jax.Array | None
+) -> tuple[jax.Array, State]:
+    require(state, SCALE)
+    if spec.quant_method is QuantMethod.CUDA:
+        return fake_quant(_grid(spec, True, None), x, lax.stop_gradient(state[SCALE])), dict(state)
+    scale = limit_scale(scale_within_range(state[SCALE]), min_scale)
+    return fake_quant(_grid(spec, False, None), x, scale), {**state, SCALE: scale}
+
+
+def _scale_given(spec: QuantizerSpec, given_scale: jax.Array, min_scale: jax.Array | None) -> jax.Array:
+    if spec.quant_method is QuantMethod.CUDA_GS and spec.compat is Compat.reference:
+        return lax.stop_gradient(given_scale)
+    scale = scale_within_range(given_scale)
+    return scale if spec.quant_method in _KERNEL_METHODS else limit_scale(scale, min_scale)
+
+
+@functools.cache
+def _grid(spec: QuantizerSpec, kernel_rules: bool, clip: float | None) -> Grid:
+    low, high = spec.limits
+    return Grid(low, high, spec.rounding, kernel_rules, clip)

@@ -1,0 +1,71 @@
+"""The MOM statistic: the largest magnitude of a tensor and its moving average."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linger_jax.config import ActivationType
+from linger_jax.errors import LingerError
+from linger_jax.numerics.scale_rule import SMALLEST_STATISTIC
+
+_KEEP = np.float32(0.9)
+_TAKE = np.float32(0.1)
+_SMALLEST_NORMAL = np.finfo(np.float32).tiny
+_NAN = np.float32(np.nan)
+
+
+def largest_value(x: jax.Array, activation_type: ActivationType, clip: float | None = None) -> jax.Array:
+    """max |x| over the whole tensor (max x when a ReLU follows), at least 1e-6.
+
+    The magnitude is found as max(max x, -min x), and NaN by the sum of squares, which is NaN exactly when an entry is:
+    XLA's CPU backend runs these three plain reductions at memory speed but drops NaN from a maximum.
+
+    Args:
+        x: float32 array, not empty. With data parallel sharding the result is that of the global tensor.
+        activation_type: `Relu` takes the largest value instead of the largest magnitude.
+        clip: the result is that of clip(x, -clip, clip).
+
+    Returns:
+        float32 scalar without gradient; NaN if `x` holds a NaN, infinite if it holds an infinity of a sign that counts.
+
+    Raises:
+        LingerError: `x` is empty.
+
+    Source: spec quantizers.md sections 3.1 and 10.
+    """
+    if x.size == 0:
+        raise LingerError(
+            f"cannot take the statistic of an empty tensor of shape {x.shape}: "
+            "give the layer at least one element, or keep empty batches out of training and calibration"
+        )
+    x = lax.stop_gradient(x)
+    largest = jnp.max(x)
+    if activation_type is not ActivationType.Relu:
+        largest = lax.max(largest, -jnp.min(x))
+    if clip is not None:
+        largest = lax.min(largest, np.float32(clip))
+    squares = jnp.sum(x * x)
+    return jnp.where(squares == squares, lax.max(largest, SMALLEST_STATISTIC), _NAN)
+
+
+def moving_average(running: jax.Array, current: jax.Array, started: jax.Array) -> jax.Array:
+    """f32(f32(0.9 * running) + f32(0.1 * current)), or `current` at the first call.
+
+    Args:
+        running: float32 scalar, at least 1e-6 once started.
+        current: float32 scalar, at least 1e-6.
+        started: bool scalar, `is_init`.
+
+    Returns:
+        float32 scalar; NaN and infinity stay for good.
+
+    Source: spec quantizers.md section 3.1.
+    """
+    # Compilers contract a product into the following sum (fused multiply-add), which skips the product's rounding.
+    # The maximum with a number smaller than any product keeps them apart and changes no value.
+    kept = lax.max(_KEEP * running, _SMALLEST_NORMAL)
+    taken = lax.max(_TAKE * current, _SMALLEST_NORMAL)
+    return jnp.where(started, kept + taken, current)
