@@ -73,7 +73,5 @@ def _convert(
         if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
             raise LingerError(f"disable_module takes flax.linen module types, got {module_type!r}")
     names = (disable_submodel,) if isinstance(disable_submodel, str) else tuple(disable_submodel)
-    settings = PlanSettings(
-        config=loaded, purpose=purpose, disable_module=types, disable_submodel=names, strict=strict
-    )
+    settings = PlanSettings(config=loaded, purpose=purpose, disable_module=types, disable_submodel=names, strict=strict)
     return QuantizedModel(model, settings)

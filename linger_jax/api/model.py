@@ -12,7 +12,7 @@ import flax.core
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.core.scope import in_filter
+from flax.core.scope import DenyList, in_filter, intersect_filters
 
 from linger_jax.api import state as quantizer_state
 from linger_jax.api.mode import Calibration, current_calibration
@@ -151,7 +151,7 @@ class QuantizedModel:
         mutable: Any,
         finish: Callable[[Any], Any],
     ) -> tuple[Any, Tree]:
-        variables = dict(flax.core.unfreeze(variables))
+        variables = dict(flax.core.unfreeze(dict(variables)))
         self._check_ranks(args, kwargs, method)
         if not self.active:
             return self._run_float(variables, args, kwargs, rngs, method, mutable)
@@ -159,9 +159,7 @@ class QuantizedModel:
         if calibrating is not None and self.settings.purpose == "constrain":
             raise LingerError("a constrained model has no quantizers to calibrate")
         names = tuple(sorted({c for c in (*variables, "quant", "params") if in_filter(mutable, c)}))
-        call, arrays = split_call(
-            args, kwargs, rngs, method, tuple(c for c in names if c not in ("quant", "params"))
-        )
+        call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
         self._refuse_empty(arrays)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((variables, arrays))):
             output, updates, _ = self._traced(call, names, calibrating, finish, variables, arrays)
@@ -258,7 +256,8 @@ class QuantizedModel:
                 warned, self._warned = self._warned, True
             if not warned:
                 warnings.warn(
-                    "evaluating quantizers that never saw data (their scale is 1): " + ", ".join(raised)
+                    "evaluating quantizers that never saw data (their scale is 1): "
+                    + ", ".join(raised)
                     + ". Calibrate or train first.",
                     LingerWarning,
                     stacklevel=4,
@@ -302,6 +301,12 @@ class QuantizedModel:
                 )
 
 
+def _model_mutable(mutable: Any) -> Any:
+    """The part of a ``mutable`` filter that concerns the float model: parameters and quantizers are ours to write."""
+    kept = intersect_filters(mutable, DenyList(("quant", "params")))
+    return tuple(sorted(kept)) if isinstance(kept, (set, frozenset, list, tuple)) else kept
+
+
 def _keep(value: Any) -> Any:
     return value
 
@@ -312,7 +317,7 @@ def _is_qtensor(value: Any) -> bool:
 
 def _float_collections(variables: Variables) -> Tree:
     """The float model's collections, without quantizer state."""
-    unfrozen = flax.core.unfreeze(variables)
+    unfrozen = flax.core.unfreeze(dict(variables))
     kept = {c: v for c, v in unfrozen.items() if c != "quant"}
     if "params" in kept:
         kept["params"] = quantizer_state.without_thresholds(kept["params"])
@@ -324,9 +329,7 @@ def _ready(plan: Plan, path: Any, state: Any) -> Any:
     return entries["is_init"] if "is_init" in entries else entries["is_calibrate"]
 
 
-def _refuse_second_calibration(
-    plan: Plan, state: Any, calibrating: Calibration | None, settings: PlanSettings
-) -> None:
+def _refuse_second_calibration(plan: Plan, state: Any, calibrating: Calibration | None, settings: PlanSettings) -> None:
     """A module that is called twice in one calibration pass is refused where the reference refuses it (config.md 4)."""
     del state, calibrating
     if settings.choices.shared_layers_calibrate:

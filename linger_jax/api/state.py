@@ -131,8 +131,6 @@ def _clamped(quantizer: Quantizer, value: Any) -> Any:
 def parameter_labels(params: Mapping[str, Any]) -> Tree:
     """Labels for ``optax.multi_transform``: ``"threshold"`` for TQT thresholds, ``"weight"`` for everything else."""
     return {
-        key: parameter_labels(value)
-        if isinstance(value, Mapping)
-        else ("threshold" if key == THRESHOLD else "weight")
+        key: parameter_labels(value) if isinstance(value, Mapping) else ("threshold" if key == THRESHOLD else "weight")
         for key, value in params.items()
     }

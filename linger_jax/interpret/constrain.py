@@ -33,16 +33,16 @@ def clip_or_keep(x: Array, bound: float | None) -> Array:
 
 def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Dense, Conv, ConvTranspose, LayerNorm, Embed: the dynamic factor wins over the static value."""
-    assert node.config is not None and node.layer is not None and node.jaxpr is not None
+    assert node.config is not None
+    assert node.layer is not None
+    assert node.jaxpr is not None
     clamp, roles = node.config.clamp_info, by_role(node, operands)
     for role in WEIGHTS:
         if role in roles:
             factor = clamp.clamp_factor_value
             weight = roles[role]
             roles[role] = (
-                clip_or_keep(weight, clamp.clamp_weight_value)
-                if factor is None
-                else dynamic_clip(weight, factor)
+                clip_or_keep(weight, clamp.clamp_weight_value) if factor is None else dynamic_clip(weight, factor)
             )
     if BIAS in roles:
         roles[BIAS] = clip_or_keep(roles[BIAS], clamp.clamp_bias_value)
@@ -53,7 +53,8 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
 def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """BatchNorm: the static value wins over the dynamic factor, both act on the folded scale."""
     del ctx
-    assert node.config is not None and node.layer is not None
+    assert node.config is not None
+    assert node.layer is not None
     clamp, roles, a = node.config.clamp_info, by_role(node, operands), node.layer.attributes
     x = roles[INPUT]
     channels, axes = (x.shape[-1],), tuple(range(x.ndim - 1))

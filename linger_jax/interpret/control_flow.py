@@ -27,9 +27,7 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
             results = interpret(inner, body, operands)
             return results, inner.state, inner.parameters, inner.non_finite
 
-        checkpointed = jax.checkpoint(
-            run, policy=node.attributes["policy"], prevent_cse=node.attributes["prevent_cse"]
-        )
+        checkpointed = jax.checkpoint(run, policy=node.attributes["policy"], prevent_cse=node.attributes["prevent_cse"])
         inside = {path: ctx.state[path] for path in _touched(body, ctx)}
         results, state, parameters, non_finite = checkpointed(inside, list(operands))
         ctx.state.update(state)
@@ -56,8 +54,7 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
             inner = ctx.region({**moving, **here})
             results = interpret(inner, body, [*consts, *values, *slices])
             after = [
-                plain(y) if bits is None else y
-                for y, bits in zip(results[:carried], a["carry_bits"], strict=True)
+                plain(y) if bits is None else y for y, bits in zip(results[:carried], a["carry_bits"], strict=True)
             ]
             moving = {path: inner.state[path] for path in moving}
             here = {path: inner.state[path] for path in here}
@@ -92,4 +89,3 @@ def _merge_flags(ctx: Context, flags: Mapping[Path, Any]) -> None:
     for path, flag in flags.items():
         known = ctx.non_finite.get(path)
         ctx.non_finite[path] = flag if known is None else known | flag
-

@@ -14,9 +14,7 @@ from linger_jax.plan import Atom, Constant, Graph, Node
 Rule = Callable[[Context, Node, Sequence[Value]], list[Value]]
 
 
-def interpret(
-    ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mapping[str, Rule]
-) -> list[Value]:
+def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mapping[str, Rule]) -> list[Value]:
     """Evaluates ``graph``: a rule for each quantized node, the node's own float evaluation for the rest.
 
     Args:

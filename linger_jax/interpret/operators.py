@@ -40,9 +40,7 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     values = [x.value for x in taken]
     if ctx.mode is Mode.evaluate:
         scale = jnp.clip(ctx.state[path]["scale"], 1.0, 2.0**23)
-        values = [
-            _re_round(ctx, x, scale, (*node.site, "input_quantizer", str(i))) for i, x in enumerate(taken)
-        ]
+        values = [_re_round(ctx, x, scale, (*node.site, "input_quantizer", str(i))) for i, x in enumerate(taken)]
         return [run_quantizer(ctx, path, single(node.run, *values))]
     return [run_quantizer(ctx, path, single(node.run, *values), min_scale=least)]
 

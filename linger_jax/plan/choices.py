@@ -1,4 +1,4 @@
-"""Where ``compat: chip`` and ``compat: reference`` part ways in planning and interpretation: one record, read by name."""
+"""Where ``compat: chip`` and ``compat: reference`` part ways in planning and interpretation."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, Owner, ValueId, ValueInfo
 from linger_jax.plan.primitives import FLOAT_PRESERVING, INLINED_LIBRARY_CALLS, PROVENANCE
@@ -23,7 +24,8 @@ _OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 def source_line(eqn: JaxprEqn) -> str:
     """``file:line`` of the user's code that made an equation, or an empty string."""
     traceback = eqn.source_info.traceback
-    for frame in traceback.frames if traceback is not None else ():
+    frames: list[Any] = traceback.frames if traceback is not None else []
+    for frame in frames:
         name = os.path.normpath(frame.file_name)
         inside = any(name.startswith(os.path.normpath(folder) + os.sep) for folder in _QUIET_FOLDERS)
         if not inside and not name.startswith(_OWN_FOLDER) and not name.startswith("<"):
@@ -46,6 +48,14 @@ def one_equation(eqn: JaxprEqn) -> Any:
         return list(function(*(chosen[i] for i in range(len(invars)))))
 
     return run
+
+
+def _info(var: Any) -> ValueInfo:
+    return ValueInfo(tuple(var.aval.shape), var.aval.dtype)
+
+
+def _constant(value: Any, var: Any) -> Constant:
+    return Constant(value, tuple(np.shape(value)), var.aval.dtype)
 
 
 def is_library_call(closed: ClosedJaxpr) -> bool:
@@ -73,18 +83,16 @@ class Flattener:
         env: dict[Var, Atom] = {}
         inputs = []
         for i, var in enumerate(jaxpr.invars):
-            info = input_infos[i] if input_infos else ValueInfo(var.aval.shape, var.aval.dtype)
+            info = input_infos[i] if input_infos else _info(var)
             inputs.append(self._define(env, infos, var, info))
         for var, value in zip(jaxpr.constvars, consts, strict=True):
-            env[var] = Constant(value, tuple(np.shape(value)), var.aval.dtype)
+            env[var] = _constant(value, var)
         nodes: list[Node] = []
         self._walk(jaxpr, env, infos, nodes, list(owners))
         outputs = tuple(self._read(env, v) for v in jaxpr.outvars)
         return Graph(tuple(inputs), tuple(nodes), outputs, infos)
 
-    def _define(
-        self, env: dict[Var, Atom], infos: dict[ValueId, ValueInfo], var: Var, info: ValueInfo
-    ) -> ValueId:
+    def _define(self, env: dict[Var, Atom], infos: dict[ValueId, ValueInfo], var: Var, info: ValueInfo) -> ValueId:
         value_id = next(self._ids)
         env[var] = value_id
         infos[value_id] = info
@@ -93,7 +101,7 @@ class Flattener:
     @staticmethod
     def _read(env: Mapping[Var, Atom], var: Any) -> Atom:
         if isinstance(var, Literal):
-            return Constant(var.val, tuple(np.shape(var.val)), var.aval.dtype)
+            return _constant(var.val, var)
         return env[var]
 
     def _walk(
@@ -125,14 +133,11 @@ class Flattener:
                 nodes.append(Node(op="lost", layer=info, outputs=(), reason=reason, **common))
                 continue
             common["outputs"] = tuple(
-                self._define(env, infos, var, self._result_info(eqn, var, inputs, infos))
-                for var in eqn.outvars
+                self._define(env, infos, var, self._result_info(eqn, var, inputs, infos)) for var in eqn.outvars
             )
             if eqn.primitive is layer_p:
                 info, inner = eqn.params["info"], eqn.params["jaxpr"]
-                nodes.append(
-                    Node(op=info.kind, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common)
-                )
+                nodes.append(Node(op=info.kind, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common))
             elif name in ("remat2", "checkpoint", "remat"):
                 body_infos = [self._atom_info(a, infos) for a in inputs]
                 body = self.region(eqn.params["jaxpr"], (), body_infos, owners)
@@ -140,6 +145,7 @@ class Flattener:
             elif name == "scan":
                 nodes.append(self._scan(eqn, inputs, infos, owners, common))
             else:
+                nodes.extend(_lost_layers(eqn, common))
                 attributes = {**eqn.params, "primitive": name}
                 nodes.append(Node(op=name, attributes=attributes, run=one_equation(eqn), **common))
 
@@ -179,7 +185,7 @@ class Flattener:
     ) -> None:
         inner: dict[Var, Atom] = dict(zip(closed.jaxpr.invars, inputs, strict=True))
         for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
-            inner[var] = Constant(value, tuple(np.shape(value)), var.aval.dtype)
+            inner[var] = _constant(value, var)
         self._walk(closed.jaxpr, inner, infos, nodes, owners)
         for var, result in zip(eqn.outvars, closed.jaxpr.outvars, strict=True):
             env[var] = self._read(inner, result)
@@ -199,7 +205,7 @@ class Flattener:
         body_infos = []
         for i, (atom, var) in enumerate(zip(inputs, closed.jaxpr.invars, strict=True)):
             outer = self._atom_info(atom, infos)
-            shape, dtype = var.aval.shape, var.aval.dtype
+            shape, dtype = _info(var).shape, _info(var).dtype
             if i < fixed:
                 body_infos.append(outer)
             elif i < fixed + carried:
@@ -217,12 +223,36 @@ class Flattener:
     def _result_info(
         self, eqn: JaxprEqn, var: Var, inputs: tuple[Atom, ...], infos: Mapping[ValueId, ValueInfo]
     ) -> ValueInfo:
-        shape, dtype = tuple(var.aval.shape), var.aval.dtype
+        result = _info(var)
+        shape, dtype = result.shape, result.dtype
         if eqn.primitive.name in PROVENANCE and inputs and not isinstance(inputs[0], Constant):
             source = infos[inputs[0]]
             unchanged = source.shape == shape and source.dtype == dtype and eqn.primitive.name != "transpose"
             return ValueInfo(shape, dtype, source.parameter, source.direct and unchanged, source.stack)
-        return ValueInfo(shape, dtype)
+        return result
+
+
+def _lost_layers(eqn: JaxprEqn, common: Mapping[str, Any]) -> list[Node]:
+    """One note for each layer inside an equation that runs as it is (``cond``, ``while``, user-defined derivatives)."""
+    lost = []
+    for inner in jaxprs_in_params(eqn.params):
+        for sub in inner.eqns:
+            if sub.primitive is layer_p:
+                reason = f"inside {eqn.primitive.name}: runs as float"
+                lost.append(
+                    Node(
+                        op="lost",
+                        inputs=(),
+                        outputs=(),
+                        layer=sub.params["info"],
+                        owner=common["owner"],
+                        source=common["source"],
+                        reason=reason,
+                    )
+                )
+            else:
+                lost.extend(_lost_layers(sub, common))
+    return lost
 
 
 def _only_moves_values(jaxpr: Jaxpr) -> bool:
@@ -233,19 +263,17 @@ def _only_moves_values(jaxpr: Jaxpr) -> bool:
             if not _only_moves_values(inner.jaxpr):
                 return False
         elif eqn.primitive.name not in FLOAT_PRESERVING and any(
-            np.issubdtype(v.aval.dtype, np.inexact) for v in eqn.outvars
+            np.issubdtype(_info(v).dtype, np.inexact) for v in eqn.outvars
         ):
             return False
     return True
 
 
-def flatten(
-    closed: ClosedJaxpr, variables: Sequence[Path], flattener: Flattener | None = None
-) -> Graph:
+def flatten(closed: ClosedJaxpr, variables: Sequence[Path], flattener: Flattener | None = None) -> Graph:
     """Raw graph of a staged jaxpr; ``variables`` names its leading inputs, the parameters are followed from there."""
     flattener = flattener or Flattener()
     infos = []
     for i, var in enumerate(closed.jaxpr.invars):
         path = variables[i] if i < len(variables) else None
-        infos.append(ValueInfo(tuple(var.aval.shape), var.aval.dtype, path, path is not None))
+        infos.append(dataclasses.replace(_info(var), parameter=path, direct=path is not None))
     return flattener.region(closed.jaxpr, closed.consts, infos, [flattener.root])

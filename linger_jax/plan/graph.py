@@ -26,8 +26,10 @@ class Constant:
 
     def is_scalar(self, number: float) -> bool:
         """Whether this is a literal scalar equal to ``number``."""
-        return self.shape == () and isinstance(self.value, (int, float, np.ndarray, np.generic)) and bool(
-            np.asarray(self.value) == number
+        return (
+            self.shape == ()
+            and isinstance(self.value, (int, float, np.ndarray, np.generic))
+            and bool(np.asarray(self.value) == number)
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import io
 import warnings
 from collections.abc import Mapping
 from typing import Literal
@@ -97,17 +98,9 @@ class Plan:
         return table
 
     def __str__(self) -> str:
-        console = Console(width=120, record=True, file=_Nowhere(), color_system=None)
+        console = Console(width=120, record=True, file=io.StringIO(), color_system=None)
         console.print(self.table())
         return console.export_text()
-
-
-class _Nowhere:
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return None
 
 
 def _row(node: Node, settings: PlanSettings) -> Row | None:
@@ -183,8 +176,4 @@ def _check_names(plan: Plan) -> None:
         for part in settings.config.parts:
             for name in part.name:
                 if not any(matches(name, path) for path in plan.modules):
-                    raise PlanError(
-                        f"configuration: part name {name!r} matches no module of the model{nearest(name)}"
-                    )
-
-
+                    raise PlanError(f"configuration: part name {name!r} matches no module of the model{nearest(name)}")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from linger_jax.config import LayerConfig
-from linger_jax.plan.graph import Atom, Constant, Graph, Node, Quantizer, ValueId, ValueInfo
+from linger_jax.plan.graph import Constant, Graph, Node, Quantizer, ValueId, ValueInfo
 from linger_jax.plan.limits import check_window
 from linger_jax.plan.primitives import STRUCTURAL
 from linger_jax.plan.recognition import Window, spatial_window
@@ -129,9 +127,7 @@ class Planner:
 
     # --- layers ---
 
-    def _layer(
-        self, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]
-    ) -> Node:
+    def _layer(self, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]) -> Node:
         info = node.layer
         assert info is not None
         config = self.settings.config.for_path(".".join(info.path))
@@ -158,21 +154,24 @@ class Planner:
         names = [role[-1] for role in info.operands if role[0] == "params"]
         if info.kind == "dense" and "bias" in names:
             roles.append("bias")
+        reads = {
+            "input": operand_bits[0] is None,
+            "weight": True,
+            "bias": info.kind == "batch_norm" or "bias" in names,
+            "output": True,
+        }
         for role in roles:
-            active = role in ("weight", "output") or (role == "input" and operand_bits[0] is None)
-            if role == "bias":
-                active = info.kind == "batch_norm" or "bias" in names
-            parameter = self._parameter(node, infos, role)
             spec = layer_spec(self.settings, config, role)
-            self._add((*info.path, f"{role}_quantizer"), spec, stack, active and info.kind != "embed" or (
-                role == "weight"
-            ), parameter)
+            parameter = self._parameter(node, infos, role)
+            self._add((*info.path, f"{role}_quantizer"), spec, stack, reads[role], parameter)
         output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
         outputs = tuple(output_bits if role[0] == "output" else None for role in info.results)
         return dataclasses.replace(node, quantized=True, bits=outputs)
 
     def _parameter(self, node: Node, infos: Mapping[ValueId, ValueInfo], role: str) -> Path | None:
         assert node.layer is not None
+        if node.layer.kind == "batch_norm":
+            return None  # its quantizers act on the folded scale and shift, which are no parameters
         names = {"weight": ("kernel", "embedding"), "bias": ("bias",)}.get(role, ())
         for atom, operand in zip(node.inputs, node.layer.operands, strict=True):
             if operand[0] == "params" and operand[-1] in names and not isinstance(atom, Constant):
@@ -211,9 +210,7 @@ class Planner:
 
     # --- operators ---
 
-    def _operator(
-        self, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]
-    ) -> Node:
+    def _operator(self, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]) -> Node:
         carried = [b for b in operand_bits if b is not None]
         if node.op in STRUCTURAL and operand_bits and operand_bits[0] is not None:
             return self._structural(node, infos, operand_bits[0])
@@ -278,24 +275,29 @@ class Planner:
             self._check_window(node, "max_pool", window, exempt=())
         return dataclasses.replace(node, op="max_pool", bits=(bits,), quantized=True, reason="passes through")
 
-    def _average_pool(
-        self, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]
-    ) -> Node:
+    def _average_pool(self, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]) -> Node:
         assert not isinstance(node.inputs[0], Constant)
         plane = infos[node.inputs[0]].shape[1:-1]
         self._check_window(node, "avg_pool", node.attributes["window"], exempt=plane)
         module = self.settings.config.for_path(".".join(node.owner.path))
         site = self._name(node, "avg_pool", "_linger_avg_pool")
         stack = self.parameter_scans
-        self._add((*site, "input_quantizer"), layer_spec(self.settings, module, "input"), stack,
-                  operand_bits[0] is None)
-        self._add((*site, "output_quantizer"), layer_spec(self.settings, module, "output"), stack,
-                  not self.settings.choices.pool_keeps_scale)
+        self._add(
+            (*site, "input_quantizer"), layer_spec(self.settings, module, "input"), stack, operand_bits[0] is None
+        )
+        self._add(
+            (*site, "output_quantizer"),
+            layer_spec(self.settings, module, "output"),
+            stack,
+            not self.settings.choices.pool_keeps_scale,
+        )
         return dataclasses.replace(node, site=site, config=module, quantized=True, bits=(module.output_bits,))
 
     def _check_window(self, node: Node, what: str, window: Window, exempt: tuple[int, ...]) -> None:
         axes = [i for i in range(len(window.kernel)) if not exempt or window.kernel[i] != exempt[i]]
-        strides = [window.strides[i] for i in range(len(window.strides)) if not exempt or window.strides[i] != exempt[i]]
+        strides = [
+            window.strides[i] for i in range(len(window.strides)) if not exempt or window.strides[i] != exempt[i]
+        ]
         where = ".".join((*node.owner.path, what)) + (f" at {node.source}" if node.source else "")
         check_window(
             where,

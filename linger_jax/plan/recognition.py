@@ -34,9 +34,7 @@ def _with_recognised_body(node: Node, templates: Sequence[Template]) -> Node:
 Match = tuple[Node, frozenset[int]]
 
 
-def _fold(
-    graph: Graph, nodes: list[Node], match: Callable[[Uses, list[Node], int], Match | None]
-) -> list[Node]:
+def _fold(graph: Graph, nodes: list[Node], match: Callable[[Uses, list[Node], int], Match | None]) -> list[Node]:
     """Replaces every match by its one node; matches neither overlap nor leave an inner value in use."""
     uses = Uses(graph, nodes)
     taken: set[int] = set()

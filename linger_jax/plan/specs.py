@@ -34,7 +34,7 @@ def _spec(
 
 
 def layer_spec(settings: PlanSettings, module: LayerConfig, role: str) -> QuantizerSpec:
-    """Specification of a layer's ``input``, ``weight``, ``bias`` or ``output`` quantizer (spec/quantizers.md section 1)."""
+    """Specification of a layer's ``input``, ``weight``, ``bias`` or ``output`` quantizer (spec/quantizers.md 1)."""
     info, clamp, config = module.quant_info, module.clamp_info, settings.config
     if role == "input":
         return _spec(config, module, QuantizerKind.activation, module.input_bits)

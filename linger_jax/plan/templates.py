@@ -1,7 +1,7 @@
 """Library functions that JAX inlines into plain equations are found by unifying with a fresh trace of them.
 
-A template is traced with the installed JAX at the candidate's own shape and matched backwards from its last equation, so
-the table never goes stale with a JAX release; inner values of a match must not be read outside it.
+A template is traced with the installed JAX at the candidate's own shape and matched backwards from its last equation,
+so the table never goes stale with a JAX release; inner values of a match must not be read outside it.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ def _run_pattern(pattern: Graph) -> Callable[..., list[Any]]:
     return run
 
 
-def _unify(
-    uses: Uses, nodes: list[Node], index: int, pattern: Graph
-) -> tuple[Atom, frozenset[int]] | None:
+def _unify(uses: Uses, nodes: list[Node], index: int, pattern: Graph) -> tuple[Atom, frozenset[int]] | None:
     makers = {value: node for node in pattern.nodes for value in node.outputs}
     bound: dict[ValueId, Atom] = {}
     interior: dict[int, None] = {}

@@ -29,13 +29,17 @@ class Call:
       treedef: structure of ``(args, kwargs, rngs)``.
       static: leaf of each position, or ``DYNAMIC`` where an array goes.
       method: the model's method, or None for ``__call__``.
-      mutable: collections the model itself may write.
+      mutable: collections the model itself may write: names, or a Flax filter.
     """
 
     treedef: Any
     static: tuple[Leaf, ...]
     method: Callable[..., Any] | str | None
-    mutable: tuple[str, ...]
+    mutable: Any
+
+    def model_mutable(self) -> Any:
+        """The filter as Flax takes it."""
+        return list(self.mutable) if isinstance(self.mutable, tuple) else self.mutable
 
     def merge(self, arrays: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
         """Puts the traced arrays back: ``(args, kwargs, rngs)``."""
@@ -58,7 +62,7 @@ def split_call(
     kwargs: Mapping[str, Any],
     rngs: Any,
     method: Callable[..., Any] | str | None,
-    mutable: tuple[str, ...],
+    mutable: Any,
 ) -> tuple[Call, list[Any]]:
     """Returns the static half of a call and its arrays, in order."""
     leaves, treedef = jax.tree.flatten((args, dict(kwargs), rngs), is_leaf=lambda leaf: isinstance(leaf, QTensor))

@@ -144,16 +144,16 @@ class _Interceptor:
         kind, describe = entry
         call = inspect.signature(type(module).__call__).bind(module, *args, **kwargs)
         if kind == "dropout" and call.arguments.get("rng") is None:
-            deterministic = nn.merge_param(
-                "deterministic", module.deterministic, call.arguments.get("deterministic")
-            )
+            deterministic = nn.merge_param("deterministic", module.deterministic, call.arguments.get("deterministic"))
             if module.rate > 0.0 and not deterministic:
                 # Drawn here, in the model's own scope, so that the mask is the float model's mask.
                 kwargs = {**kwargs, "rng": module.make_rng(module.rng_collection)}
         attributes, refusal = describe(module, call)
 
         variables = {c: v for c, v in module.variables.items() if jax.tree.leaves(v)}
-        mutable = [c for c in variables if c != "params" and module.scope.is_mutable_collection(c)]
+        scope = module.scope
+        assert scope is not None, "an intercepted module is bound"
+        mutable = [c for c in variables if c != "params" and scope.is_mutable_collection(c)]
         leaves, treedef = jax.tree.flatten((args, kwargs))
         is_array = [isinstance(leaf, (jax.Array, np.ndarray)) for leaf in leaves]
         inputs = [leaf for leaf, dynamic in zip(leaves, is_array, strict=True) if dynamic]
@@ -162,9 +162,7 @@ class _Interceptor:
 
         def pure(inputs: list[Any], values: list[Any]) -> Any:
             rest = iter(inputs)
-            merged = [
-                next(rest) if dynamic else leaf for leaf, dynamic in zip(leaves, is_array, strict=True)
-            ]
+            merged = [next(rest) if dynamic else leaf for leaf, dynamic in zip(leaves, is_array, strict=True)]
             layer_args, layer_kwargs = jax.tree.unflatten(treedef, merged)
             collections = jax.tree.unflatten(variable_tree, values)
             return clone.apply(collections, *layer_args, mutable=mutable, **layer_kwargs)
@@ -188,8 +186,7 @@ class _Interceptor:
                 *(_keys(path) for path, _ in variable_leaves),
             ),
             results=tuple(
-                ("output", str(i)) if path[0].idx == 0 else _keys(path[1:])
-                for i, (path, _) in enumerate(result_leaves)
+                ("output", str(i)) if path[0].idx == 0 else _keys(path[1:]) for i, (path, _) in enumerate(result_leaves)
             ),
             refusal=refusal or _wrong_dtype(result_leaves),
         )

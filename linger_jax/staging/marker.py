@@ -68,7 +68,7 @@ def _layer_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Closed
 
 def _layer_batch(operands: Sequence[Any], dims: Sequence[Any], *, jaxpr: ClosedJaxpr, info: LayerInfo) -> Any:
     lost_p.bind(info=info, transformation="vmap")
-    in_axes = tuple(None if d is batching.not_mapped else d for d in dims)
+    in_axes = tuple(d if isinstance(d, int) else None for d in dims)
     results = jax.vmap(jaxpr_as_fun(jaxpr), in_axes=in_axes)(*operands)
     return results, [0] * len(results)
 

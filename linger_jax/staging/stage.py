@@ -10,7 +10,7 @@ import jax
 from jax.extend.core import ClosedJaxpr
 
 from linger_jax.quantizers import QTensor
-from linger_jax.staging.call import Call
+from linger_jax.staging.call import DYNAMIC, Call
 from linger_jax.staging.linen import marking
 
 Path = tuple[str, ...]
@@ -40,10 +40,8 @@ def variable_paths(variables: Any) -> tuple[Path, ...]:
 
 
 def _argument_names(call: Call) -> tuple[str, ...]:
-    from linger_jax.staging.call import DYNAMIC
-
     tree = jax.tree.unflatten(call.treedef, list(call.static))
-    named, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: leaf is None)
+    named, _ = jax.tree_util.tree_flatten_with_path(tree)
     names = []
     for path, leaf in named:
         if leaf is DYNAMIC:
@@ -71,7 +69,7 @@ def stage(model: nn.Module, variables: Any, call: Call, arrays: list[Any]) -> St
                 *args,
                 rngs=rngs,
                 method=call.method,
-                mutable=list(call.mutable),
+                mutable=call.model_mutable(),
                 **kwargs,
             )
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from linger_jax.interpret.core import Rule
 from linger_jax.interpret.layers.average_pool import average_pool
 from linger_jax.interpret.layers.batch_norm import batch_norm
-
 from linger_jax.interpret.layers.embed import embed
 from linger_jax.interpret.layers.weighted import weighted
 from linger_jax.interpret.structural import passes_through

@@ -46,4 +46,3 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
     least, most = -(2 ** (spec.bits - 1)), 2 ** (spec.bits - 1) - 1
     value = jnp.clip(quotient, least, most).astype(jnp.float32) / reference.scale
     return [QTensor(straight_through(value, reference.value), reference.scale, spec.bits)]
-

@@ -11,8 +11,8 @@ from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.layers.roles import by_role, results, site
 from linger_jax.interpret.layers.weighted import INPUT, quantize_output
 from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight
-from linger_jax.numerics.exact_sum import channel_moments
 from linger_jax.numerics.contraction import rounded_product
+from linger_jax.numerics.exact_sum import channel_moments
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
@@ -65,9 +65,7 @@ def moving_average(running: Array, value: Array, momentum: float) -> Array:
     return jax.lax.stop_gradient(kept + new)
 
 
-def scale_and_shift(
-    gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
-) -> tuple[Array, Array]:
+def scale_and_shift(gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float) -> tuple[Array, Array]:
     """alpha = gamma / sqrt(variance + eps) and beta - mean * alpha, each product rounded to float32."""
     alpha = gamma * (jnp.float32(1.0) / jnp.sqrt(variance + jnp.float32(epsilon)))
     return alpha, beta - rounded_product(mean, alpha)

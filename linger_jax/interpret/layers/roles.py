@@ -16,7 +16,7 @@ def by_role(node: Node, operands: Sequence[Value]) -> dict[Path, Value]:
     return dict(zip(node.layer.operands, operands, strict=True))
 
 
-def results(node: Node, output: Value, updates: Mapping[Path, Any] | None = None) -> list[Value]:
+def results(node: Node, output: Value, updates: Mapping[Any, Any] | None = None) -> list[Value]:
     """A layer's results in order: its output and the updated variables."""
     assert node.layer is not None
     updates = updates or {}

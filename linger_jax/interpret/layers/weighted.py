@@ -1,4 +1,4 @@
-"""Dense, Conv and ConvTranspose: quantize input, weight and bias, run the layer's own float computation, quantize the output.
+"""Dense, Conv and ConvTranspose: fake-quantized operands, the layer's own float computation, output quantizer.
 
 spec/layers.md, common flow. The float computation is the layer's own jaxpr, so every attribute that Flax knows (padding
 strings, groups, dilation, tuples of features) means here exactly what it means there.
@@ -28,7 +28,8 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     if BIAS in roles:
         scale = kernel.scale * x.scale
         fake[BIAS] = quantize_bias(ctx, site(node, "bias_quantizer"), roles[BIAS], scale).value
-    assert node.jaxpr is not None and node.layer is not None
+    assert node.jaxpr is not None
+    assert node.layer is not None
     (y,) = run_layer(node.jaxpr, [fake[role] for role in node.layer.operands], fast=ctx.fast)
     return results(node, quantize_output(ctx, node, y))
 
