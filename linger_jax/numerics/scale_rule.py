@@ -40,9 +40,7 @@ class ExponentTies(StrEnum):
     """CUDA and CUDA_GS rules: away from zero (spec quantizers.md section 8)."""
 
 
-def scale_of_statistic(
-    statistic: jax.Array, bits: int, ties: ExponentTies = ExponentTies.half_even
-) -> jax.Array:
+def scale_of_statistic(statistic: jax.Array, bits: int, ties: ExponentTies = ExponentTies.half_even) -> jax.Array:
     """Scale that a MOM statistic leads to.
 
     Args:
@@ -76,11 +74,7 @@ def scale_of_threshold(
 
     Source: spec quantizers.md sections 3, 4 and 8.
     """
-    method = (
-        lax.RoundingMethod.TO_NEAREST_EVEN
-        if ties is ExponentTies.half_even
-        else lax.RoundingMethod.AWAY_FROM_ZERO
-    )
+    method = lax.RoundingMethod.TO_NEAREST_EVEN if ties is ExponentTies.half_even else lax.RoundingMethod.AWAY_FROM_ZERO
     exponent = lax.round(np.float32(bits - 1) - log2_threshold, method)
     low, high = np.float32(0), np.float32(LARGEST_EXPONENT)
     within = (exponent >= low) & (exponent <= high)
@@ -182,9 +176,7 @@ def derived_threshold(bits: int, octave: int, ties: ExponentTies = ExponentTies.
 @functools.cache
 def published_thresholds() -> dict[int, dict[int, int]]:
     """Thresholds by bit width and octave, from `tables/mom_scale_thresholds.json` (`half_even`)."""
-    text = (
-        resources.files("linger_jax.numerics").joinpath("tables/mom_scale_thresholds.json").read_text("utf-8")
-    )
+    text = resources.files("linger_jax.numerics").joinpath("tables/mom_scale_thresholds.json").read_text("utf-8")
     table: dict[str, dict[str, int]] = json.loads(text)["T"]
     return {int(bits): {int(octave): value for octave, value in row.items()} for bits, row in table.items()}
 

@@ -66,7 +66,7 @@ def calibrate(
             under `Compat.reference`, where the reference fails.
         StateError: an entry is missing.
 
-    Refusing a second calibration and non-finite data (`has_non_finite`) is the caller's part: both need the layer's name.
+    The caller refuses a second calibration and non-finite data (`has_non_finite`): both need the layer's name.
 
     Source: spec config.md section 4, decision D7.
     """
@@ -90,7 +90,7 @@ def calibrate(
     result = calibrate_method(spec.calibrate_name)(spec, t, spec.bits)
     if not isinstance(result, CalibrationResult) or (result.learning_data is None and result.scale is None):
         raise CalibrationError(
-            f"calibration method {spec.calibrate_name!r} must return a CalibrationResult with learning_data, scale or both"
+            f"calibration method {spec.calibrate_name!r} must return a CalibrationResult with learning_data or scale"
         )
     new_state = {**state, flag: jnp.ones_like(state[flag])}
     if WEIGHT_CLAMPED in state and spec.qat_method is QatMethod.MOM:

@@ -116,9 +116,7 @@ def top_10(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
     if t.size <= _TOP_NEEDS_MORE_THAN:
         return abs_max(quantizer, t, bits)
     tenth = lax.top_k(lax.abs(t).reshape(-1), _TOP)[0][_TOP - 1]
-    return _of_statistic(
-        tenth if quantizer.compat is Compat.reference else lax.max(tenth, SMALLEST_STATISTIC)
-    )
+    return _of_statistic(tenth if quantizer.compat is Compat.reference else lax.max(tenth, SMALLEST_STATISTIC))
 
 
 def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResult:

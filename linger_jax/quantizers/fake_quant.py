@@ -59,9 +59,7 @@ def _fake_quant_forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax
     return y, (inside,)
 
 
-def _fake_quant_backward(
-    grid: Grid, residuals: tuple[jax.Array], g: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _fake_quant_backward(grid: Grid, residuals: tuple[jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
     del grid
     (inside,) = residuals
     return jnp.where(inside, g, _ZERO), jnp.zeros((), jnp.float32)

@@ -147,9 +147,7 @@ def _train_with_threshold(
     return fake_quant_with_threshold(grid, x, scale, threshold, learns), new_state
 
 
-def _evaluate(
-    spec: QuantizerSpec, x: jax.Array, state: State, min_scale: jax.Array | None
-) -> tuple[jax.Array, State]:
+def _evaluate(spec: QuantizerSpec, x: jax.Array, state: State, min_scale: jax.Array | None) -> tuple[jax.Array, State]:
     require(state, SCALE)
     if spec.quant_method is QuantMethod.CUDA:
         return fake_quant(_grid(spec, True, None), x, lax.stop_gradient(state[SCALE])), dict(state)

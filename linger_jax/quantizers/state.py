@@ -66,5 +66,5 @@ def require(state: Mapping[str, jax.Array], *names: str) -> None:
     if missing:
         raise StateError(
             f"quantizer state lacks {', '.join(missing)} (it holds {', '.join(sorted(state)) or 'nothing'}): "
-            "the state was made for another qat_method or quantizer kind; create it with initial_state of this quantizer"
+            "it was made for another qat_method or quantizer kind; create it with initial_state of this quantizer"
         )
