@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, Owner, ValueId, ValueInfo
 from linger_jax.plan.primitives import FLOAT_PRESERVING, INLINED_LIBRARY_CALLS, PROVENANCE
@@ -36,7 +36,8 @@ def source_line(eqn: JaxprEqn) -> str:
 def one_equation(eqn: JaxprEqn) -> Any:
     """A function that evaluates one equation, in its own context, on its non-literal operands."""
     invars = list(dict.fromkeys(v for v in eqn.invars if not isinstance(v, Literal)))
-    jaxpr = Jaxpr((), invars, list(eqn.outvars), [eqn], eqn.effects)
+    names = DebugInfo("one equation", eqn.primitive.name, ("",) * len(invars), ("",) * len(eqn.outvars))
+    jaxpr = Jaxpr((), invars, list(eqn.outvars), [eqn], eqn.effects, names)
     positions = [None if isinstance(v, Literal) else invars.index(v) for v in eqn.invars]
     function = jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
 
