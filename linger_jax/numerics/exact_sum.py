@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from linger_jax.numerics.contraction import rounded_product
+from linger_jax.numerics.true_division import true_quotient
 
 _FLOAT32_SIGNIFICAND = 24
 _SHORT = 4
@@ -105,12 +106,10 @@ def _sum_short_stretches(x: jax.Array, axes: tuple[int, ...], magnitude_bits: in
 def _quotient(total: jax.Array, count: int, unit: jax.Array) -> jax.Array:
     """f32(total / count / unit) for an exact integer total, correctly rounded.
 
-    float64 suffices: a quotient of a 54-bit integer by at most 2^24 is never closer to the middle of two float32 numbers
-    than 2^-49 of its size, unless it is that middle.
+    float64 suffices: a quotient of a 54-bit integer by at most 2^24 is never closer to the middle of two float32
+    numbers than 2^-49 of its size, unless it is that middle.
     """
-    # XLA replaces a division by a scalar by a product with its rounded reciprocal; an array of divisors is divided by.
-    divisor = jnp.where(total == total, np.float64(count), np.float64(np.nan))
-    return lax.convert_element_type(total / divisor / unit, jnp.float32)
+    return lax.convert_element_type(true_quotient(total, np.float64(count)) / unit, jnp.float32)
 
 
 def _count(x: jax.Array, axes: tuple[int, ...]) -> int:

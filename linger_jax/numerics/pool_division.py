@@ -14,6 +14,7 @@ from linger_jax.config import Platform, RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.numerics import reciprocal
 from linger_jax.numerics.scale_rule import exponent_of_power_of_two
+from linger_jax.numerics.true_division import true_quotient
 
 _INT32 = np.iinfo(np.int32)
 _LARGEST_DIVISOR = 2**24
@@ -31,8 +32,8 @@ def divide(
 ) -> jax.Array:
     """Divide window sums the way the chip does and re-scale them to the output's steps.
 
-    Where all divisors are powers of two, division and re-scaling are one shift with one rounding. Otherwise the platform's
-    reciprocal gives the average in input steps, and a shift re-scales it (a second rounding).
+    Where all divisors are powers of two, division and re-scaling are one shift with one rounding. Otherwise the
+    platform's reciprocal gives the average in input steps, and a shift re-scales it (a second rounding).
 
     Args:
         total: int32 array of any shape: sums in steps of 1 / scale_in.
@@ -43,8 +44,8 @@ def divide(
         round_mode: rounding mode of the output quantizer, used by the shifts.
 
     Returns:
-        int32 array of `total`'s shape: averages in steps of 1 / scale_out, saturated to int32, not to the output's bits.
-        No gradient is defined: callers pass the float average's gradient around it.
+        int32 array of `total`'s shape: averages in steps of 1 / scale_out, saturated to int32, not to the output's
+        bits. No gradient is defined: callers pass the float average's gradient around it.
 
     Raises:
         LingerError: a divisor outside 1..2^24 or of a shape that does not fit.
@@ -122,10 +123,7 @@ def _by_shifted_product(value: jax.Array, divisors: _HostInts) -> jax.Array:
 
 
 def _by_float_division(value: jax.Array, divisors: _HostInts) -> jax.Array:
-    # XLA replaces a division by a constant or a scalar by a product with its rounded reciprocal; not so for an array of
-    # divisors that it cannot see through.
-    hidden = jnp.where((value | np.int64(1)) != np.int64(0), divisors.astype(np.float32), np.float32(1))
-    quotient = lax.convert_element_type(value, jnp.float32) / hidden
+    quotient = true_quotient(lax.convert_element_type(value, jnp.float32), divisors.astype(np.float32))
     return _integers(lax.floor(quotient + np.float32(0.5)))
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import json
-from decimal import Decimal, localcontext
+import math
+from decimal import ROUND_CEILING, Decimal, localcontext
 from enum import StrEnum
 from importlib import resources
 
@@ -28,6 +29,7 @@ SMALLEST_STATISTIC = np.float32(1e-6)
 
 _MANTISSA_BITS = 23
 _EXPONENT_BIAS = 127
+_INFINITY = np.float32(np.inf)
 _NAN = np.float32(np.nan)
 
 
@@ -49,13 +51,13 @@ def scale_of_statistic(statistic: jax.Array, bits: int, ties: ExponentTies = Exp
         ties: rule for ties.
 
     Returns:
-        float32 array of the same shape, 2^e with e in 0..23; 1 for an infinite statistic, NaN for NaN.
+        float32 array of the same shape, 2^e with e in 0..23; NaN for an infinite statistic and for NaN.
 
     Source: spec quantizers.md sections 3 and 8.
     """
     boundaries = _boundaries(bits, ties).reshape((LARGEST_EXPONENT,) + (1,) * statistic.ndim)
     exponent = jnp.sum(lax.expand_dims(statistic, (0,)) < boundaries, axis=0, dtype=jnp.int32)
-    return jnp.where(statistic == statistic, power_of_two(exponent), _NAN)
+    return jnp.where(statistic < _INFINITY, power_of_two(exponent), _NAN)
 
 
 def scale_of_threshold(
@@ -69,7 +71,7 @@ def scale_of_threshold(
         ties: rule for ties.
 
     Returns:
-        scale: float32 array of the same shape, 2^e with e in 0..23; NaN for NaN.
+        scale: float32 array of the same shape, 2^e with e in 0..23; NaN for an infinite threshold and for NaN.
         within: bool array, 0 <= round((b - 1) - L) <= 23 before clipping; the ends are within.
 
     Source: spec quantizers.md sections 3, 4 and 8.
@@ -78,7 +80,7 @@ def scale_of_threshold(
     exponent = lax.round(np.float32(bits - 1) - log2_threshold, method)
     low, high = np.float32(0), np.float32(LARGEST_EXPONENT)
     within = (exponent >= low) & (exponent <= high)
-    known = exponent == exponent
+    known = lax.is_finite(exponent)
     whole = lax.convert_element_type(lax.clamp(low, jnp.where(known, exponent, low), high), jnp.int32)
     return jnp.where(known, power_of_two(whole), _NAN), within
 
@@ -160,8 +162,6 @@ def derived_threshold(bits: int, octave: int, ties: ExponentTies = ExponentTies.
         return 0
     while np.nextafter(below, above) != above:
         middle = np.float32((float(below) + float(above)) / 2)
-        if middle in (below, above):
-            middle = np.nextafter(below, above)
         if _host_exponent(bits, middle, ties) <= smaller:
             above = middle
         else:
@@ -169,8 +169,9 @@ def derived_threshold(bits: int, octave: int, ties: ExponentTies = ExponentTies.
     with localcontext() as context:
         context.prec = 40
         midpoint = (Decimal(float(below)) + Decimal(float(above))) / 2
-        mantissa = (Decimal(2) ** (midpoint - octave) - 1) * 2**_MANTISSA_BITS
-        return min(2**_MANTISSA_BITS, int(mantissa.to_integral_value(rounding="ROUND_CEILING")))
+        power: Decimal = Decimal(2) ** (midpoint - octave)
+        mantissa = ((power - 1) * 2**_MANTISSA_BITS).to_integral_value(ROUND_CEILING)
+    return min(2**_MANTISSA_BITS, int(mantissa))
 
 
 @functools.cache
@@ -195,6 +196,4 @@ def _boundaries(bits: int, ties: ExponentTies) -> npt.NDArray[np.float32]:
 
 def _host_exponent(bits: int, log2_statistic: np.float32, ties: ExponentTies) -> int:
     t = float(np.float32(bits - 1) - np.float32(log2_statistic))
-    if ties is ExponentTies.half_even:
-        return round(t)
-    return int(np.trunc(t + np.copysign(0.5, t)))
+    return round(t) if ties is ExponentTies.half_even else int(math.copysign(math.floor(abs(t) + 0.5), t))

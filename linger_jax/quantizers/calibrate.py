@@ -9,6 +9,7 @@ from jax import lax
 
 from linger_jax.config import ActivationType, Compat, QatMethod
 from linger_jax.errors import CalibrationError, LingerError
+from linger_jax.numerics.clipping import clip_symmetric
 from linger_jax.numerics.scale_rule import (
     SMALLEST_STATISTIC,
     exp2_rounded,
@@ -128,8 +129,7 @@ def _clamp(spec: QuantizerSpec, x: jax.Array, state: State, joins: jax.Array | N
     done = jnp.zeros((), jnp.bool_) if joins is None or spec.kind is QuantizerKind.activation else joins
     if WEIGHT_CLAMPED in state and spec.qat_method is QatMethod.MOM:
         done = done | state[WEIGHT_CLAMPED]
-    bound = jnp.where(done, _UNBOUNDED, bound)
-    return lax.clamp(-bound, x, bound)
+    return clip_symmetric(x, jnp.where(done, _UNBOUNDED, bound))
 
 
 def _scalar(value: jax.Array) -> jax.Array:

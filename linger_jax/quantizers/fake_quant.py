@@ -52,17 +52,19 @@ def fake_quant(grid: Grid, x: jax.Array, scale: jax.Array) -> jax.Array:
     return _forward(grid, x, scale)[0]
 
 
-def _fake_quant_forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, tuple[jax.Array]]:
+def _fake_quant_forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     y, inside, _ = _forward(grid, x, scale)
     if grid.clip is not None:
         inside = inside & _within(x, grid.clip)
-    return y, (inside,)
+    return y, (inside, scale)
 
 
-def _fake_quant_backward(grid: Grid, residuals: tuple[jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _fake_quant_backward(
+    grid: Grid, residuals: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     del grid
-    (inside,) = residuals
-    return jnp.where(inside, g, _ZERO), jnp.zeros((), jnp.float32)
+    inside, scale = residuals
+    return _masked(inside, g, scale), jnp.zeros((), jnp.float32)
 
 
 fake_quant.defvjp(_fake_quant_forward, _fake_quant_backward)
@@ -109,7 +111,7 @@ def _threshold_backward(
     # but copies every operand of the arithmetic that it can absorb into the reduction.
     distance = jnp.where(inside, clipped - y, -y)
     slope = jnp.where(learns, _MINUS_LN2 * jnp.sum(g * distance), _ZERO)
-    return jnp.where(passes, g, _ZERO), jnp.zeros((), jnp.float32), slope.reshape(1), None
+    return _masked(passes, g, scale), jnp.zeros((), jnp.float32), slope.reshape(1), None
 
 
 fake_quant_with_threshold.defvjp(_threshold_forward, _threshold_backward)
@@ -127,6 +129,11 @@ def _forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax
     # The reference computes (round(v) - v) + v: NaN for an infinite v.
     whole = jnp.where(lax.abs(scaled) < _INFINITY, lax.clamp(low, rounded, high), _NAN)
     return whole / scale, (rounded >= low) & (rounded <= high), clipped
+
+
+def _masked(passes: jax.Array, g: jax.Array, scale: jax.Array) -> jax.Array:
+    """`g` where it passes, else zero; a poisoned scale poisons the gradient too."""
+    return jnp.where(passes, g, jnp.where(scale == scale, _ZERO, _NAN))
 
 
 def _within(x: jax.Array, bound: float) -> jax.Array:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.numerics.clipping import clip_symmetric
+
 _ZERO = np.float32(0.0)
 
 
@@ -27,7 +29,7 @@ def ste_clip(x: jax.Array, bound: jax.Array | float) -> jax.Array:
 
 @jax.custom_vjp
 def _ste_clip(x: jax.Array, bound: jax.Array) -> jax.Array:
-    return lax.clamp(-bound, x, bound)
+    return clip_symmetric(x, bound)
 
 
 def _forward(x: jax.Array, bound: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import QatMethod, QuantMethod
+from linger_jax.config import Compat, QatMethod, QuantMethod
 from linger_jax.errors import LingerError
+from linger_jax.numerics.cascade_sum import cascade_sum
+from linger_jax.numerics.clipping import clip_symmetric
+from linger_jax.numerics.true_division import true_quotient
 from linger_jax.quantizers.spec import QuantizerKind, QuantizerSpec
 from linger_jax.quantizers.state import WEIGHT_CLAMPED, State, require
 
@@ -31,7 +34,7 @@ def clamp_bound(spec: QuantizerSpec, w: jax.Array) -> jax.Array | None:
     Source: spec quantizers.md section 3.2, config.md section 4.
     """
     if spec.kind is QuantizerKind.weight and spec.clamp_factor is not None:
-        return mean_magnitude(w) * np.float32(spec.clamp_factor)
+        return mean_magnitude(w, spec.compat) * np.float32(spec.clamp_factor)
     if spec.clamp_value is not None:
         return jnp.asarray(spec.clamp_value, jnp.float32)
     return None
@@ -53,7 +56,7 @@ def clamp_parameter(spec: QuantizerSpec, w: jax.Array) -> jax.Array:
     Source: spec config.md section 4 item 1, decision D24.
     """
     bound = clamp_bound(spec, w)
-    return w if bound is None else lax.clamp(-bound, w, bound)
+    return w if bound is None else clip_symmetric(w, bound)
 
 
 def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[jax.Array, State]:
@@ -86,11 +89,12 @@ def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[
     return _overwrite(w, bound), new_state
 
 
-def mean_magnitude(w: jax.Array) -> jax.Array:
+def mean_magnitude(w: jax.Array, compat: Compat = Compat.chip) -> jax.Array:
     """mean |w|, summed in float64 and rounded once, so that order and sharding do not show.
 
     Args:
         w: float32 array of any shape, not empty.
+        compat: `reference` adds in float32, in PyTorch's order over `w`'s memory layout.
 
     Returns:
         float32 scalar without gradient.
@@ -101,9 +105,11 @@ def mean_magnitude(w: jax.Array) -> jax.Array:
     if w.size == 0:
         raise LingerError(f"cannot clamp an empty tensor of shape {w.shape} to its mean magnitude")
     magnitude = lax.abs(lax.stop_gradient(w))
+    if compat is Compat.reference:
+        return true_quotient(cascade_sum(magnitude), np.float32(w.size))
     with jax.enable_x64(True):
         total = jnp.sum(lax.convert_element_type(magnitude, jnp.float64))
-        return lax.convert_element_type(total / np.float64(w.size), jnp.float32)
+        return lax.convert_element_type(true_quotient(total, np.float64(w.size)), jnp.float32)
 
 
 def _no_bound(w: jax.Array) -> jax.Array:
@@ -119,7 +125,7 @@ def _bound_or_none(spec: QuantizerSpec, w: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def _overwrite(w: jax.Array, bound: jax.Array) -> jax.Array:
     """clip(w, -bound, bound) with the identity as its gradient."""
-    return lax.clamp(-bound, w, bound)
+    return clip_symmetric(w, bound)
 
 
 def _overwrite_forward(w: jax.Array, bound: jax.Array) -> tuple[jax.Array, None]:
