@@ -66,7 +66,8 @@ class QuantizedModel:
         """
         if rngs is None:
             rngs = jax.random.key(self.settings.config.seed)
-        variables = self.model.init(rngs, *args, method=method, **kwargs)
+        values, named = jax.tree.map(plain, (args, kwargs), is_leaf=_is_qtensor)
+        variables = self.model.init(rngs, *values, method=method, **named)
         spare = {name: key for name, key in rngs.items() if name != "params"} if isinstance(rngs, Mapping) else None
         return self.adopt(variables, *args, rngs=spare, method=method, **kwargs)
 
