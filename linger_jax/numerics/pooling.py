@@ -7,7 +7,7 @@ and the backward pass reads it without a scatter.
 
 Only the way to the result differs. Values and gradients are those of the stock operator bit for bit (a zero gradient
 may carry another sign): the first of several equal maxima takes the whole gradient, NaN loses to whatever follows it,
-padding never wins, and overlapping windows are added in the order of the windows.
+and overlapping windows are added in the order of the windows.
 """
 
 from __future__ import annotations
@@ -167,14 +167,14 @@ def _window_elements(window: PoolWindow, padded: jax.Array) -> list[jax.Array]:
     ]
 
 
-def _pad(window: PoolWindow, x: jax.Array, value: float) -> jax.Array:
+def _pad(window: PoolWindow, x: jax.Array) -> jax.Array:
     if not any(low or high for low, high in window.padding):
         return x
-    return lax.pad(x, np.asarray(value, x.dtype), [(low, high, 0) for low, high in window.padding])
+    return lax.pad(x, np.asarray(-np.inf, x.dtype), [(low, high, 0) for low, high in window.padding])
 
 
 def _maximum(window: PoolWindow, x: jax.Array) -> jax.Array:
-    value, *others = _window_elements(window, _pad(window, x, -np.inf))
+    value, *others = _window_elements(window, _pad(window, x))
     for element in others:
         value = lax.max(value, element)
     return value
@@ -183,40 +183,16 @@ def _maximum(window: PoolWindow, x: jax.Array) -> jax.Array:
 def _winner(window: PoolWindow, x: jax.Array) -> jax.Array:
     """Row-major position, in its window, of the element that takes the gradient: uint8 of the output's shape.
 
-    The fold keeps what it has while `kept >= element`: the rule of the stock gradient, ties and NaN included.
+    The fold keeps what it has while `kept >= element` and padding takes part as -inf: the rule of the stock gradient,
+    ties and NaN included.
     """
-    best, *others = _window_elements(window, _pad(window, x, -np.inf))
-    valid, *others_valid = _inside(window, x.shape)
+    best, *others = _window_elements(window, _pad(window, x))
     winner = jnp.zeros(best.shape, jnp.uint8)
-    for position, (element, element_valid) in enumerate(zip(others, others_valid, strict=True), 1):
+    for position, element in enumerate(others, 1):
         keep = best >= element
-        if valid is not None and element_valid is not None:
-            keep = (keep & _along(valid, keep)) | _along(~element_valid, keep)
-            valid = valid | element_valid
         best = lax.select(keep, best, element)
         winner = lax.select(keep, winner, jnp.full_like(winner, position))
     return winner
-
-
-def _along(mask: np.ndarray, like: jax.Array) -> jax.Array:
-    return lax.broadcast_in_dim(jnp.asarray(mask), like.shape, range(like.ndim))
-
-
-def _inside(window: PoolWindow, shape: tuple[int, ...]) -> list[np.ndarray | None]:
-    """Per window offset: which windows find an element, not padding, there (size 1 along unpadded axes)."""
-    if not any(low or high for low, high in window.padding):
-        return [None] * window.size
-    outputs = _output_shape(window, shape)
-    masks: list[np.ndarray | None] = []
-    for offset in window.offsets:
-        mask = np.ones([1] * len(shape), bool)
-        for axis, (start, stride, (low, high)) in enumerate(zip(offset, window.strides, window.padding, strict=True)):
-            if low or high:
-                position = np.arange(outputs[axis]) * stride + start - low
-                inside = (position >= 0) & (position < shape[axis])
-                mask = mask & inside.reshape([-1 if a == axis else 1 for a in range(len(shape))])
-        masks.append(mask)
-    return masks
 
 
 def _spread_tiles(window: PoolWindow, shape: tuple[int, ...], winner: jax.Array, g: jax.Array) -> jax.Array:
