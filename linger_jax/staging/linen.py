@@ -1,148 +1,67 @@
-"""How Flax Linen layers become markers: one interceptor, one table of layer kinds."""
+"""How Flax Linen layers become markers: one interceptor for one run of the model."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 
+from linger_jax.staging.layer_kinds import FLOAT_COMPOSITES, LAYERS, defining_class
 from linger_jax.staging.marker import LayerInfo, Path, layer_p, scope_p
 
-Attributes = dict[str, Any]
-Describe = Callable[[nn.Module, inspect.BoundArguments], tuple[Attributes, str | None]]
+# Part of jax.jit's cache key. nn.jit keeps traces between calls: one that was made without markers, or for another
+# module of equal attributes, must not be used in their place.
+_staging_context = jax.make_user_context(default_value=None)
+_visits = itertools.count()
 
 
-def _plain(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, str | None]:
-    del module, call
-    return {}, None
+class Interceptor:
+    """Binds markers around the modules of one run of the model; not shared between runs or threads.
 
+    Attributes:
+      visits: number of each module call so far that bound a marker.
+    """
 
-def _dense(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, str | None]:
-    del call
-    if isinstance(module, nn.DenseGeneral) and tuple(module.batch_dims):
-        return {}, "DenseGeneral with batch_dims is not a Dense"
-    return {}, None
-
-
-def _conv(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, str | None]:
-    del call
-    return {"features": module.features, "use_bias": module.use_bias}, (
-        "a weight mask is not supported" if getattr(module, "mask", None) is not None else None
-    )
-
-
-def _batch_norm(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, str | None]:
-    running = nn.merge_param(
-        "use_running_average", module.use_running_average, call.arguments.get("use_running_average")
-    )
-    attributes = {
-        "training": not running,
-        "momentum": float(module.momentum),
-        "epsilon": float(module.epsilon),
-    }
-    rank = np.ndim(call.arguments["x"])
-    refusal = None
-    if module.axis not in (-1, rank - 1):
-        refusal = f"axis {module.axis}: only the last axis is supported"
-    elif call.arguments.get("mask") is not None:
-        refusal = "a mask is not supported"
-    elif module.axis_name is not None:
-        refusal = "axis_name belongs to pmap; use jit with a sharded batch, statistics are global there"
-    return attributes, refusal
-
-
-def _dropout(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, str | None]:
-    del call
-    return {"rate": float(module.rate)}, None
-
-
-def _layer_norm(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, str | None]:
-    del call
-    return {"epsilon": float(module.epsilon)}, None
-
-
-def _embed(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, str | None]:
-    del call
-    return {"num_embeddings": module.num_embeddings, "features": module.features}, None
-
-
-# A class is a layer when it (or the class it inherits ``__call__`` from) stands here.
-LAYERS: Mapping[type[nn.Module], tuple[str, Describe]] = {
-    nn.Dense: ("dense", _dense),
-    nn.DenseGeneral: ("dense", _dense),
-    nn.Conv: ("conv", _conv),
-    nn.ConvTranspose: ("conv_transpose", _conv),
-    nn.BatchNorm: ("batch_norm", _batch_norm),
-    nn.Embed: ("embed", _embed),
-    nn.Dropout: ("dropout", _dropout),
-    nn.LayerNorm: ("layer_norm", _layer_norm),
-    nn.GroupNorm: ("group_norm", _plain),
-    nn.RMSNorm: ("rms_norm", _plain),
-    nn.InstanceNorm: ("instance_norm", _plain),
-}
-
-# Composite layers: everything inside runs as float and is listed once, under the composite's own name.
-FLOAT_COMPOSITES: Mapping[type[nn.Module], str] = {
-    nn.RNN: "recurrent layer",
-    nn.Bidirectional: "recurrent layer",
-    nn.LSTMCell: "recurrent cell",
-    nn.OptimizedLSTMCell: "recurrent cell",
-    nn.ConvLSTMCell: "recurrent cell",
-    nn.SimpleCell: "recurrent cell",
-    nn.GRUCell: "recurrent cell",
-    nn.MGUCell: "recurrent cell",
-    nn.ConvLocal: "locally connected convolution",
-    nn.Einsum: "einsum layer",
-    nn.SpectralNorm: "spectral normalisation",
-    nn.WeightNorm: "weight normalisation",
-}
-
-
-def _lookup(module: nn.Module, table: Mapping[type[nn.Module], Any]) -> Any:
-    """Entry of the first base class whose ``__call__`` the module really runs, or None."""
-    for base in type(module).__mro__:
-        if base in table:
-            return table[base] if type(module).__call__ is base.__call__ else None
-    return None
-
-
-class _Interceptor:
-    """Binds markers around the modules of one staging run; not shared between runs or threads."""
-
-    def __init__(self) -> None:
-        self.inside_layer = False
+    def __init__(self, changed_context: Callable[[], None]) -> None:
+        self.visits: set[int] = set()
+        self._inside_layer = False
+        self._changed_context = changed_context
 
     def __call__(self, next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        """Runs one method of a module: a layer becomes one marker, anything else runs between two scope markers."""
         module: nn.Module = context.module
-        if self.inside_layer or context.method_name == "setup":
+        if self._inside_layer or context.method_name == "setup":
             return next_fun(*args, **kwargs)
-        if context.method_name == "__call__":
-            entry = _lookup(module, LAYERS)
-            if entry is not None:
-                return self.layer(module, entry, args, kwargs)
-            composite = _lookup(module, FLOAT_COMPOSITES)
-        else:
-            composite = None
+        visit = next(_visits)
+        self.visits.add(visit)
+        self._changed_context()
+        layer = defining_class(context.orig_method, LAYERS)
+        if layer is not None:
+            return self._layer(module, layer, visit, args, kwargs)
+        composite = defining_class(context.orig_method, FLOAT_COMPOSITES)
         scope = {
             "path": module.path,
             "method": context.method_name,
             "module_type": type(module),
-            "composite": composite,
+            "composite": FLOAT_COMPOSITES[composite] if composite else None,
+            "visit": visit,
         }
         scope_p.bind(enter=True, **scope)
         try:
             return next_fun(*args, **kwargs)
         finally:
             scope_p.bind(enter=False, **scope)
+            self._changed_context()
 
-    def layer(self, module: nn.Module, entry: tuple[str, Describe], args: Any, kwargs: Any) -> Any:
-        kind, describe = entry
-        call = inspect.signature(type(module).__call__).bind(module, *args, **kwargs)
+    def _layer(self, module: nn.Module, layer: type[nn.Module], visit: int, args: Any, kwargs: Any) -> Any:
+        kind, describe = LAYERS[layer]
+        call = inspect.signature(layer.__call__).bind(module, *args, **kwargs)
         if kind == "dropout" and call.arguments.get("rng") is None:
             deterministic = nn.merge_param("deterministic", module.deterministic, call.arguments.get("deterministic"))
             if module.rate > 0.0 and not deterministic:
@@ -165,14 +84,14 @@ class _Interceptor:
             merged = [next(rest) if dynamic else leaf for leaf, dynamic in zip(leaves, is_array, strict=True)]
             layer_args, layer_kwargs = jax.tree.unflatten(treedef, merged)
             collections = jax.tree.unflatten(variable_tree, values)
-            return clone.apply(collections, *layer_args, mutable=mutable, **layer_kwargs)
+            return clone.apply(collections, *layer_args, mutable=mutable, method=layer.__call__, **layer_kwargs)
 
         values = [leaf for _, leaf in variable_leaves]
-        self.inside_layer = True
+        self._inside_layer = True
         try:
             closed, shapes = jax.make_jaxpr(pure, return_shape=True)(inputs, values)
         finally:
-            self.inside_layer = False
+            self._inside_layer = False
 
         result_leaves, result_tree = jax.tree_util.tree_flatten_with_path(shapes)
         info = LayerInfo(
@@ -183,12 +102,14 @@ class _Interceptor:
             attributes=attributes,
             operands=(
                 *(("input", str(i)) for i in range(len(inputs))),
-                *(_keys(path) for path, _ in variable_leaves),
+                *(entry_path(path) for path, _ in variable_leaves),
             ),
             results=tuple(
-                ("output", str(i)) if path[0].idx == 0 else _keys(path[1:]) for i, (path, _) in enumerate(result_leaves)
+                ("output", str(i)) if path[0].idx == 0 else entry_path(path[1:])
+                for i, (path, _) in enumerate(result_leaves)
             ),
-            refusal=refusal or _wrong_dtype(result_leaves),
+            visit=visit,
+            refusal=refusal or _derived_parameters(module) or _wrong_dtype(result_leaves),
         )
         outputs = layer_p.bind(*inputs, *values, jaxpr=closed, info=info)
         result, updates = jax.tree.unflatten(result_tree, outputs)
@@ -198,8 +119,15 @@ class _Interceptor:
         return result
 
 
-def _keys(path: tuple[Any, ...]) -> Path:
-    return tuple(str(key.key) for key in path)
+def entry_path(path: tuple[Any, ...]) -> Path:
+    """Names along a tree path of variables; boxes around a leaf (``nn.Partitioned``) are no level of their own."""
+    return tuple(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
+
+
+def _derived_parameters(module: nn.Module) -> str | None:
+    if type(module).param is not nn.Module.param:
+        return f"{type(module).__name__} computes its parameters (it overrides param)"
+    return None
 
 
 def _wrong_dtype(results: list[tuple[Any, Any]]) -> str | None:
@@ -210,7 +138,27 @@ def _wrong_dtype(results: list[tuple[Any, Any]]) -> str | None:
 
 
 @contextlib.contextmanager
-def marking() -> Iterator[None]:
-    """Within this context (one thread, one trace) layers bind markers."""
-    with nn.intercept_methods(_Interceptor()):
-        yield
+def marking(*, reuse_traces: bool) -> Iterator[Interceptor]:
+    """Within this context (one thread, one trace) layers bind markers.
+
+    Args:
+      reuse_traces: whether a function under ``jit`` that was traced in another such context may be used again. It may
+        be, unless it holds modules (``nn.jit``); then markers of other visits turn up in the jaxpr.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_staging_context("staging"))
+        change: Callable[[], None] = _keep_context
+        if not reuse_traces:
+            run = object()
+            numbers = itertools.count()
+
+            def change() -> None:
+                stack.enter_context(_staging_context((run, next(numbers))))
+
+        interceptor = Interceptor(change)
+        stack.enter_context(nn.intercept_methods(interceptor))
+        yield interceptor
+
+
+def _keep_context() -> None:
+    pass

@@ -2,8 +2,8 @@
 
 ``layer_p`` stands for one whole layer: its operands are the layer's arrays, its parameters say what the layer is and
 hold the layer's own float jaxpr, so that evaluating the marker without us *is* the float layer. ``scope_p`` has no
-operands and brackets the body of a module that is not a layer; ``lost_p`` records that a transformation (``vmap``,
-forward differentiation) dissolved a layer before the plan could see it.
+operands and brackets the body of a module that is not a layer; ``lost_p`` records that differentiation inside the model
+dissolved a layer before the plan could see it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class LayerInfo:
       attributes: static attributes that the layer's rules read.
       operands: role of each operand: ``("input", "0")`` or ``(collection, *entry path)``.
       results: role of each result: ``("output", "0")`` or ``(collection, *entry path)`` for an updated variable.
+      visit: number of the module call that bound the marker, never given twice in a process.
       refusal: why this layer cannot be quantized whatever the configuration says, or None.
     """
 
@@ -41,6 +42,7 @@ class LayerInfo:
     attributes: Mapping[str, Any]
     operands: tuple[Path, ...]
     results: tuple[Path, ...]
+    visit: int
     refusal: str | None = None
 
     def __repr__(self) -> str:
@@ -66,10 +68,19 @@ def _layer_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Closed
     return jax.jvp(jaxpr_as_fun(jaxpr), tuple(primals), tuple(tangents))
 
 
+# Layers that stay what they are when only their input has another batch axis.
+_BATCHABLE = frozenset({"dense", "conv", "conv_transpose", "embed", "dropout"})
+
+
 def _layer_batch(operands: Sequence[Any], dims: Sequence[Any], *, jaxpr: ClosedJaxpr, info: LayerInfo) -> Any:
-    lost_p.bind(info=info, transformation="vmap")
+    """``vmap`` of a layer: again one layer, with the mapped jaxpr; float where it stands for several layers at once."""
     in_axes = tuple(d if isinstance(d, int) else None for d in dims)
-    results = jax.vmap(jaxpr_as_fun(jaxpr), in_axes=in_axes)(*operands)
+    mapped = jax.make_jaxpr(jax.vmap(jaxpr_as_fun(jaxpr), in_axes=in_axes))(*operands)
+    if info.kind not in _BATCHABLE or any(
+        axis is not None and role[0] != "input" for axis, role in zip(in_axes, info.operands, strict=True)
+    ):
+        info = dataclasses.replace(info, refusal="inside vmap: one call stands for several layers")
+    results = layer_p.bind(*operands, jaxpr=mapped, info=info)
     return results, [0] * len(results)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
-from jax.extend.core import ClosedJaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxprs_in_params
 
 from linger_jax.quantizers import QTensor
 from linger_jax.staging.call import DYNAMIC, Call
-from linger_jax.staging.linen import marking
-
-Path = tuple[str, ...]
+from linger_jax.staging.linen import entry_path, marking
+from linger_jax.staging.marker import Path, layer_p, scope_p
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class Staged:
 def variable_paths(variables: Any) -> tuple[Path, ...]:
     """Dotted-path parts of every leaf of a variable tree, in leaf order."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
-    return tuple(tuple(str(getattr(k, "key", getattr(k, "name", k))) for k in path) for path, _ in leaves)
+    return tuple(entry_path(path) for path, _ in leaves)
 
 
 def _argument_names(call: Call) -> tuple[str, ...]:
@@ -60,19 +61,47 @@ def stage(model: nn.Module, variables: Any, call: Call, arrays: list[Any]) -> St
       arrays: the call's arrays; a ``QTensor`` stands for its value.
     """
     leaves, treedef = jax.tree.flatten(variables)
-
-    def run(leaves: list[Any], arrays: list[Any]) -> Any:
-        args, kwargs, rngs = call.merge(arrays)
-        with marking():
-            return model.apply(
-                jax.tree.unflatten(treedef, leaves),
-                *args,
-                rngs=rngs,
-                method=call.method,
-                mutable=call.model_mutable(),
-                **kwargs,
-            )
-
     values = [a.value if isinstance(a, QTensor) else a for a in arrays]
-    closed, shapes = jax.make_jaxpr(run, return_shape=True)(leaves, values)
+
+    def trace(*, reuse_traces: bool) -> tuple[ClosedJaxpr, Any, set[int]]:
+        visits: set[int] = set()
+
+        def run(leaves: list[Any], arrays: list[Any]) -> Any:
+            args, kwargs, rngs = call.merge(arrays)
+            with marking(reuse_traces=reuse_traces) as interceptor:
+                result = model.apply(
+                    jax.tree.unflatten(treedef, leaves),
+                    *args,
+                    rngs=rngs,
+                    method=call.method,
+                    mutable=call.model_mutable(),
+                    **kwargs,
+                )
+            visits.update(interceptor.visits)
+            return result
+
+        closed, shapes = jax.make_jaxpr(run, return_shape=True)(leaves, values)
+        return closed, shapes, visits
+
+    closed, shapes, visits = trace(reuse_traces=True)
+    if not _each_visit_once(closed.jaxpr, visits):
+        # An nn.jit inside the model answered with the trace of an earlier call: its markers name another module.
+        closed, shapes, _ = trace(reuse_traces=False)
     return Staged(closed, variable_paths(variables), _argument_names(call), jax.tree.structure(shapes))
+
+
+def _each_visit_once(jaxpr: Jaxpr, visits: set[int]) -> bool:
+    found = Counter(_visits(jaxpr))
+    return found.keys() <= visits and all(count == 1 for count in found.values())
+
+
+def _visits(jaxpr: Jaxpr) -> Iterator[int]:
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is layer_p:
+            yield eqn.params["info"].visit
+        elif eqn.primitive is scope_p:
+            if eqn.params["enter"]:
+                yield eqn.params["visit"]
+        else:
+            for inner in jaxprs_in_params(eqn.params):
+                yield from _visits(inner)

@@ -1,0 +1,134 @@
+"""Which Flax Linen classes are layers, and what the rules must know of one call of each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+Attributes = dict[str, Any]
+Refusal = str | None
+"""Why this call cannot be quantized whatever the configuration says."""
+Describe = Callable[[nn.Module, inspect.BoundArguments], tuple[Attributes, Refusal]]
+
+# Kernels of the target chips slide over one or two axes.
+_MOST_SPATIAL_AXES = 2
+
+
+def _plain(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    del module, call
+    return {}, None
+
+
+def _dense(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    del call
+    if isinstance(module, nn.DenseGeneral) and tuple(module.batch_dims):
+        return {}, "DenseGeneral with batch_dims is not a Dense"
+    return {}, _injected(module, "dot_general", "dot_general_cls")
+
+
+def _conv(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    del call
+    window = (module.kernel_size,) if isinstance(module.kernel_size, int) else tuple(module.kernel_size)
+    input_dilation = getattr(module, "input_dilation", 1)
+    refusal = None
+    if len(window) > _MOST_SPATIAL_AXES:
+        refusal = f"a convolution over {len(window)} axes: only one or two are supported"
+    elif getattr(module, "mask", None) is not None:
+        refusal = "a weight mask is not supported"
+    elif input_dilation is not None and set(np.ravel(input_dilation).tolist()) != {1}:
+        refusal = "input_dilation is not supported; use ConvTranspose"
+    return {"features": module.features, "use_bias": module.use_bias}, refusal or _injected(
+        module, "conv_general_dilated", "conv_general_dilated_cls"
+    )
+
+
+def _injected(module: nn.Module, *names: str) -> Refusal:
+    """A product of the user's own in the place of the library's is not ours to quantize."""
+    given = [name for name in names if getattr(module, name, None) is not None]
+    return f"{given[0]} replaces the layer's own product" if given else None
+
+
+def _batch_norm(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    running = nn.merge_param(
+        "use_running_average", module.use_running_average, call.arguments.get("use_running_average")
+    )
+    attributes = {
+        "training": not running,
+        "momentum": float(module.momentum),
+        "epsilon": float(module.epsilon),
+    }
+    rank = np.ndim(call.arguments["x"])
+    refusal = None
+    if module.axis not in (-1, rank - 1):
+        refusal = f"axis {module.axis}: only the last axis is supported"
+    elif call.arguments.get("mask") is not None:
+        refusal = "a mask is not supported"
+    elif module.axis_name is not None:
+        refusal = "axis_name belongs to pmap; use jit with a sharded batch, statistics are global there"
+    return attributes, refusal
+
+
+def _dropout(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    del call
+    return {"rate": float(module.rate)}, None
+
+
+def _layer_norm(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    del call
+    return {"epsilon": float(module.epsilon)}, None
+
+
+def _embed(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    del call
+    return {"num_embeddings": module.num_embeddings, "features": module.features}, None
+
+
+LAYERS: Mapping[type[nn.Module], tuple[str, Describe]] = {
+    nn.Dense: ("dense", _dense),
+    nn.DenseGeneral: ("dense", _dense),
+    nn.Conv: ("conv", _conv),
+    nn.ConvTranspose: ("conv_transpose", _conv),
+    nn.BatchNorm: ("batch_norm", _batch_norm),
+    nn.Embed: ("embed", _embed),
+    nn.Dropout: ("dropout", _dropout),
+    nn.LayerNorm: ("layer_norm", _layer_norm),
+    nn.GroupNorm: ("group_norm", _plain),
+    nn.RMSNorm: ("rms_norm", _plain),
+    nn.InstanceNorm: ("instance_norm", _plain),
+}
+"""A class is a layer when its ``__call__`` stands here, its own or an inherited one."""
+
+FLOAT_COMPOSITES: Mapping[type[nn.Module], str] = {
+    nn.RNN: "recurrent layer",
+    nn.Bidirectional: "recurrent layer",
+    nn.LSTMCell: "recurrent cell",
+    nn.OptimizedLSTMCell: "recurrent cell",
+    nn.ConvLSTMCell: "recurrent cell",
+    nn.SimpleCell: "recurrent cell",
+    nn.GRUCell: "recurrent cell",
+    nn.MGUCell: "recurrent cell",
+    nn.ConvLocal: "locally connected convolution",
+    nn.Einsum: "einsum layer",
+    nn.SpectralNorm: "spectral normalisation",
+    nn.WeightNorm: "weight normalisation",
+}
+"""Composite layers: everything inside runs as float and is listed once, under the composite's own name."""
+
+
+def defining_class(method: Callable[..., Any], table: Mapping[type[nn.Module], Any]) -> type[nn.Module] | None:
+    """The class of ``table`` whose ``__call__`` a Flax interceptor is about to run, or None.
+
+    Not the module's type but the function decides: ``nn.remat(nn.Dense)`` and a subclass that calls
+    ``super().__call__`` end up in ``nn.Dense.__call__``, a subclass with another computation does not.
+
+    Args:
+      method: ``orig_method`` of the interceptor's context.
+      table: keyed by class.
+    """
+    function = getattr(method, "func", None)
+    # Flax wraps each method of a Module once; what it wraps is what the interceptor gets.
+    return next((base for base in table if inspect.unwrap(base.__call__) is function), None)
