@@ -74,7 +74,7 @@ def test_one_module_used_in_two_places_has_one_set_of_quantizers():
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     first = linger_jax.init(nn.Dense(4))
     inner = {"params": variables["params"]["layer"], "quant": variables["quant"]["layer"]}
-    y, once = first.apply(inner, x, mutable=["quant"])
+    _, once = first.apply(inner, x, mutable=["quant"])
     moved = updates["quant"]["layer"]["output_quantizer"]["running_data"]
     assert moved != once["quant"]["output_quantizer"]["running_data"], "the second call moves the statistic again"
 
@@ -134,7 +134,7 @@ def test_padding_strings_are_resolved_to_numbers_and_checked():
     x = normal(1, 32, 32, 1)
     assert linger_jax.init(nn.Conv(2, (5, 5), padding="SAME")).init(KEY, x)["quant"]
     wide = nn.Conv(2, (12, 12), padding="SAME", kernel_dilation=(3, 3))
-    with pytest.raises(LingerError, match="padding 1[67]"):
+    with pytest.raises(LingerError, match=r"padding 1[67]"):
         linger_jax.init(wide).init(KEY, x)
 
 
@@ -168,7 +168,7 @@ def test_calibrating_twice_is_refused_and_changes_nothing():
     x = normal(8, 6)
     qmodel, variables = calibrated(nn.Dense(4), None, x)
     before = jax.tree.map(np.asarray, variables)
-    with pytest.raises(LingerError, match="has been calibrated.*input_quantizer"):
+    with pytest.raises(LingerError, match=r"has been calibrated.*input_quantizer"):
         linger_jax.calibrate(qmodel, variables, [x], progress=False)
     jax.tree.map(np.testing.assert_array_equal, before, variables)
 
@@ -191,7 +191,7 @@ def test_an_addition_calibrates_on_the_plain_sum():
         return nn.Dense(4, name="a")(x) + nn.Dense(4, name="b")(x)
 
     x = normal(32, 5)
-    qmodel, variables = calibrated(Calls(model), {"quant_info": {"a_calibrate_name": "abs_max"}}, x)
+    _, variables = calibrated(Calls(model), {"quant_info": {"a_calibrate_name": "abs_max"}}, x)
     parts = [jnp.clip(nn.Dense(4).apply({"params": variables["params"][name]}, x), -8.0, 8.0) for name in ("a", "b")]
     entries = variables["quant"]["_linger_qtensor_qadd_0"]["output_quantizer"]
     assert entries["running_data"] == jnp.abs(parts[0] + parts[1]).max()
