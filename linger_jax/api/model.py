@@ -180,7 +180,7 @@ class QuantizedModel:
 
     def _compiled_run(self, call: Call, *rest: Any) -> Callable[..., Any]:
         run = functools.partial(self._traced, call, *rest)
-        key = (call, tuple(type(leaf) for leaf in call.static), *rest)
+        key = (call, *rest)
         try:
             hash(key)
         except TypeError:

@@ -23,17 +23,20 @@ class Call:
     """The static half of ``model.apply(variables, *args, rngs=..., **kwargs)``.
 
     Python numbers, booleans, strings and None stay static, exactly as Flax modules treat them (``train=True``); arrays
-    are traced. Two equal calls stage to the same jaxpr for arrays of the same shapes.
+    are traced. Two equal calls stage to the same jaxpr for arrays of the same shapes. A call is hashable if its static
+    leaves are.
 
     Attributes:
       treedef: structure of ``(args, kwargs, rngs)``.
       static: leaf of each position, or ``DYNAMIC`` where an array goes.
+      distinctions: what tells leaves apart that Python takes for equal: ``True`` and ``1``, ``0.0`` and ``-0.0``.
       method: the model's method, or None for ``__call__``.
       mutable: collections the model itself may write: names, or a Flax filter.
     """
 
     treedef: Any
     static: tuple[Leaf, ...]
+    distinctions: tuple[tuple[type, str], ...]
     method: Callable[..., Any] | str | None
     mutable: Any
 
@@ -67,5 +70,6 @@ def split_call(
     """Returns the static half of a call and its arrays, in order."""
     leaves, treedef = jax.tree.flatten((args, dict(kwargs), rngs), is_leaf=lambda leaf: isinstance(leaf, QTensor))
     static = tuple(DYNAMIC if _is_array(leaf) else leaf for leaf in leaves)
+    distinctions = tuple((type(leaf), repr(leaf) if isinstance(leaf, float) else "") for leaf in static)
     arrays = [leaf for leaf in leaves if _is_array(leaf)]
-    return Call(treedef, static, method, mutable), arrays
+    return Call(treedef, static, distinctions, method, mutable), arrays

@@ -1,0 +1,150 @@
+"""Small Flax models that the tests of staging, plan, interpreter and public model share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def random_array(seed: int, *shape: int, scale: float = 1.0) -> Array:
+    """Normal float32 values."""
+    return scale * jax.random.normal(jax.random.key(seed), shape, jnp.float32)
+
+
+class Mlp(nn.Module):
+    """Compact style: Dense, relu, Dense."""
+
+    hidden: int = 8
+    classes: int = 3
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = nn.relu(nn.Dense(self.hidden, name="first")(x))
+        return nn.Dense(self.classes, name="second")(x)
+
+
+class SetupMlp(nn.Module):
+    """The same network in setup style, layers in a list."""
+
+    def setup(self) -> None:
+        self.layers = [nn.Dense(8), nn.Dense(3)]
+
+    def __call__(self, x: Array) -> Array:
+        return self.layers[1](nn.relu(self.layers[0](x)))
+
+
+class ResidualBlock(nn.Module):
+    """Convolution, BatchNorm and a residual addition."""
+
+    features: int = 4
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        y = nn.Conv(self.features, (3, 3), use_bias=False, name="conv")(x)
+        y = nn.BatchNorm(use_running_average=not train, name="norm")(y)
+        return nn.relu(y) + x
+
+
+class ResidualCnn(nn.Module):
+    """Stem, residual blocks, pooling, dropout, head: every part of the core in one model."""
+
+    blocks: int = 2
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        x = nn.relu(nn.Conv(4, (3, 3), name="stem")(x))
+        x = nn.max_pool(x, (2, 2), (2, 2))
+        for i in range(self.blocks):
+            x = ResidualBlock(name=f"block_{i}")(x, train=train)
+        x = jnp.mean(x, axis=(1, 2))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(3, name="head")(x)
+
+
+class Shared(nn.Module):
+    """One Dense instance that is called twice."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        dense = nn.Dense(4, name="dense")
+        return dense(dense(x))
+
+
+class Residual(nn.Module):
+    """x + Dense(x): the body that the control-flow models repeat."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return x + nn.Dense(4, name="dense")(x)
+
+
+class ResidualStep(nn.Module):
+    """``Residual`` with the calling convention of ``nn.scan``."""
+
+    @nn.compact
+    def __call__(self, x: Array, _: None) -> tuple[Array, None]:
+        return x + nn.Dense(4, name="dense")(x), None
+
+
+class Scanned(nn.Module):
+    """An entry layer and ``length`` residual steps with stacked (or broadcast) parameters."""
+
+    length: int = 3
+    stacked: bool = True
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = nn.Dense(4, name="entry")(x)
+        step: Any = nn.remat(ResidualStep, prevent_cse=False) if self.remat else ResidualStep
+        scan = nn.scan(
+            step,
+            variable_axes={"params": 0} if self.stacked else {},
+            variable_broadcast=False if self.stacked else "params",
+            split_rngs={"params": self.stacked},
+            length=self.length,
+        )
+        return scan(name="steps")(x, None)[0]
+
+
+class Unrolled(nn.Module):
+    """What ``Scanned`` computes, step by step: modules of their own, or one module called again."""
+
+    length: int = 3
+    stacked: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = nn.Dense(4, name="entry")(x)
+        one = None if self.stacked else Residual(name="steps")
+        for i in range(self.length):
+            x = (one or Residual(name=f"step_{i}"))(x)
+        return x
+
+
+class AfterDense(nn.Module):
+    """An operator on the quantized output of a Dense layer named ``layer``."""
+
+    operator: Callable[[Array], Any]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Any:
+        return self.operator(nn.Dense(4, name="layer")(x))
+
+
+class AfterConv(nn.Module):
+    """An operator on the quantized output of a 1x1 convolution (or Conv of width 1) named ``layer``."""
+
+    operator: Callable[[Array], Any]
+    kernel: Sequence[int] = (1, 1)
+
+    @nn.compact
+    def __call__(self, x: Array) -> Any:
+        return self.operator(nn.Conv(4, tuple(self.kernel), name="layer")(x))
