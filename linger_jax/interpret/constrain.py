@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import jax
 import jax.numpy as jnp
 
-from linger_jax.interpret.context import Array, Context, Value, plain
+from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.interpret.core import Rule
 from linger_jax.interpret.layers.batch_norm import GAMMA, MEAN, VARIANCE, moving_average
 from linger_jax.interpret.layers.roles import by_role, results
 from linger_jax.interpret.layers.weighted import BIAS, INPUT
 from linger_jax.interpret.lowering import run_layer
 from linger_jax.plan import Node
-from linger_jax.quantizers import ste_clip
+from linger_jax.quantizers.constrain_clips import dynamic_clip, static_clip
 
 WEIGHTS = (("params", "kernel"), ("params", "embedding"), ("params", "scale"))
-
-
-def dynamic_clip(weight: Array, factor: float) -> Array:
-    """clip(w, -c, c) with c = min(factor * mean|w|, max|w|) over the whole tensor; c carries no gradient."""
-    size = jnp.abs(weight)
-    bound = jnp.minimum(jnp.float32(factor) * jnp.mean(size), jnp.max(size))
-    return ste_clip(weight, jax.lax.stop_gradient(bound))
-
-
-def clip_or_keep(x: Array, bound: float | None) -> Array:
-    """clip(x, -bound, bound), or x where the configuration sets no bound."""
-    return x if bound is None else ste_clip(x, float(bound))
 
 
 def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -42,12 +29,12 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
             factor = clamp.clamp_factor_value
             weight = roles[role]
             roles[role] = (
-                clip_or_keep(weight, clamp.clamp_weight_value) if factor is None else dynamic_clip(weight, factor)
+                static_clip(weight, clamp.clamp_weight_value) if factor is None else dynamic_clip(weight, factor)
             )
     if BIAS in roles:
-        roles[BIAS] = clip_or_keep(roles[BIAS], clamp.clamp_bias_value)
+        roles[BIAS] = static_clip(roles[BIAS], clamp.clamp_bias_value)
     (y,) = run_layer(node.jaxpr, [plain(roles[r]) for r in node.layer.operands], fast=ctx.fast)
-    return results(node, clip_or_keep(y, clamp.clamp_activation_value))
+    return results(node, static_clip(y, clamp.clamp_activation_value))
 
 
 def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -71,14 +58,14 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     gamma = roles.get(GAMMA, jnp.ones(channels, jnp.float32))
     beta = roles.get(BIAS, jnp.zeros(channels, jnp.float32))
     alpha = gamma / jnp.sqrt(variance + jnp.float32(a["epsilon"]))
-    shift = clip_or_keep(beta - mean * alpha, clamp.clamp_bias_value)
+    shift = static_clip(beta - mean * alpha, clamp.clamp_bias_value)
     if clamp.clamp_weight_value is not None:
-        alpha = clip_or_keep(alpha, clamp.clamp_weight_value)
+        alpha = static_clip(alpha, clamp.clamp_weight_value)
     elif clamp.clamp_factor_value is not None:
         alpha = dynamic_clip(alpha, clamp.clamp_factor_value)
     across = (1,) * (x.ndim - 1) + channels
     y = alpha.reshape(across) * x + shift.reshape(across)
-    return results(node, clip_or_keep(y, clamp.clamp_activation_value), updates)
+    return results(node, static_clip(y, clamp.clamp_activation_value), updates)
 
 
 CONSTRAINED: Mapping[str, Rule] = {
