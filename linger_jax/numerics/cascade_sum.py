@@ -19,6 +19,7 @@ _LEAST_POWER = 4
 _ZERO = np.float32(0.0)
 
 
+@jax.jit
 def cascade_sum(x: jax.Array) -> jax.Array:
     """Sum of all elements in memory order.
 
@@ -30,6 +31,8 @@ def cascade_sum(x: jax.Array) -> jax.Array:
     """
     flat = x.reshape(-1)
     vectors = flat.size // _LANES
+    if vectors == 0:
+        return _interleaved_rows(flat.reshape(flat.size, 1))[0]
     lanes = _interleaved_rows(flat[: vectors * _LANES].reshape(vectors, _LANES))
     total = jnp.full((), _ZERO, jnp.float32)
     for element in [*flat[vectors * _LANES :], *lanes]:
@@ -40,7 +43,7 @@ def cascade_sum(x: jax.Array) -> jax.Array:
 def _interleaved_rows(vectors: jax.Array) -> jax.Array:
     """Sum of the rows of a [n, lanes] array: four interleaved sums, then their sum."""
     steps = vectors.shape[0] // _ROWS
-    sums = _levels(vectors[: steps * _ROWS].reshape(steps, _ROWS, _LANES))
+    sums = _levels(vectors[: steps * _ROWS].reshape(steps, _ROWS, vectors.shape[1]))
     first = sums[0]
     for row in vectors[steps * _ROWS :]:
         first = first + row

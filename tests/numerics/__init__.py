@@ -1,0 +1,1 @@
+"""Tests of linger_jax.numerics."""
