@@ -13,6 +13,8 @@ class Choices:
 
     Attributes:
       pool_keeps_scale: D5, average pooling answers at its input's scale instead of at one of its own statistic.
+      pool_calibrates_in_float: D7, average pooling returns the float average in a calibration pass; the reference runs
+        its integer path there, at the scale 1 that nothing has set yet.
       operators_see_parts: O15, an operator takes the bits of its owner's mixed-precision section.
       disabled_owners_are_float: operators inside a disabled module stay float instead of passing to the next owner.
       shared_layers_calibrate: D7, a layer called twice in one calibration pass joins its statistics.
@@ -21,6 +23,7 @@ class Choices:
     """
 
     pool_keeps_scale: bool
+    pool_calibrates_in_float: bool
     operators_see_parts: bool
     disabled_owners_are_float: bool
     shared_layers_calibrate: bool
@@ -30,6 +33,7 @@ class Choices:
 
 CHIP = Choices(
     pool_keeps_scale=True,
+    pool_calibrates_in_float=True,
     operators_see_parts=True,
     disabled_owners_are_float=True,
     shared_layers_calibrate=True,
@@ -38,6 +42,7 @@ CHIP = Choices(
 )
 REFERENCE = Choices(
     pool_keeps_scale=False,
+    pool_calibrates_in_float=False,
     operators_see_parts=False,
     disabled_owners_are_float=False,
     shared_layers_calibrate=False,

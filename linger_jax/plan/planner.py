@@ -11,8 +11,9 @@ import numpy as np
 
 from linger_jax.plan.graph import Constant, Graph, Node, Quantizer, ValueId, ValueInfo
 from linger_jax.plan.limits import check_window
+from linger_jax.plan.pool_window import Window
 from linger_jax.plan.primitives import STRUCTURAL
-from linger_jax.plan.recognition import Window, spatial_window
+from linger_jax.plan.recognition import spatial_window
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.plan.specs import layer_spec, operator_spec
 from linger_jax.quantizers import QuantizerSpec

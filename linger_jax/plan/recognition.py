@@ -10,8 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.numerics.true_division import true_quotient
 from linger_jax.plan.flatten import is_library_call
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, ValueId
+from linger_jax.plan.pool_window import Window, integer_divisor
 from linger_jax.plan.primitives import UNIT_AXES
 from linger_jax.plan.templates import Template, match_template
 
@@ -119,11 +121,13 @@ def _average_pool(uses: Uses, nodes: list[Node], index: int) -> Match | None:
     count = constant_value(divisor, uses, nodes)
     if count is None or not np.all(count == np.rint(count)) or not np.all(count >= 1):
         return None
+    assert not isinstance(total.inputs[0], Constant)
+    plane = uses.infos[total.inputs[0]].shape[1:-1]
     interior |= {maker, *chain}
     after = [nodes[i] for i in (*chain, index)]
     attributes = {
         "window": window,
-        "divisor": np.asarray(np.rint(count), np.int64),
+        "divisor": integer_divisor(window, plane, np.asarray(np.rint(count), np.int64)),
         "total": total.run,
         "after": tuple((n.run, n.inputs) for n in after[:-1]),
         "whole_plane": total.op == "reduce_sum",
@@ -133,24 +137,22 @@ def _average_pool(uses: Uses, nodes: list[Node], index: int) -> Match | None:
         op="avg_pool",
         inputs=(total.inputs[0],),
         attributes=attributes,
-        run=_float_average(total, after, nodes[index], count),
+        run=_float_average(total, after, count),
         owner=total.owner,
         source=node.source or total.source,
     )
     return pooled, frozenset(interior)
 
 
-def _float_average(
-    total: Node, after: Sequence[Node], divide: Node, count: np.ndarray[Any, Any]
-) -> Callable[..., list[Any]]:
+def _float_average(total: Node, after: Sequence[Node], count: np.ndarray[Any, Any]) -> Callable[..., list[Any]]:
+    """The float average by a true division: a last bit of it would show in the output's statistic."""
+    divisor = np.asarray(count, np.float32)
+
     def run(x: Any) -> list[Any]:
         value = total.run(x)[0] if total.run else x
         for step in after[:-1]:
             value = step.run(value)[0] if step.run else value
-        assert divide.run is not None
-        rank = count.ndim
-        divisor = np.asarray(count, np.float32) if rank else np.float32(count)
-        return divide.run(value, jax.numpy.asarray(divisor))
+        return [true_quotient(value, divisor)]
 
     return run
 
@@ -164,15 +166,6 @@ def _is_unit_axes(uses: Uses, node: Node) -> bool:
         return False
     before = [n for n in uses.infos[node.inputs[0]].shape if n != 1]
     return before == [n for n in uses.infos[node.outputs[0]].shape if n != 1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """A pooling window over the spatial axes of an NHWC (or NWC) value, one entry an axis of the plane."""
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
 
 
 def spatial_window(attributes: Mapping[str, Any], shape: tuple[int, ...]) -> Window | None:
