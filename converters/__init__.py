@@ -1,1 +1,5 @@
 """Models and checkpoints of other toolkits in and out of linger_jax."""
+
+from converters.import_report import ImportReport as ImportReport
+from converters.import_report import ImportRow as ImportRow
+from converters.torch_import import from_torch as from_torch

@@ -1,0 +1,159 @@
+"""``from_torch``: the weights of a PyTorch model as the variables of a Flax model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from converters.feature_choices import FlattenOrder, decided_orders
+from converters.import_problems import ImportProblems
+from converters.import_report import ImportReport
+from converters.layout_flow import feature_orders
+from converters.matching import Matching, MatchMode
+from converters.matching import match as match_state
+from converters.model_call import ModelCall
+from converters.slots import ModelSlots, model_slots
+from converters.torch_state import TorchState, read_state
+from converters.variable_filling import conversions, fill
+from linger_jax.errors import ConversionError
+from linger_jax.staging.marker import Path
+from linger_jax.staging.stage import variable_paths
+
+Variables = dict[str, Any]
+
+# Collections that PyTorch keeps in its state dict: what the checkpoint does not fill there is missing.
+_STORED = ("params", "batch_stats")
+
+
+def from_torch(
+    source: str | os.PathLike[str] | Mapping[str, Any] | Any,
+    model: nn.Module,
+    x: Any,
+    *,
+    mapping: Mapping[str, str | None] | None = None,
+    match: MatchMode = "auto",
+    flatten_order: Mapping[str, FlattenOrder] | None = None,
+    strict: bool = True,
+    variables: Mapping[str, Any] | None = None,
+    rngs: Any = None,
+    method: Callable[..., Any] | str | None = None,
+    **kwargs: Any,
+) -> tuple[Variables, ImportReport]:
+    """Imports a PyTorch checkpoint into a Flax model.
+
+    Layouts are converted on the way (convolutions ``OIHW -> HWIO``, linear layers ``[out, in] -> [in, out]``,
+    transposed convolutions flipped, BatchNorm with its statistics). PyTorch flattens images channels first: the rows
+    of a Dense behind a flatten are permuted accordingly, found by following every axis through the model, never by
+    shape; so are the columns of a Dense whose result is reshaped to an image.
+
+    Args:
+      source: a ``.pt`` / ``.pth`` file, read without running code of the file; a state dict; or a ``torch.nn.Module``.
+        Wrappers such as ``{"state_dict": ...}`` are opened, prefixes of DataParallel and ``torch.compile`` removed.
+      model: the Flax Linen module, unbound.
+      x: example input; a tuple holds several positional arguments. Only shapes and dtypes matter.
+      mapping: PyTorch key, module or prefix to dotted Flax path, for whatever is not found otherwise:
+        ``{"backbone.conv1": "Conv_0", "head": None}``; None leaves it out. A prefix of several modules is matched
+        inside, by name and by order.
+      match: what to do beyond ``mapping``. ``"name"`` matches equal names (case, ``_`` and ``.`` do not count; names
+        that Flax made up, such as ``Conv_0``, never match). ``"order"`` matches by order and shape along the data flow.
+        ``"auto"`` does the one, then the other for what is left.
+      flatten_order: where the order of a layer's features cannot be told: its path to ``"channels_first"`` (as PyTorch
+        flattens), ``"channels_last"`` (as Flax does), or PyTorch's index of each of Flax's features.
+      strict: missing variables and unexpected keys are errors. Otherwise missing variables keep their own values and
+        unexpected keys are left out, both listed in the report. Shapes that conflict are errors always.
+      variables: values of the variables that the checkpoint does not fill; by default those of ``model.init``.
+      rngs: a key or a mapping of keys for ``model.init`` and the traced call; any will do.
+      method: the model's method, as in ``nn.Module.apply``.
+      **kwargs: the model's own keyword arguments.
+
+    Returns:
+      ``(variables, report)``: every collection of the model, float32 (or the model's own ``param_dtype``), and what
+      became of each tensor.
+
+    Raises:
+      ConversionError: the checkpoint cannot be read (missing, empty, truncated, objects instead of tensors, values that
+        are not finite), or does not fit the model. Everything that does not fit is told in one error.
+    """
+    if match not in ("auto", "name", "order"):
+        raise ConversionError(f"match must be 'auto', 'name' or 'order', not {match!r}")
+    if not isinstance(model, nn.Module):
+        raise ConversionError(f"expected a flax.linen Module instance, got {type(model).__name__}")
+    state = read_state(source)
+    args = x if isinstance(x, tuple) else (x,)
+    call = ModelCall(model, args, kwargs, jax.random.key(0) if rngs is None else rngs, method)
+    shapes = call.shapes()
+    wanted = _by_path(shapes)
+    plan = call.plan(shapes)
+    sizes = {path: tuple(leaf.shape) for path, leaf in wanted.items()}
+    slots = model_slots(plan, sizes)
+
+    problems = ImportProblems(state.name, type(model).__name__)
+    found = match_state(state, slots, sizes, mapping or {}, match, problems, strict=strict)
+    loaded = {path for path, _ in found.layers}
+    orders = decided_orders(feature_orders(plan), slots.layers, flatten_order or {}, loaded, problems)
+    planned = conversions(state, slots, found, orders, problems)
+    missing = _missing(slots, found, sizes)
+    if strict:
+        _tell(problems, state, slots, found, missing, sizes)
+    problems.raise_if_any()
+    values, rows = fill(state, planned, wanted, problems)
+    problems.raise_if_any()
+
+    kept = [path for path in wanted if path not in values]
+    own = _own_values(call, variables, kept)
+    leaves = [values[path] if path in values else own[path] for path in wanted]
+    report = ImportReport(
+        source=state.name,
+        rows=tuple(rows),
+        dropped=(*state.dropped, *found.dropped),
+        prefixes=state.prefixes,
+        unexpected=tuple(found.unexpected),
+        missing=tuple(".".join(path) for path in kept),
+    )
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves), report
+
+
+def _by_path(variables: Any) -> dict[Path, Any]:
+    """Leaves of a variable tree in leaf order."""
+    return dict(zip(variable_paths(variables), jax.tree.leaves(variables), strict=True))
+
+
+def _missing(slots: ModelSlots, found: Matching, sizes: Mapping[Path, tuple[int, ...]]) -> list[Path]:
+    """Variables that a state dict has to fill and this one does not."""
+    places: dict[Path, bool] = {}
+    for slot in slots.layers:
+        roles = found.layers.get((slot.path, slot.iteration), {})
+        undecided = (slot.path, slot.iteration) in found.undecided
+        for role, variable in slot.variables.items():
+            places[variable.path] = places.get(variable.path, True) and (role in roles or undecided)
+    return [path for path in sizes if path[0] in _STORED and not (places.get(path, False) or path in found.free)]
+
+
+def _tell(
+    problems: ImportProblems,
+    state: TorchState,
+    slots: ModelSlots,
+    found: Matching,
+    missing: Sequence[Path],
+    sizes: Mapping[Path, tuple[int, ...]],
+) -> None:
+    """Lists what is missing and what nothing takes."""
+    for path in missing:
+        reason = next((text for module, text in slots.reasons.items() if path[1 : len(module) + 1] == module), "")
+        problems.missing.append((".".join(path), sizes[path], reason))
+    problems.unexpected += [(key, state.shape(key)) for key in found.unexpected]
+
+
+def _own_values(call: ModelCall, given: Mapping[str, Any] | None, kept: Sequence[Path]) -> dict[Path, Any]:
+    """Values of the variables that the checkpoint does not fill; nothing is computed where it fills all."""
+    if not kept:
+        return {}
+    own = _by_path(call.init() if given is None else given)
+    absent = [".".join(path) for path in kept if path not in own]
+    if absent:
+        raise ConversionError(f"variables: lacks {', '.join(absent)}, which the checkpoint does not fill either")
+    return own

@@ -1,0 +1,179 @@
+"""A PyTorch state dict, cleaned: wrappers opened, prefixes of parallel and compiled models removed, floats widened."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from converters.torch_file import read_torch_file
+from linger_jax.errors import ConversionError
+
+Array = np.ndarray[Any, Any]
+
+# Where training scripts put the state dict inside what they save, the more specific name first.
+WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "module")
+# Written in front of every key by torch.nn.DataParallel (also distributed) and torch.compile.
+_PARALLEL, _COMPILED = "module", "_orig_mod"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TorchState:
+    """Tensors by cleaned key.
+
+    Attributes:
+      name: the file, or what was passed.
+      tensors: PyTorch tensors or arrays, untouched.
+      prefixes: what was removed from the keys.
+      dropped: keys that are no weights of the model, with the reason.
+    """
+
+    name: str
+    tensors: Mapping[str, Any]
+    prefixes: tuple[str, ...]
+    dropped: tuple[tuple[str, str], ...]
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Shape of a tensor, without reading it."""
+        return tuple(int(n) for n in self.tensors[key].shape)
+
+    def storage(self, key: str) -> tuple[Any, ...] | None:
+        """Equal for two keys that are the same tensor (tied weights); None where that cannot be known."""
+        tensor = self.tensors[key]
+        if not hasattr(tensor, "data_ptr") or tensor.numel() == 0:
+            return None
+        return (tensor.data_ptr(), self.shape(key), tuple(tensor.stride()), tensor.dtype)
+
+    def array(self, key: str) -> tuple[Array, str | None]:
+        """Values in float32 (or an integer type), and the dtype of the file where it was another.
+
+        Raises:
+          ConversionError: values that are not finite, or of a type that is no plain number.
+        """
+        tensor = self.tensors[key]
+        array = _numpy(tensor, f"{self.name}: {key}")
+        stored = str(tensor.dtype).removeprefix("torch.")
+        if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
+            return array, None
+        if not np.issubdtype(array.dtype, np.floating):
+            raise ConversionError(f"{self.name}: {key} has dtype {stored}; weights are real numbers")
+        array = array.astype(np.float32, copy=False)
+        if not np.isfinite(array).all():
+            bad = int(array.size - np.isfinite(array).sum())
+            raise ConversionError(
+                f"{self.name}: {key} has {bad} of {array.size} values that are NaN or infinite; "
+                f"take a checkpoint from before training diverged"
+            )
+        return array, None if stored == "float32" else stored
+
+
+def read_state(source: Any) -> TorchState:
+    """Reads a checkpoint.
+
+    Args:
+      source: path of a file of ``torch.save``, a state dict, a mapping that holds one under a usual name
+        (``state_dict``, ``model``, ``model_state_dict``, ...), or a ``torch.nn.Module``.
+
+    Raises:
+      ConversionError: no such file, a damaged one, or contents that are not a mapping of tensors.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        contents = read_torch_file(source)
+    elif not isinstance(source, Mapping) and callable(getattr(source, "state_dict", None)):
+        name = f"state_dict() of {type(source).__name__}"
+        contents = source.state_dict()
+    else:
+        name = "the given state_dict"
+        contents = source
+    tensors, dropped = _unwrap(name, contents)
+    cleaned, prefixes = _without_prefixes(name, tensors)
+    kept = {key: tensor for key, tensor in cleaned.items() if not key.endswith("num_batches_tracked")}
+    dropped += [(key, "counter of training batches") for key in cleaned if key not in kept]
+    if not kept:
+        raise ConversionError(f"{name}: holds no tensors")
+    return TorchState(name, kept, prefixes, tuple(dropped))
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
+
+
+def _unwrap(name: str, contents: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    dropped: list[tuple[str, str]] = []
+    where = name
+    while True:
+        if not isinstance(contents, Mapping):
+            raise ConversionError(
+                f"{where}: is a {type(contents).__name__}, not a mapping of tensors; "
+                f"save the model's state_dict() and pass that"
+            )
+        inner = next((key for key in WRAPPERS if _holds_tensors(contents.get(key))), None)
+        if inner is None:
+            break
+        others = [str(key) for key in contents if key != inner]
+        rivals = [key for key in others if key in WRAPPERS and _holds_tensors(contents[key])]
+        if rivals:
+            raise ConversionError(
+                f"{where}: holds several models ({', '.join([inner, *rivals])}); pass the one to import, "
+                f"for example torch.load(...)[{inner!r}]"
+            )
+        dropped += [(key, f"beside {inner!r}") for key in others]
+        contents, where = contents[inner], f"{where}[{inner!r}]"
+    strange = [str(key) for key, value in contents.items() if not _is_tensor(value)]
+    states = [key for key in strange if key.endswith("_extra_state")]
+    dropped += [(key, "extra state of a module, no tensor") for key in states]
+    rest = [key for key in strange if key not in states]
+    if rest:
+        kind = type(contents[rest[0]]).__name__ if rest[0] in contents else "unknown"
+        raise ConversionError(
+            f"{where}: is not a mapping of tensors: {', '.join(rest[:5])}{', ...' if len(rest) > 5 else ''} "
+            f"({rest[0]} is a {kind}); pass the model's state_dict()"
+        )
+    return {str(key): value for key, value in contents.items() if _is_tensor(value)}, dropped
+
+
+def _holds_tensors(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not value:
+        return False
+    if any(_is_tensor(v) for v in value.values()):
+        return True
+    return any(_holds_tensors(value.get(key)) for key in WRAPPERS)
+
+
+def _without_prefixes(name: str, tensors: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Removes ``_orig_mod`` wherever it stands and ``module.`` where every key starts with it."""
+    prefixes: dict[str, None] = {}
+    cleaned: dict[str, Any] = {}
+    tensors = {key: value for key, value in tensors.items() if key != "n_averaged"}  # AveragedModel's own counter
+    while True:
+        keys = [key.split(".") for key in tensors]
+        if any(_COMPILED in parts[:-1] for parts in keys):
+            prefixes[f"{_COMPILED}."] = None
+            renamed = [".".join(p for p in parts[:-1] if p != _COMPILED) for parts in keys]
+            renamed = [f"{head}.{parts[-1]}" if head else parts[-1] for head, parts in zip(renamed, keys, strict=True)]
+        elif keys and all(len(parts) > 1 and parts[0] == _PARALLEL for parts in keys):
+            prefixes[f"{_PARALLEL}."] = None
+            renamed = [".".join(parts[1:]) for parts in keys]
+        else:
+            return tensors, tuple(prefixes)
+        cleaned = dict(zip(renamed, tensors.values(), strict=True))
+        if len(cleaned) != len(tensors):
+            raise ConversionError(f"{name}: two keys are equal without the prefixes {', '.join(prefixes)}")
+        tensors = cleaned
+
+
+def _numpy(tensor: Any, where: str) -> Array:
+    if not hasattr(tensor, "detach"):
+        return np.asarray(tensor)
+    if tensor.is_quantized or str(tensor.layout) != "torch.strided":
+        raise ConversionError(f"{where} is a quantized or sparse tensor; save it dense, in float")
+    if tensor.device.type == "meta":
+        raise ConversionError(f"{where} has no values (a meta tensor)")
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if str(tensor.dtype) in ("torch.float16", "torch.bfloat16"):
+        tensor = tensor.float()
+    return np.asarray(tensor.numpy())

@@ -1,0 +1,114 @@
+"""From matched tensors to the values of variables: shapes checked first, then converted one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from converters.free_variables import free_conversion
+from converters.import_problems import ImportProblems
+from converters.import_report import ImportRow
+from converters.layer_weights import LeafRule, leaf_rules
+from converters.layout_flow import FeatureOrders
+from converters.matching import How, Matching
+from converters.slots import ModelSlots
+from converters.torch_state import TorchState
+from linger_jax.errors import ConversionError
+from linger_jax.staging.marker import Path
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conversion:
+    """One tensor on its way into one variable, or into its slice for one iteration of a scan."""
+
+    key: str
+    path: Path
+    iteration: int | None
+    shape: tuple[int, ...]
+    to_flax: Callable[[Array], Array]
+    transform: str
+    how: How
+
+
+def conversions(
+    state: TorchState, slots: ModelSlots, found: Matching, orders: FeatureOrders, problems: ImportProblems
+) -> list[Conversion]:
+    """What to convert, in the order of the checkpoint; shapes that do not fit become problems."""
+    result = []
+    for slot in slots.layers:
+        matched = found.layers.get((slot.path, slot.iteration), {})
+        rules = leaf_rules(slot, orders.inputs.get(slot.path), orders.outputs.get(slot.path))
+        for role, (key, how) in matched.items():
+            rule, variable = rules[role], slot.variables[role]
+            if rule.accepts(state.shape(key)):
+                result.append(_of_rule(key, variable.path, slot.iteration, variable.shape, rule, how))
+            else:
+                name = ".".join(variable.path) + ("" if slot.iteration is None else f"[{slot.iteration}]")
+                problems.add_conflict(key, state.shape(key), name, rule.shape, variable.shape)
+    for path, (key, how) in found.free.items():
+        shape = slots.free[path]
+        product, order = path in orders.products, orders.parameters.get(path)
+        if order is not None and order.index is None:
+            problems.add_text(f"{'.'.join(path)} is combined with features whose order cannot be told: {order.doubt}")
+        made = free_conversion(key, state.shape(key), shape, product=product, order=order)
+        if made is None:
+            problems.add_conflict(key, state.shape(key), ".".join(path), shape, shape)
+        else:
+            result.append(Conversion(key, path, None, shape, *made, how))
+    places = {key: i for i, key in enumerate(state.tensors)}
+    return sorted(result, key=lambda conversion: places[conversion.key])
+
+
+def _of_rule(
+    key: str, path: Path, iteration: int | None, shape: tuple[int, ...], rule: LeafRule, how: How
+) -> Conversion:
+    return Conversion(key, path, iteration, shape, rule.to_flax, rule.transform, how)
+
+
+def fill(
+    state: TorchState,
+    planned: list[Conversion],
+    wanted: Mapping[Path, jax.ShapeDtypeStruct],
+    problems: ImportProblems,
+) -> tuple[dict[Path, jax.Array], list[ImportRow]]:
+    """Converts; tensors whose values cannot be used become problems.
+
+    Args:
+      state: the checkpoint.
+      planned: what to convert.
+      wanted: shape and dtype of every variable.
+      problems: takes the tensors that cannot be used.
+    """
+    values: dict[Path, jax.Array] = {}
+    slices: dict[Path, dict[int, Array]] = {}
+    rows = []
+    for step in planned:
+        try:
+            array, dtype = state.array(step.key)
+        except ConversionError as error:
+            problems.add_text(str(error))
+            continue
+        target = wanted[step.path].dtype
+        if np.issubdtype(array.dtype, np.integer) and jnp.issubdtype(target, jnp.floating):
+            problems.add_text(f"{step.key} holds {array.dtype} integers where {'.'.join(step.path)} takes real numbers")
+            continue
+        converted = step.to_flax(array)
+        name = ".".join(step.path)
+        if step.iteration is None:
+            values[step.path] = jnp.asarray(converted, dtype=target)
+        else:
+            slices.setdefault(step.path, {})[step.iteration] = converted
+            name = f"{name}[{step.iteration}]"
+        rows.append(ImportRow(step.key, name, tuple(array.shape), step.shape, step.transform, step.how, dtype))
+    for path, parts in slices.items():
+        if len(parts) == wanted[path].shape[0]:
+            stacked = np.stack([parts[i] for i in range(len(parts))])
+            values[path] = jnp.asarray(stacked, dtype=wanted[path].dtype)
+    return values, rows

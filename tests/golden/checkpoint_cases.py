@@ -1,0 +1,68 @@
+"""Replays the float checkpoints: a saved state dict, imported into the model written for Flax, evaluated.
+
+Sizes are read off the checkpoint alone; the models are those of the trajectories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+import converters
+from tests.golden import tolerances
+from tests.golden.outcome import NotSupportedError
+from tests.golden.trajectory_models import Cnn, Mlp
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def replay(case: Mapping[str, np.ndarray], meta: Mapping[str, Any], path: Path) -> list[str]:
+    """Mismatches of one checkpoint; none when it passes.
+
+    Args:
+      case: arrays of the file: ``in.x`` and ``out.y``.
+      meta: its description.
+      path: the ``.pt`` beside it.
+
+    Raises:
+      NotSupportedError: a checkpoint from quantization-aware training, or another model.
+    """
+    shapes = _shapes(path)
+    if any("_quantizer." in key for key in shapes):
+        raise NotSupportedError("checkpoints of quantization-aware training are not imported yet")
+    x = np.asarray(case["in.x"])
+    model = _model(shapes)
+    inputs = np.moveaxis(x, 1, -1) if x.ndim == 4 else x
+    variables, report = converters.from_torch(path, model, inputs)
+    wrong = [f"{key} was not imported" for key in shapes.keys() - _accounted(report)]
+    got = jax.jit(model.apply)(variables, inputs)
+    return wrong + tolerances.float_value("y", np.asarray(got), case["out.y"])
+
+
+def _accounted(report: converters.ImportReport) -> set[str]:
+    return {row.key for row in report.rows} | {key for key, _ in report.dropped}
+
+
+def _shapes(path: Path) -> Shapes:
+    import torch
+
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _model(shapes: Shapes) -> nn.Module:
+    """``fc1, fc2, fc3``, or two convolutions (with BatchNorm beside or inside: ``bn1``, ``conv1.bn``) and ``fc``."""
+    if "fc3.weight" in shapes:
+        return Mlp(tuple(shapes[f"fc{i}.weight"][0] for i in (1, 2, 3)))
+    convolutions = [next((p for p in (f"conv{i}.conv", f"conv{i}") if f"{p}.weight" in shapes), None) for i in (1, 2)]
+    if None in convolutions or "fc.weight" not in shapes:
+        raise NotSupportedError("a model that the checkpoint cases do not know")
+    widths = [shapes[f"{prefix}.weight"][0] for prefix in convolutions]
+    biases = [f"{prefix}.bias" in shapes for prefix in convolutions]
+    normalized = any(key.endswith("running_mean") for key in shapes)
+    return Cnn((widths[0], widths[1], shapes["fc.weight"][0]), (biases[0], biases[1]), normalized)
