@@ -32,18 +32,18 @@ def cascade_sum(x: jax.Array) -> jax.Array:
     flat = x.reshape(-1)
     vectors = flat.size // _LANES
     if vectors == 0:
-        return _interleaved_rows(flat.reshape(flat.size, 1))[0]
-    lanes = _interleaved_rows(flat[: vectors * _LANES].reshape(vectors, _LANES))
+        return interleaved_sum(flat.reshape(flat.size, 1))[0]
+    lanes = interleaved_sum(flat[: vectors * _LANES].reshape(vectors, _LANES))
     total = jnp.full((), _ZERO, jnp.float32)
     for element in [*flat[vectors * _LANES :], *lanes]:
         total = total + element
     return total
 
 
-def _interleaved_rows(vectors: jax.Array) -> jax.Array:
+def interleaved_sum(vectors: jax.Array) -> jax.Array:
     """Sum of the rows of a [n, lanes] array: four interleaved sums, then their sum."""
     steps = vectors.shape[0] // _ROWS
-    sums = _levels(vectors[: steps * _ROWS].reshape(steps, _ROWS, vectors.shape[1]))
+    sums = stretched_sum(vectors[: steps * _ROWS].reshape(steps, _ROWS, vectors.shape[1]))
     first = sums[0]
     for row in vectors[steps * _ROWS :]:
         first = first + row
@@ -52,7 +52,7 @@ def _interleaved_rows(vectors: jax.Array) -> jax.Array:
     return first
 
 
-def _levels(rows: jax.Array) -> jax.Array:
+def stretched_sum(rows: jax.Array) -> jax.Array:
     """Sum over the leading axis: stretches of 2^p rows alone, then stretches of 2^p of their sums, and so on."""
     size = rows.shape[0]
     power = max(_LEAST_POWER, (size - 1).bit_length() // _LEVELS) if size else _LEAST_POWER

@@ -23,3 +23,15 @@ def true_quotient(numerator: jax.Array, divisor: npt.NDArray[np.floating] | np.f
         Array of `numerator`'s shape and dtype; NaN where the numerator is NaN.
     """
     return numerator / jnp.where(numerator == numerator, divisor, np.asarray(np.nan, divisor.dtype))
+
+
+def true_reciprocal(divisor: jax.Array) -> jax.Array:
+    """1 / divisor with one rounding, of a square root too: XLA makes an approximate reciprocal square root of the two.
+
+    Args:
+        divisor: float32 array of any shape.
+
+    Returns:
+        float32 array of `divisor`'s shape.
+    """
+    return jnp.where(divisor == divisor, np.float32(1), np.float32(np.nan)) / divisor

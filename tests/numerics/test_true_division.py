@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.numerics.clipping import clip_symmetric
-from linger_jax.numerics.true_division import true_quotient
+from linger_jax.numerics.true_division import true_quotient, true_reciprocal
 
 NUMERATORS = np.random.default_rng(0).integers(-(2**24), 2**24, 200_000)
 
@@ -29,6 +29,12 @@ def test_a_scalar_divided_by_a_scalar():
     divide = jax.jit(lambda x: true_quotient(x, np.float32(9)))
     got = [float(divide(np.float32(n))) for n in range(100)]
     assert got == [float(np.float32(n) / np.float32(9)) for n in range(100)]
+
+
+def test_the_reciprocal_of_a_square_root_is_two_roundings_not_one_approximation():
+    x = np.random.default_rng(0).uniform(1e-5, 1e3, 200_000).astype(np.float32)
+    want = np.float32(1) / np.sqrt(x)
+    np.testing.assert_array_equal(jax.jit(lambda x: true_reciprocal(jnp.sqrt(x)))(x), want)
 
 
 def test_clip_symmetric_keeps_every_bit_it_does_not_cut():

@@ -11,8 +11,10 @@ from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.layers.roles import by_role, results, site
 from linger_jax.interpret.layers.weighted import INPUT, quantize_output
 from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight
+from linger_jax.numerics.channel_cascade import channel_mean, channel_variance
 from linger_jax.numerics.contraction import rounded_product
 from linger_jax.numerics.exact_sum import channel_moments
+from linger_jax.numerics.true_division import true_reciprocal
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
@@ -20,6 +22,8 @@ GAMMA, BETA = ("params", "scale"), ("params", "bias")
 MEAN, VARIANCE = ("batch_stats", "mean"), ("batch_stats", "var")
 # Floor of the batch variance (spec/layers.md section 4).
 LEAST_VARIANCE = 1e-5
+# A batch of images: what BatchNorm2d takes, with BatchNorm1d below it.
+RANK_OF_PLANES = 4
 
 
 def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -49,13 +53,23 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
 def _batch_statistics(ctx: Context, x: QTensor) -> tuple[Array, Array]:
     """Mean and floored biased variance of each channel."""
     axes = tuple(range(x.value.ndim - 1))
-    if ctx.mode is Mode.calibrate:
-        mean = jnp.mean(x.value, axes)
-        squares = jnp.mean(jnp.square(x.value), axes)
+    if ctx.mode is Mode.calibrate and ctx.choices.sums_in_file_order:
+        mean, variance = _reference_statistics(x.value)
     else:
-        mean, squares = channel_moments(x.value, x.scale, axes, bits=x.bits)
-    variance = squares - rounded_product(mean, mean)
+        if ctx.mode is Mode.calibrate:
+            mean, squares = jnp.mean(x.value, axes), jnp.mean(jnp.square(x.value), axes)
+        else:
+            mean, squares = channel_moments(x.value, x.scale, axes, bits=x.bits)
+        variance = squares - rounded_product(mean, mean)
     return mean, jnp.where(variance >= LEAST_VARIANCE, variance, jnp.float32(LEAST_VARIANCE))
+
+
+def _reference_statistics(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of the reference's float pass: BatchNorm1d by two passes, BatchNorm2d by one."""
+    mean = channel_mean(x)
+    if x.ndim < RANK_OF_PLANES:
+        return mean, channel_variance(x)
+    return mean, channel_mean(jnp.square(x)) - rounded_product(mean, mean)
 
 
 def moving_average(running: Array, value: Array, momentum: float) -> Array:
@@ -67,5 +81,5 @@ def moving_average(running: Array, value: Array, momentum: float) -> Array:
 
 def scale_and_shift(gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float) -> tuple[Array, Array]:
     """alpha = gamma / sqrt(variance + eps) and beta - mean * alpha, each product rounded to float32."""
-    alpha = gamma * (jnp.float32(1.0) / jnp.sqrt(variance + jnp.float32(epsilon)))
+    alpha = gamma * true_reciprocal(jnp.sqrt(variance + jnp.float32(epsilon)))
     return alpha, beta - rounded_product(mean, alpha)
