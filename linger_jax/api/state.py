@@ -121,7 +121,10 @@ def clamp_parameters(plan: Plan, params: Tree, state: State) -> None:
 
 def _clamped(quantizer: Quantizer, value: Any) -> Any:
     def clamp(w: Any) -> Any:
-        return clamp_parameter(quantizer.spec, w)
+        layout = quantizer.file_layout
+        if layout is None:
+            return clamp_parameter(quantizer.spec, w)
+        return layout.from_file(clamp_parameter(quantizer.spec, layout.to_file(w)))
 
     for _ in quantizer.stack:
         clamp = jax.vmap(clamp)

@@ -11,7 +11,6 @@ from linger_jax.plan import Quantizer
 from linger_jax.quantizers import (
     QTensor,
     calibrate,
-    clamp_parameter,
     clamp_weight_once,
     has_non_finite,
     quantize,
@@ -68,18 +67,31 @@ def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:
     """Quantizes a weight, with the clamp of the first training step (spec/quantizers.md section 3.2, decision D24)."""
     quantizer = ctx.quantizers[path]
     if ctx.mode is Mode.calibrate:
-        _overwrite(ctx, quantizer, clamp_parameter(quantizer.spec, weight))
-    elif ctx.training:
-        weight, ctx.state[path] = clamp_weight_once(quantizer.spec, weight, ctx.state[path])
+        taken = run_quantizer(ctx, path, _to_file(quantizer, weight))
+        clamped = _from_file(quantizer, taken.value)
+        _overwrite(ctx, quantizer, clamped)
+        return QTensor(clamped, taken.scale, taken.bits)
+    if ctx.training:
+        clamped, ctx.state[path] = clamp_weight_once(quantizer.spec, _to_file(quantizer, weight), ctx.state[path])
+        weight = _from_file(quantizer, clamped)
         _overwrite(ctx, quantizer, weight)
     return run_quantizer(ctx, path, weight)
 
 
+def _to_file(quantizer: Quantizer, weight: Array) -> Array:
+    return weight if quantizer.file_layout is None else quantizer.file_layout.to_file(weight)
+
+
+def _from_file(quantizer: Quantizer, weight: Array) -> Array:
+    return weight if quantizer.file_layout is None else quantizer.file_layout.from_file(weight)
+
+
 def quantize_bias(ctx: Context, path: Path, bias: Array, scale: Any) -> QTensor:
     """Quantizes a bias on the accumulator's grid (spec/quantizers.md section 5)."""
+    taken = run_quantizer(ctx, path, bias, given_scale=scale)
     if ctx.mode is Mode.calibrate:
-        _overwrite(ctx, ctx.quantizers[path], clamp_parameter(ctx.quantizers[path].spec, bias))
-    return run_quantizer(ctx, path, bias, given_scale=scale)
+        _overwrite(ctx, ctx.quantizers[path], taken.value)
+    return taken
 
 
 def _overwrite(ctx: Context, quantizer: Quantizer, value: Array) -> None:

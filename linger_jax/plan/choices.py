@@ -15,6 +15,8 @@ class Choices:
       pool_keeps_scale: D5, average pooling answers at its input's scale instead of at one of its own statistic.
       pool_calibrates_in_float: D7, average pooling returns the float average in a calibration pass; the reference runs
         its integer path there, at the scale 1 that nothing has set yet.
+      sums_in_file_order: float sums off the grid (the mean of a weight clamp, BatchNorm statistics of a calibration
+        pass) are added in the order of PyTorch's memory, so that their last bits are the reference's.
       operators_see_parts: O15, an operator takes the bits of its owner's mixed-precision section.
       disabled_owners_are_float: operators inside a disabled module stay float instead of passing to the next owner.
       shared_layers_calibrate: D7, a layer called twice in one calibration pass joins its statistics.
@@ -24,6 +26,7 @@ class Choices:
 
     pool_keeps_scale: bool
     pool_calibrates_in_float: bool
+    sums_in_file_order: bool
     operators_see_parts: bool
     disabled_owners_are_float: bool
     shared_layers_calibrate: bool
@@ -34,6 +37,7 @@ class Choices:
 CHIP = Choices(
     pool_keeps_scale=True,
     pool_calibrates_in_float=True,
+    sums_in_file_order=False,
     operators_see_parts=True,
     disabled_owners_are_float=True,
     shared_layers_calibrate=True,
@@ -43,6 +47,7 @@ CHIP = Choices(
 REFERENCE = Choices(
     pool_keeps_scale=False,
     pool_calibrates_in_float=False,
+    sums_in_file_order=True,
     operators_see_parts=False,
     disabled_owners_are_float=False,
     shared_layers_calibrate=False,

@@ -10,6 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from linger_jax.config import LayerConfig
+from linger_jax.plan.file_layout import FileLayout
 from linger_jax.quantizers import QuantizerSpec
 from linger_jax.staging.marker import LayerInfo, Path
 
@@ -135,6 +136,7 @@ class Quantizer:
       active: it quantizes (or calibrates) in this plan; False for one that only records an incoming scale.
       parameter: the parameter it quantizes, when the layer reads that parameter directly.
       visits: how often one call reaches it.
+      file_layout: layout of the parameter in the reference's memory, where the order of a sum over it counts.
     """
 
     path: Path
@@ -143,3 +145,4 @@ class Quantizer:
     active: bool = False
     parameter: Path | None = None
     visits: int = 0
+    file_layout: FileLayout | None = None

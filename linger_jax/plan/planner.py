@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from linger_jax.plan.file_layout import FileLayout, file_layout
 from linger_jax.plan.graph import Constant, Graph, Node, Quantizer, ValueId, ValueInfo
 from linger_jax.plan.limits import check_window
 from linger_jax.plan.pool_window import Window
@@ -164,7 +165,8 @@ class Planner:
         for role in roles:
             spec = layer_spec(self.settings, config, role)
             parameter = self._parameter(node, infos, role)
-            self._add((*info.path, f"{role}_quantizer"), spec, stack, reads[role], parameter)
+            layout = self._file_layout(node) if role == "weight" else None
+            self._add((*info.path, f"{role}_quantizer"), spec, stack, reads[role], parameter, layout)
         output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
         outputs = tuple(output_bits if role[0] == "output" else None for role in info.results)
         return dataclasses.replace(node, quantized=True, bits=outputs)
@@ -177,6 +179,16 @@ class Planner:
         for atom, operand in zip(node.inputs, node.layer.operands, strict=True):
             if operand[0] == "params" and operand[-1] in names and not isinstance(atom, Constant):
                 return infos[atom].parameter if infos[atom].direct else None
+        return None
+
+    def _file_layout(self, node: Node) -> FileLayout | None:
+        assert node.layer is not None
+        assert node.jaxpr is not None
+        if not self.settings.choices.sums_in_file_order:
+            return None
+        for operand, aval in zip(node.layer.operands, node.jaxpr.in_avals, strict=True):
+            if operand == ("params", "kernel"):
+                return file_layout(node.layer.kind, len(aval.shape))
         return None
 
     def _layer_stack(self, node: Node, infos: Mapping[ValueId, ValueInfo]) -> tuple[Scan, ...]:
@@ -334,6 +346,7 @@ class Planner:
         stack: tuple[Scan, ...],
         active: bool,
         parameter: Path | None = None,
+        layout: FileLayout | None = None,
     ) -> None:
         known = self.state.quantizers.get(path)
         self.state.scans[path] = stack
@@ -344,6 +357,7 @@ class Planner:
             active=active or (known is not None and known.active),
             parameter=parameter,
             visits=(known.visits if known else 0) + int(active),
+            file_layout=layout,
         )
 
 

@@ -1,0 +1,46 @@
+"""How a kernel lies in PyTorch's memory: the order in which the reference adds it up."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class FileLayout:
+    """Axes of a Flax kernel in the order of the reference's tensor.
+
+    Attributes:
+      axes: for each axis of the reference's tensor, the axis of the kernel.
+      mirrored: axes of the kernel that run backwards in the reference's tensor.
+    """
+
+    axes: tuple[int, ...]
+    mirrored: tuple[int, ...] = ()
+
+    def to_file(self, kernel: jax.Array) -> jax.Array:
+        """The kernel in the reference's layout."""
+        return jnp.transpose(jnp.flip(kernel, self.mirrored), self.axes)
+
+    def from_file(self, weight: jax.Array) -> jax.Array:
+        """The inverse of :meth:`to_file`."""
+        inverse = tuple(self.axes.index(axis) for axis in range(len(self.axes)))
+        return jnp.flip(jnp.transpose(weight, inverse), self.mirrored)
+
+
+def file_layout(kind: str, rank: int) -> FileLayout | None:
+    """Layout of a layer's kernel of some rank; None where the two agree or the reference has no such layer.
+
+    Dense [in, out] is [out, in] there, Conv [k..., in, out] is [out, in, k...], ConvTranspose [k..., in, out] is
+    [in, out, k...] with its window mirrored, since ``lax`` correlates where PyTorch convolves.
+    """
+    window = tuple(range(rank - 2))
+    if kind == "dense" and rank == 2:
+        return FileLayout((1, 0))
+    if kind == "conv":
+        return FileLayout((rank - 1, rank - 2, *window))
+    if kind == "conv_transpose":
+        return FileLayout((rank - 2, rank - 1, *window), mirrored=window)
+    return None

@@ -1,0 +1,1 @@
+"""Replays golden files of the reference toolkit: ``python -m tests.golden DIR``."""
