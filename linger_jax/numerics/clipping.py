@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 
-def clip_symmetric(x: jax.Array, bound: jax.Array) -> jax.Array:
+def clip_symmetric(x: jax.Array, bound: jax.Array | np.float32) -> jax.Array:
     """clip(x, -bound, bound) by selection: denormals survive where the hardware's minimum and maximum flush them.
 
     Args:

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from linger_jax.config import RoundMode
+from linger_jax.numerics.clipping import clip_symmetric
 from linger_jax.numerics.rounding import round_half_up, round_scaled
 
 _INFINITY = np.float32(np.inf)
@@ -120,7 +121,7 @@ fake_quant_with_threshold.defvjp(_threshold_forward, _threshold_backward)
 def _forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Output, whether the gradient passes the saturation, and the clipped input."""
     low, high = np.float32(grid.low), np.float32(grid.high)
-    clipped = x if grid.clip is None else lax.clamp(np.float32(-grid.clip), x, np.float32(grid.clip))
+    clipped = x if grid.clip is None else clip_symmetric(x, np.float32(grid.clip))
     scaled = clipped * scale
     if grid.kernel_rules:
         whole = lax.clamp(low, round_half_up(scaled), high)

@@ -76,6 +76,14 @@ def test_moments_at_the_largest_magnitude():
     assert (mean[0], squares[0]) == (-4, 16)
 
 
+@pytest.mark.parametrize("count", [300, 308, 364, 420])
+def test_a_mean_in_the_middle_of_two_numbers_goes_to_the_even_one(count):
+    """8388008.25 = sum / count exactly: a product with the reciprocal of these counts misses the tie."""
+    x = np.full((count, 1), 8388008, np.float32)
+    x[: count // 4] += 1
+    assert moments(x, np.float32(1), (0,), bits=24)[0][0] == 8388008
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_order_and_devices_do_not_show(bits):
     """Decision D17."""

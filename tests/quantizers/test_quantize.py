@@ -139,6 +139,8 @@ def test_rounding_down_sees_denormals_that_the_hardware_flushes():
     spec = QuantizerSpec(kind=QuantizerKind.activation, bits=8, round_mode=RoundMode.floor)
     x = np.array([-1e-40, 1e-40, -1e-45, -0.0], np.float32)
     same(compiled.evaluate(spec, x, initial_state(spec))[0], np.array([-1, 0, -1, 0], np.float32))
+    clipped = compiled.train(spec, x, initial_state(spec), x, given_scale=np.float32(1), clip=8.0)[0]
+    same(clipped, np.array([-1, 0, -1, 0], np.float32))
 
 
 def test_values_on_the_ends_pass_gradient_under_native_and_not_under_the_kernel_rules():
@@ -172,6 +174,15 @@ def test_an_infinite_or_nan_input_poisons_mom_for_good(method):
         for _ in range(2):
             y, state, _, _ = compiled.train(spec, np.ones_like(x), state, np.ones_like(x))
         assert np.isnan(y).all() == (method is QatMethod.MOM)
+
+
+def test_cuda_evaluates_with_its_kernel_and_leaves_the_scale_and_cuda_gs_evaluates_as_native():
+    x = np.array([0.5, 1.5, 2.5, -0.5], np.float32)
+    for method, values, stored in [(QuantMethod.CUDA, [1, 2, 3, 0], 0.5), (QuantMethod.CUDA_GS, [0, 2, 2, 0], 1.0)]:
+        spec = QuantizerSpec(kind=QuantizerKind.weight, bits=8, quant_method=method)
+        same(compiled.evaluate(spec, x, initial_state(spec))[0], np.array(values, np.float32))
+        state = {**initial_state(spec), "scale": jnp.float32(0.5)}
+        assert compiled.evaluate(spec, x, state)[1]["scale"] == stored
 
 
 def test_cuda_gs_gives_learning_data_a_gradient_of_its_own_shape():
