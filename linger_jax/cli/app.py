@@ -1,0 +1,65 @@
+"""The ``linger-jax`` program: its commands, and how errors reach the terminal."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from linger_jax.cli.demo_command import demo
+from linger_jax.errors import LingerError, LingerWarning
+
+app = typer.Typer(
+    name="linger-jax",
+    help="Quantization-aware training for JAX and Flax.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+
+
+@app.callback()
+def commands() -> None:
+    """Quantization-aware training for JAX and Flax, bit-exact with the target chips' arithmetic."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit: 0 for success, 1 for an error of the ``LingerError`` family, 2 for wrong usage.
+
+    Args:
+        arguments: the command line without the program's name; None takes the process's own.
+    """
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    with warnings.catch_warnings():
+        _print_own_warnings(errors)
+        try:
+            app(None if arguments is None else list(arguments))
+        except LingerError as error:
+            errors.print(f"[bold red]error:[/] {escape(str(error))}")
+            sys.exit(1)
+
+
+def _print_own_warnings(console: Console) -> None:
+    """Our warnings are messages to the user of the program; others keep Python's form, which names the code."""
+    show = warnings.showwarning
+
+    def showwarning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, LingerWarning):
+            console.print(f"[yellow]warning:[/] {escape(str(message))}")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = showwarning
