@@ -16,9 +16,9 @@ from linger_jax.errors import LingerError, LingerWarning
 
 app = typer.Typer(
     name="linger-jax",
-    help="Quantization-aware training for JAX and Flax.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with warnings.catch_warnings():
         _print_own_warnings(errors)
         try:
-            app(None if arguments is None else list(arguments))
+            app(None if arguments is None else list(arguments), prog_name="linger-jax")
         except LingerError as error:
             errors.print(f"[bold red]error:[/] {escape(str(error))}")
             sys.exit(1)

@@ -10,13 +10,17 @@ import typer
 from linger_jax.errors import LingerError
 
 _EXTRAS = ("matplotlib", "sklearn", "torch")
+# What scikit-learn takes.
+_LARGEST_SEED = 2**32 - 1
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for float.pt, checkpoints, results and the picture.")] = Path(
         "out/demo"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the data split, the weights and the data order.")] = 42,
+    seed: Annotated[
+        int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of the data split, the weights and the data order.")
+    ] = 42,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch a stage and TQT only: shows that it runs.")] = False,
 ) -> None:
     """Take a PyTorch checkpoint to a quantized JAX model, on handwritten digits.

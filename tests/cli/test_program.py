@@ -30,7 +30,9 @@ def test_help_of_the_demo_names_its_options(capsys):
     assert all(option in out for option in ("--out", "--seed", "--quick"))
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["demo", "--nonsense"], ["demo", "--seed", "-1"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["demo", "--nonsense"], ["demo", "--seed", "-1"], ["demo", "--seed", "5000000000"]]
+)
 def test_wrong_usage_exits_with_2(capsys, arguments):
     code, out, err = run(capsys, *arguments)
     assert code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def run_demo(out: Path, *, seed: int, quick: bool, console: Console) -> list[Sta
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LingerError(f"--out {out}: cannot make this folder ({error.strerror}); name another") from error
+    if not os.access(out, os.W_OK):
+        raise LingerError(f"--out {out}: cannot write to this folder; name another")
     epochs = {"pretraining": 1, "fine_tuning": 1, "quantized": 1} if quick else {}
     setting = Setting(digits=load_digits(seed), seed=seed, out=out, console=console, **epochs)
 
