@@ -34,7 +34,7 @@ def init(
       strict: an error, instead of a line in the plan, for everything that would run as float.
 
     Returns:
-      A model with ``init``, ``adopt``, ``apply`` and ``plan``. With ``open_quant: false`` it is exactly the float model.
+      A model with ``init``, ``adopt``, ``apply`` and ``plan``; with ``open_quant: false`` exactly the float model.
     """
     return _convert(model, config, disable_module, disable_submodel, strict, "quantize")
 

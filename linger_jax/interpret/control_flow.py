@@ -28,7 +28,7 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
             return results, inner.state, inner.parameters, inner.non_finite
 
         checkpointed = jax.checkpoint(run, policy=node.attributes["policy"], prevent_cse=node.attributes["prevent_cse"])
-        inside = {path: ctx.state[path] for path in _touched(body, ctx)}
+        inside = {path: ctx.state[path] for path in node.attributes["used"]}
         results, state, parameters, non_finite = checkpointed(inside, list(operands))
         ctx.state.update(state)
         ctx.parameters.update(parameters)
@@ -42,11 +42,11 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
         consts = list(operands[:fixed])
         carry = [
             plain(x) if bits is None else x
-            for x, bits in zip(operands[fixed : fixed + carried], a.get("carry_bits", ()), strict=True)
+            for x, bits in zip(operands[fixed : fixed + carried], a["carry_bits"], strict=True)
         ]
         xs = [plain(x) for x in operands[fixed + carried :]]
-        moving = {path: ctx.state[path] for path in a["carried"] if path in ctx.state}
-        stacked = {path: ctx.state[path] for path in a["stacked"] if path in ctx.state}
+        moving = {path: ctx.state[path] for path in a["carried"]}
+        stacked = {path: ctx.state[path] for path in a["stacked"]}
 
         def step(carry: tuple[list[Value], State], x: tuple[list[Any], State]) -> Any:
             values, moving = carry
@@ -78,11 +78,6 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
         return [*last, *ys]
 
     return {"remat": remat, "scan": scan}
-
-
-def _touched(body: Graph, ctx: Context) -> list[Path]:
-    sites = {n.site for n in body.walk() if n.site is not None and n.quantized}
-    return [p for p in ctx.state if any(p[: len(s)] == s for s in sites)]
 
 
 def _merge_flags(ctx: Context, flags: Mapping[Path, Any]) -> None:

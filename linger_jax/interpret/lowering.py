@@ -8,7 +8,7 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Literal
 
 from linger_jax.numerics.convolution import conv
-from linger_jax.plan.flatten import one_equation
+from linger_jax.plan.equations import one_equation
 
 
 def run_layer(closed: ClosedJaxpr, operands: Sequence[Any], *, fast: bool) -> list[Any]:

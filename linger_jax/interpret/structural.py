@@ -8,15 +8,23 @@ from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.interpret.core import Rule
 from linger_jax.numerics.pooling import max_pool
 from linger_jax.plan import Node
+from linger_jax.plan.primitives import PARALLEL
 from linger_jax.quantizers import QTensor
 
 
 def passes_through(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
-    """Evaluates the float operation on the value; results keep the scale of the first quantized operand."""
+    """Evaluates the float operation on the value; float results keep the scale of the quantized operand."""
     del ctx
     assert node.run is not None
-    source = next(x for x in operands if isinstance(x, QTensor))
-    return [QTensor(y, source.scale, source.bits) for y in node.run(*(plain(x) for x in operands))]
+    results = node.run(*(plain(x) for x in operands))
+    if node.attributes.get("primitive") in PARALLEL:
+        sources = list(operands)
+    else:
+        sources = [next(x for x in operands if isinstance(x, QTensor))] * len(results)
+    return [
+        y if bits is None else QTensor(y, source.scale, bits)
+        for y, source, bits in zip(results, sources, node.bits, strict=True)
+    ]
 
 
 def pool_maximum(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:

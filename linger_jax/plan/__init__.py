@@ -8,6 +8,6 @@ from linger_jax.plan.graph import Quantizer as Quantizer
 from linger_jax.plan.graph import ValueInfo as ValueInfo
 from linger_jax.plan.plan import Plan as Plan
 from linger_jax.plan.plan import PlanError as PlanError
-from linger_jax.plan.plan import Row as Row
 from linger_jax.plan.plan import build_plan as build_plan
+from linger_jax.plan.report import Row as Row
 from linger_jax.plan.settings import PlanSettings as PlanSettings

@@ -21,6 +21,8 @@ class Choices:
       disabled_owners_are_float: operators inside a disabled module stay float instead of passing to the next owner.
       shared_layers_calibrate: D7, a layer called twice in one calibration pass joins its statistics.
       parts_must_match: D11, a part whose name matches no module is an error.
+      patterns_are_literal: a ``*`` in ``disable_submodel`` is an ordinary character.
+      pads_with_zero_only: padding with another number is float, since that number is not on every grid.
       warns_of_unseen_data: D6, evaluation of quantizers that never saw data warns.
     """
 
@@ -31,6 +33,8 @@ class Choices:
     disabled_owners_are_float: bool
     shared_layers_calibrate: bool
     parts_must_match: bool
+    patterns_are_literal: bool
+    pads_with_zero_only: bool
     warns_of_unseen_data: bool
 
 
@@ -42,6 +46,8 @@ CHIP = Choices(
     disabled_owners_are_float=True,
     shared_layers_calibrate=True,
     parts_must_match=True,
+    patterns_are_literal=False,
+    pads_with_zero_only=True,
     warns_of_unseen_data=True,
 )
 REFERENCE = Choices(
@@ -52,6 +58,8 @@ REFERENCE = Choices(
     disabled_owners_are_float=False,
     shared_layers_calibrate=False,
     parts_must_match=False,
+    patterns_are_literal=True,
+    pads_with_zero_only=False,
     warns_of_unseen_data=False,
 )
 

@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, DebugInfo, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
-from linger_jax.plan.graph import Atom, Constant, Graph, Node, Owner, ValueId, ValueInfo
-from linger_jax.plan.primitives import FLOAT_PRESERVING, INLINED_LIBRARY_CALLS, PROVENANCE
+from linger_jax.plan.equations import one_equation, source_line
+from linger_jax.plan.graph import Atom, Constant, Graph, Node, ValueId, ValueInfo
+from linger_jax.plan.library_calls import inlined
+from linger_jax.plan.owners import Owner, OwnerStack
+from linger_jax.plan.primitives import JOIN, PROVENANCE
 from linger_jax.staging.marker import Path, layer_p, lost_p, scope_p
-
-_JAX_FOLDER = os.path.dirname(jax.__file__) + os.sep
-_QUIET_FOLDERS = (_JAX_FOLDER, os.path.join(os.path.dirname(jax.__file__), os.pardir, "flax") + os.sep)
-_OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
-
-
-def source_line(eqn: JaxprEqn) -> str:
-    """``file:line`` of the user's code that made an equation, or an empty string."""
-    traceback = eqn.source_info.traceback
-    frames: list[Any] = traceback.frames if traceback is not None else []
-    for frame in frames:
-        name = os.path.normpath(frame.file_name)
-        inside = any(name.startswith(os.path.normpath(folder) + os.sep) for folder in _QUIET_FOLDERS)
-        if not inside and not name.startswith(_OWN_FOLDER) and not name.startswith("<"):
-            return f"{os.path.basename(name)}:{frame.line_num}"
-    return ""
-
-
-def one_equation(eqn: JaxprEqn) -> Any:
-    """A function that evaluates one equation, in its own context, on its non-literal operands."""
-    invars = list(dict.fromkeys(v for v in eqn.invars if not isinstance(v, Literal)))
-    names = DebugInfo("one equation", eqn.primitive.name, ("",) * len(invars), ("",) * len(eqn.outvars))
-    jaxpr = Jaxpr((), invars, list(eqn.outvars), [eqn], eqn.effects, names)
-    positions = [None if isinstance(v, Literal) else invars.index(v) for v in eqn.invars]
-    function = jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
-
-    def run(*operands: Any) -> list[Any]:
-        chosen: dict[int, Any] = {}
-        for position, operand in zip(positions, operands, strict=True):
-            if position is not None:
-                chosen.setdefault(position, operand)
-        return list(function(*(chosen[i] for i in range(len(invars)))))
-
-    return run
 
 
 def _info(var: Any) -> ValueInfo:
@@ -59,222 +27,187 @@ def _constant(value: Any, var: Any) -> Constant:
     return Constant(value, tuple(np.shape(value)), var.aval.dtype)
 
 
-def is_library_call(closed: ClosedJaxpr) -> bool:
-    """Whether a nested jit was written inside JAX itself, not by the user."""
-    return str(closed.jaxpr.debug_info.func_filename).startswith(_JAX_FOLDER)
+def _atom_info(atom: Atom, infos: Mapping[ValueId, ValueInfo]) -> ValueInfo:
+    return ValueInfo(atom.shape, atom.dtype) if isinstance(atom, Constant) else infos[atom]
+
+
+@dataclasses.dataclass
+class _Region:
+    """A region under construction.
+
+    Attributes:
+      infos, nodes: of the graph to be.
+      owners: the activations around the equation that is looked at.
+      env: what the jaxpr's variables are; inlined functions have one of their own.
+      one_source: the equations are those of a function that rearranges one array.
+    """
+
+    infos: dict[ValueId, ValueInfo]
+    nodes: list[Node]
+    owners: OwnerStack
+    env: dict[Var, Atom]
+    one_source: bool = False
+
+    def read(self, var: Any) -> Atom:
+        return _constant(var.val, var) if isinstance(var, Literal) else self.env[var]
 
 
 class Flattener:
-    """Builds raw graphs; value ids are unique over all regions of one plan."""
+    """Builds raw graphs; value ids and serials are unique over all regions of one plan.
+
+    Attributes:
+      modules: path of every module met, layers included, in order.
+    """
 
     def __init__(self) -> None:
+        self.modules: dict[Path, None] = {}
         self._ids = itertools.count()
         self._serials = itertools.count()
-        self.root = Owner((), next(self._serials))
+        self._owners = OwnerStack(self._serials)
 
-    def region(
-        self,
-        jaxpr: Jaxpr,
-        consts: Sequence[Any],
-        input_infos: Sequence[ValueInfo] | None,
-        owners: list[Owner],
+    def flatten(self, closed: ClosedJaxpr, input_infos: Sequence[ValueInfo]) -> Graph:
+        """The raw graph of a whole jaxpr."""
+        return self._graph(closed.jaxpr, closed.consts, input_infos, self._owners)
+
+    def _graph(
+        self, jaxpr: Jaxpr, consts: Sequence[Any], input_infos: Sequence[ValueInfo], owners: OwnerStack
     ) -> Graph:
-        """Flattens one jaxpr; ``owners`` is the stack of module activations around it."""
-        infos: dict[ValueId, ValueInfo] = {}
-        env: dict[Var, Atom] = {}
-        inputs = []
-        for i, var in enumerate(jaxpr.invars):
-            info = input_infos[i] if input_infos else _info(var)
-            inputs.append(self._define(env, infos, var, info))
-        for var, value in zip(jaxpr.constvars, consts, strict=True):
-            env[var] = _constant(value, var)
-        nodes: list[Node] = []
-        self._walk(jaxpr, env, infos, nodes, list(owners))
-        outputs = tuple(self._read(env, v) for v in jaxpr.outvars)
-        return Graph(tuple(inputs), tuple(nodes), outputs, infos)
+        region = _Region({}, [], owners.copy(), {})
+        inputs = tuple(self._define(region, v, info) for v, info in zip(jaxpr.invars, input_infos, strict=True))
+        region.env.update((v, _constant(value, v)) for v, value in zip(jaxpr.constvars, consts, strict=True))
+        self._walk(jaxpr, region)
+        return Graph(inputs, tuple(region.nodes), tuple(region.read(v) for v in jaxpr.outvars), region.infos)
 
-    def _define(self, env: dict[Var, Atom], infos: dict[ValueId, ValueInfo], var: Var, info: ValueInfo) -> ValueId:
+    def _define(self, region: _Region, var: Var, info: ValueInfo) -> ValueId:
         value_id = next(self._ids)
-        env[var] = value_id
-        infos[value_id] = info
+        region.env[var] = value_id
+        region.infos[value_id] = info
         return value_id
 
-    @staticmethod
-    def _read(env: Mapping[Var, Atom], var: Any) -> Atom:
-        if isinstance(var, Literal):
-            return _constant(var.val, var)
-        return env[var]
-
-    def _walk(
-        self,
-        jaxpr: Jaxpr,
-        env: dict[Var, Atom],
-        infos: dict[ValueId, ValueInfo],
-        nodes: list[Node],
-        owners: list[Owner],
-    ) -> None:
+    def _walk(self, jaxpr: Jaxpr, region: _Region) -> None:
         for eqn in jaxpr.eqns:
             if eqn.primitive is scope_p:
-                self._scope(eqn, owners)
+                self.modules[eqn.params["path"]] = None
+                region.owners.scope(eqn.params)
                 continue
-            inputs = tuple(self._read(env, v) for v in eqn.invars)
-            name = eqn.primitive.name
-            if name in ("jit", "pjit", "closed_call") and self._inlines(eqn):
-                inner = eqn.params.get("jaxpr") or eqn.params["call_jaxpr"]
-                self._inline(inner, inputs, eqn, env, infos, nodes, owners)
-                continue
-            common: dict[str, Any] = {
-                "inputs": inputs,
-                "owner": owners[-1],
-                "source": source_line(eqn),
-            }
+            operands = tuple(region.read(v) for v in eqn.invars)
             if eqn.primitive is lost_p:
-                info = eqn.params["info"]
                 reason = f"inside {eqn.params['transformation']}: runs as float"
-                nodes.append(Node(op="lost", layer=info, outputs=(), reason=reason, **common))
-                continue
-            common["outputs"] = tuple(
-                self._define(env, infos, var, self._result_info(eqn, var, inputs, infos)) for var in eqn.outvars
-            )
-            if eqn.primitive is layer_p:
-                info, inner = eqn.params["info"], eqn.params["jaxpr"]
-                nodes.append(Node(op=info.kind, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common))
-            elif name in ("remat2", "checkpoint", "remat"):
-                body_infos = [self._atom_info(a, infos) for a in inputs]
-                body = self.region(eqn.params["jaxpr"], (), body_infos, owners)
-                nodes.append(Node(op="remat", attributes=eqn.params, body=body, **common))
-            elif name == "scan":
-                nodes.append(self._scan(eqn, inputs, infos, owners, common))
-            else:
-                nodes.extend(_lost_layers(eqn, common))
-                attributes = {**eqn.params, "primitive": name}
-                nodes.append(Node(op=name, attributes=attributes, run=one_equation(eqn), **common))
+                region.nodes.append(_lost(eqn, eqn, reason, region.owners.current))
+            elif not self._inline(eqn, operands, region) and not _fold(eqn, operands, region):
+                region.nodes.extend(self._equation(eqn, operands, region))
 
-    def _scope(self, eqn: JaxprEqn, owners: list[Owner]) -> None:
-        path: Path = eqn.params["path"]
-        if not eqn.params["enter"]:
-            owners.pop()
-            return
-        around = next((o for o in reversed(owners) if o.path == path and o.module_types), None)
-        composite = eqn.params["composite"] or owners[-1].composite
-        if around is not None and composite == around.composite:
-            owners.append(around)
-            return
-        if path == () and owners[-1] is self.root:
-            owners.append(Owner((), self.root.serial, (eqn.params["module_type"],), composite))
-            return
-        types = (eqn.params["module_type"], *owners[-1].module_types)
-        owners.append(Owner(path, next(self._serials), types, composite))
+    def _equation(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> list[Node]:
+        """The node of an equation, with notes of layers that it hides."""
+        name = eqn.primitive.name
+        common: dict[str, Any] = {
+            "inputs": operands,
+            "outputs": tuple(
+                self._define(region, var, _result_info(eqn, var, operands, region.infos)) for var in eqn.outvars
+            ),
+            "owner": region.owners.current,
+            "source": source_line(eqn),
+        }
+        if eqn.primitive is layer_p:
+            info, inner = eqn.params["info"], eqn.params["jaxpr"]
+            self.modules[info.path] = None
+            return [Node(op=info.kind, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common)]
+        if name in ("remat2", "checkpoint", "remat"):
+            body_infos = [_atom_info(a, region.infos) for a in operands]
+            body = self._graph(eqn.params["jaxpr"], (), body_infos, region.owners)
+            return [Node(op="remat", attributes=eqn.params, body=body, **common)]
+        if name == "scan":
+            return [self._scan(eqn, operands, region, common)]
+        if name == "concatenate" and region.one_source:
+            name = JOIN
+        attributes = {**eqn.params, "primitive": eqn.primitive.name}
+        node = Node(op=name, attributes=attributes, run=one_equation(eqn), **common)
+        return [*self._hidden_layers(eqn, eqn, region.owners.current), node]
 
-    def _inlines(self, eqn: JaxprEqn) -> bool:
-        closed = eqn.params.get("jaxpr") or eqn.params["call_jaxpr"]
-        if not isinstance(closed, ClosedJaxpr):
+    def _inline(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
+        if eqn.primitive.name not in ("jit", "pjit", "closed_call"):
             return False
-        if not is_library_call(closed) or eqn.params.get("name") in INLINED_LIBRARY_CALLS:
-            return True
-        return _only_moves_values(closed.jaxpr)
-
-    def _inline(
-        self,
-        closed: ClosedJaxpr,
-        inputs: tuple[Atom, ...],
-        eqn: JaxprEqn,
-        env: dict[Var, Atom],
-        infos: dict[ValueId, ValueInfo],
-        nodes: list[Node],
-        owners: list[Owner],
-    ) -> None:
-        inner: dict[Var, Atom] = dict(zip(closed.jaxpr.invars, inputs, strict=True))
-        for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
-            inner[var] = _constant(value, var)
-        self._walk(closed.jaxpr, inner, infos, nodes, owners)
+        call = inlined(eqn, operands)
+        if call is None:
+            return False
+        closed = call.closed
+        env: dict[Var, Atom] = dict(zip(closed.jaxpr.invars, operands, strict=True))
+        env.update((v, _constant(value, v)) for v, value in zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        inner = dataclasses.replace(region, env=env, one_source=call.one_source or region.one_source)
+        self._walk(closed.jaxpr, inner)
         for var, result in zip(eqn.outvars, closed.jaxpr.outvars, strict=True):
-            env[var] = self._read(inner, result)
+            region.env[var] = inner.read(result)
+        return True
 
-    def _scan(
-        self,
-        eqn: JaxprEqn,
-        inputs: tuple[Atom, ...],
-        infos: Mapping[ValueId, ValueInfo],
-        owners: list[Owner],
-        common: dict[str, Any],
-    ) -> Node:
+    def _scan(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region, common: dict[str, Any]) -> Node:
         closed: ClosedJaxpr = eqn.params["jaxpr"]
-        fixed = eqn.params["num_consts"]
-        carried = eqn.params["num_carry"]
+        fixed, carried = eqn.params["num_consts"], eqn.params["num_carry"]
         scan = (next(self._serials), int(eqn.params["length"]))
         body_infos = []
-        for i, (atom, var) in enumerate(zip(inputs, closed.jaxpr.invars, strict=True)):
-            outer = self._atom_info(atom, infos)
-            shape, dtype = _info(var).shape, _info(var).dtype
+        for i, (atom, var) in enumerate(zip(operands, closed.jaxpr.invars, strict=True)):
+            outer, own = _atom_info(atom, region.infos), _info(var)
             if i < fixed:
                 body_infos.append(outer)
             elif i < fixed + carried:
-                body_infos.append(ValueInfo(shape, dtype))
+                body_infos.append(own)
             else:
-                body_infos.append(ValueInfo(shape, dtype, outer.parameter, outer.direct, (*outer.stack, scan)))
-        body = self.region(closed.jaxpr, closed.consts, body_infos, owners)
-        attributes = {**eqn.params, "scan": scan}
-        return Node(op="scan", attributes=attributes, body=body, run=one_equation(eqn), **common)
+                stack = (*outer.stack, scan)
+                body_infos.append(ValueInfo(own.shape, own.dtype, outer.parameter, outer.direct, stack))
+        body = self._graph(closed.jaxpr, closed.consts, body_infos, region.owners)
+        return Node(op="scan", attributes={**eqn.params, "scan": scan}, body=body, **common)
 
-    @staticmethod
-    def _atom_info(atom: Atom, infos: Mapping[ValueId, ValueInfo]) -> ValueInfo:
-        return ValueInfo(atom.shape, atom.dtype) if isinstance(atom, Constant) else infos[atom]
-
-    def _result_info(
-        self, eqn: JaxprEqn, var: Var, inputs: tuple[Atom, ...], infos: Mapping[ValueId, ValueInfo]
-    ) -> ValueInfo:
-        result = _info(var)
-        shape, dtype = result.shape, result.dtype
-        if eqn.primitive.name in PROVENANCE and inputs and not isinstance(inputs[0], Constant):
-            source = infos[inputs[0]]
-            unchanged = source.shape == shape and source.dtype == dtype and eqn.primitive.name != "transpose"
-            return ValueInfo(shape, dtype, source.parameter, source.direct and unchanged, source.stack)
-        return result
+    def _hidden_layers(self, eqn: JaxprEqn, inside: JaxprEqn, owner: Owner) -> list[Node]:
+        """Notes of the layers inside an equation that runs as it is (``cond``, ``while``, user-defined derivatives)."""
+        notes = []
+        for inner in jaxprs_in_params(inside.params):
+            for sub in inner.eqns:
+                if sub.primitive is layer_p:
+                    self.modules[sub.params["info"].path] = None
+                    notes.append(_lost(eqn, sub, f"inside {eqn.primitive.name}: runs as float", owner))
+                else:
+                    notes.extend(self._hidden_layers(eqn, sub, owner))
+        return notes
 
 
-def _lost_layers(eqn: JaxprEqn, common: Mapping[str, Any]) -> list[Node]:
-    """One note for each layer inside an equation that runs as it is (``cond``, ``while``, user-defined derivatives)."""
-    lost = []
-    for inner in jaxprs_in_params(eqn.params):
-        for sub in inner.eqns:
-            if sub.primitive is layer_p:
-                reason = f"inside {eqn.primitive.name}: runs as float"
-                lost.append(
-                    Node(
-                        op="lost",
-                        inputs=(),
-                        outputs=(),
-                        layer=sub.params["info"],
-                        owner=common["owner"],
-                        source=common["source"],
-                        reason=reason,
-                    )
-                )
-            else:
-                lost.extend(_lost_layers(sub, common))
-    return lost
+def _lost(eqn: JaxprEqn, marker: JaxprEqn, reason: str, owner: Owner) -> Node:
+    layer = marker.params["info"]
+    return Node(op="lost", inputs=(), outputs=(), layer=layer, owner=owner, source=source_line(eqn), reason=reason)
 
 
-def _only_moves_values(jaxpr: Jaxpr) -> bool:
-    """Whether every float a library function returns is an unchanged float of its operands."""
-    for eqn in jaxpr.eqns:
-        inner = eqn.params.get("jaxpr")
-        if eqn.primitive.name == "jit" and isinstance(inner, ClosedJaxpr):
-            if not _only_moves_values(inner.jaxpr):
-                return False
-        elif eqn.primitive.name not in FLOAT_PRESERVING and any(
-            np.issubdtype(_info(v).dtype, np.inexact) for v in eqn.outvars
-        ):
-            return False
+def _fold(eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
+    """A cast of a literal is a literal."""
+    (operand, *_) = operands or (None,)
+    if eqn.primitive.name != "convert_element_type" or not isinstance(operand, Constant) or operand.shape != ():
+        return False
+    if isinstance(operand.value, jax.core.Tracer):
+        return False
+    (var,) = eqn.outvars
+    region.env[var] = _constant(np.asarray(operand.value).astype(_info(var).dtype), var)
     return True
 
 
-def flatten(closed: ClosedJaxpr, variables: Sequence[Path], flattener: Flattener | None = None) -> Graph:
-    """Raw graph of a staged jaxpr; ``variables`` names its leading inputs, the parameters are followed from there."""
-    flattener = flattener or Flattener()
-    infos = []
-    for i, var in enumerate(closed.jaxpr.invars):
-        path = variables[i] if i < len(variables) else None
-        infos.append(dataclasses.replace(_info(var), parameter=path, direct=path is not None))
-    return flattener.region(closed.jaxpr, closed.consts, infos, [flattener.root])
+def _result_info(eqn: JaxprEqn, var: Var, operands: tuple[Atom, ...], infos: Mapping[ValueId, ValueInfo]) -> ValueInfo:
+    result = _info(var)
+    if eqn.primitive.name not in PROVENANCE or not operands or isinstance(operands[0], Constant):
+        return result
+    source = infos[operands[0]]
+    unchanged = source.shape == result.shape and source.dtype == result.dtype and eqn.primitive.name != "transpose"
+    return dataclasses.replace(
+        result, parameter=source.parameter, direct=source.direct and unchanged, stack=source.stack
+    )
+
+
+def flatten(closed: ClosedJaxpr, variables: Sequence[Path]) -> tuple[Graph, tuple[Path, ...]]:
+    """Raw graph of a staged jaxpr and the path of every module met.
+
+    Args:
+      closed: the jaxpr.
+      variables: names of its leading inputs; the parameters are followed from there.
+    """
+    infos = [
+        dataclasses.replace(_info(var), parameter=path, direct=path is not None)
+        for var, path in itertools.zip_longest(closed.jaxpr.invars, variables)
+    ]
+    flattener = Flattener()
+    graph = flattener.flatten(closed, infos)
+    return graph, tuple(flattener.modules)

@@ -11,6 +11,7 @@ from jax.extend.core import ClosedJaxpr
 
 from linger_jax.config import LayerConfig
 from linger_jax.plan.file_layout import FileLayout
+from linger_jax.plan.owners import Owner
 from linger_jax.quantizers import QuantizerSpec
 from linger_jax.staging.marker import LayerInfo, Path
 
@@ -53,16 +54,6 @@ class ValueInfo:
     parameter: Path | None = None
     direct: bool = False
     stack: tuple[tuple[int, int], ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Owner:
-    """One activation of a module that is not a layer: it owns the operators that its body runs."""
-
-    path: Path
-    serial: int
-    module_types: tuple[type, ...] = ()
-    composite: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,7 +21,6 @@ STRUCTURAL = frozenset(
         "copy_p",
         "stop_gradient",
         "sharding_constraint",
-        "optimization_barrier",
         "convert_element_type",
         "reduce_precision",
     }
@@ -32,8 +31,17 @@ PROVENANCE = frozenset(
     {"reshape", "transpose", "slice", "squeeze", "expand_dims", "convert_element_type", "broadcast_in_dim", "copy"}
 )
 
+# Parts of one array put together again, by a library function that only moves values (plan/library_calls.py).
+JOIN = "join"
+
+# Values of operand 0, and integers that say which.
+SELECTING = frozenset({"top_k"})
+
+# Result i is operand i, moved.
+PARALLEL = frozenset({"sort", "optimization_barrier"})
+
 # Inside a library function: float results of these are unchanged floats.
-FLOAT_PRESERVING = STRUCTURAL | {"select_n"}
+FLOAT_PRESERVING = STRUCTURAL | SELECTING | PARALLEL | {"select_n", "concatenate"}
 
 # Library functions that are written as one jit but are operators of the plan when looked into.
 INLINED_LIBRARY_CALLS = frozenset(
@@ -47,17 +55,8 @@ INLINED_LIBRARY_CALLS = frozenset(
         "tensordot",
         "add",
         "multiply",
-        "concatenate",
-        "stack",
-        "hstack",
-        "vstack",
         "mean",
         "_mean",
-        "_pad",
-        "_take",
-        "_flip",
-        "atleast_1d",
-        "atleast_2d",
     }
 )
 

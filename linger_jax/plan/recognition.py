@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from linger_jax.numerics.true_division import true_quotient
-from linger_jax.plan.flatten import is_library_call
+from linger_jax.plan.equations import is_library_call
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, ValueId
 from linger_jax.plan.pool_window import Window, integer_divisor
 from linger_jax.plan.primitives import UNIT_AXES

@@ -39,7 +39,7 @@ class PlanSettings:
         """Why the module at ``path`` is left float, or None."""
         dotted = ".".join(path)
         for pattern in self.disable_submodel:
-            if matches(pattern, dotted):
+            if matches(pattern, dotted, literal=self.choices.patterns_are_literal):
                 return f"disable_submodel {pattern!r}"
         for module_type in self.disable_module:
             if module_type in types:

@@ -61,7 +61,7 @@ def _traced(template: Template, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
     operand = jax.ShapeDtypeStruct(shape, dtype)
     with jax.ensure_compile_time_eval():
         return [
-            (flatten(jax.make_jaxpr(function)(operand), ()), attributes)
+            (flatten(jax.make_jaxpr(function)(operand), ())[0], attributes)
             for function, attributes in template.variants(len(shape))
         ]
 

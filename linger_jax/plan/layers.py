@@ -1,0 +1,146 @@
+"""Planning layers: which quantizers each has, and why one stays float."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from linger_jax.plan.file_layout import FileLayout, file_layout
+from linger_jax.plan.graph import Constant, Node, ValueId, ValueInfo
+from linger_jax.plan.limits import check_window
+from linger_jax.plan.planning import Bits, Planning, Scan, as_float
+from linger_jax.plan.specs import layer_spec
+from linger_jax.staging.marker import Path
+
+Infos = Mapping[ValueId, ValueInfo]
+
+# Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (spec/layers.md, table).
+LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
+    "dense": ("input", "weight", "output"),
+    "conv": ("input", "weight", "bias", "output"),
+    "conv_transpose": ("input", "weight", "bias", "output"),
+    "batch_norm": ("input", "weight", "bias", "output"),
+    "embed": ("weight", "bias"),
+}
+CONSTRAINED_LAYERS = frozenset({"dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "embed"})
+
+# Names of the parameters that the weight and bias quantizers read.
+_PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding"), "bias": ("bias",)}
+
+
+def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+    """Decides a layer.
+
+    Raises:
+      PlatformLimitError: a convolution outside the platform's limits.
+    """
+    info, settings = node.layer, planning.settings
+    assert info is not None
+    config = settings.config.for_path(".".join(info.path))
+    node = dataclasses.replace(node, site=info.path, config=config)
+    if info.kind == "dropout":
+        return dataclasses.replace(node, bits=(operand_bits[0],), quantized=operand_bits[0] is not None)
+    reason = _float_reason(planning, node, infos)
+    if reason is not None:
+        return as_float(node, reason)
+    if settings.purpose == "constrain":
+        return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
+    _check_limits(planning, node)
+    parameters = [role[-1] for role in info.operands if role[0] == "params"]
+    roles = list(LAYER_ROLES[info.kind])
+    if info.kind == "dense" and "bias" in parameters:
+        roles.append("bias")
+    active = {
+        "input": operand_bits[0] is None,
+        "weight": True,
+        "bias": info.kind == "batch_norm" or "bias" in parameters,
+        "output": True,
+    }
+    stack = _stack(planning, node, infos)
+    for role in roles:
+        planning.add(
+            (*info.path, f"{role}_quantizer"),
+            layer_spec(settings, config, role),
+            stack,
+            active=active[role],
+            parameter=_parameter(node, infos, role),
+            layout=_file_layout(planning, node) if role == "weight" else None,
+        )
+    output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
+    bits = tuple(output_bits if role[0] == "output" else None for role in info.results)
+    return dataclasses.replace(node, quantized=True, bits=bits)
+
+
+def _float_reason(planning: Planning, node: Node, infos: Infos) -> str | None:
+    info, settings = node.layer, planning.settings
+    assert info is not None
+    constrain = settings.purpose == "constrain"
+    disabled = settings.disabled(info.path, (info.module_type, *node.owner.module_types))
+    if disabled is not None:
+        return disabled
+    if node.owner.composite is not None:
+        return f"inside a {node.owner.composite.what}: not covered yet"
+    if info.kind not in (CONSTRAINED_LAYERS if constrain else LAYER_ROLES):
+        return f"{info.type_name} has no {'constrained' if constrain else 'quantized'} form yet"
+    return info.refusal or _not_float32(node, infos)
+
+
+def _parameter(node: Node, infos: Infos, role: str) -> Path | None:
+    """The parameter that a weight or bias quantizer reads, where the layer gets it as it is stored."""
+    assert node.layer is not None
+    if node.layer.kind == "batch_norm":
+        return None  # its quantizers act on the folded scale and shift, which are no parameters
+    for atom, operand in zip(node.inputs, node.layer.operands, strict=True):
+        is_read = operand[0] == "params" and operand[-1] in _PARAMETER_NAMES.get(role, ())
+        if is_read and not isinstance(atom, Constant):
+            return infos[atom].parameter if infos[atom].direct else None
+    return None
+
+
+def _file_layout(planning: Planning, node: Node) -> FileLayout | None:
+    assert node.layer is not None
+    assert node.jaxpr is not None
+    if not planning.settings.choices.sums_in_file_order:
+        return None
+    for operand, aval in zip(node.layer.operands, node.jaxpr.in_avals, strict=True):
+        if operand == ("params", "kernel"):
+            return file_layout(node.layer.kind, len(aval.shape))
+    return None
+
+
+def _stack(planning: Planning, node: Node, infos: Infos) -> tuple[Scan, ...]:
+    """The scans that iterate over the layer's parameters."""
+    assert node.layer is not None
+    for atom, role in zip(node.inputs, node.layer.operands, strict=True):
+        if role[0] == "params" and not isinstance(atom, Constant):
+            return tuple(scan for scan in infos[atom].stack if scan in planning.parameter_scans)
+    return planning.parameter_scans
+
+
+def _not_float32(node: Node, infos: Infos) -> str | None:
+    assert node.layer is not None
+    for atom, role in zip(node.inputs, node.layer.operands, strict=True):
+        dtype = atom.dtype if isinstance(atom, Constant) else infos[atom].dtype
+        wanted = role[0] == "params" or (role == ("input", "0") and node.layer.kind != "embed")
+        if wanted and dtype != np.float32:
+            return f"{'.'.join(role)} is {dtype}: quantization is exact in float32 only"
+    return None
+
+
+def _check_limits(planning: Planning, node: Node) -> None:
+    if node.op not in ("conv", "conv_transpose") or node.jaxpr is None:
+        return
+    transposed = node.op == "conv_transpose"
+    for eqn in node.jaxpr.jaxpr.eqns:
+        if eqn.primitive.name != "conv_general_dilated":
+            continue
+        kernel_axes = eqn.params["dimension_numbers"].rhs_spec[2:]
+        check_window(
+            node.label,
+            planning.settings.config.platform,
+            kernel=[int(eqn.invars[1].aval.shape[axis]) for axis in kernel_axes],
+            stride=[int(s) for s in eqn.params["lhs_dilation" if transposed else "window_strides"]],
+            padding=[] if transposed else [int(p) for pair in eqn.params["padding"] for p in pair],
+        )
