@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import flax.core
 import jax
 import jax.numpy as jnp
+from flax.core.meta import AxisMetadata
 
 from linger_jax.errors import StateError
 from linger_jax.interpret import State
@@ -15,23 +17,26 @@ from linger_jax.quantizers import THRESHOLD, clamp_parameter, initial_state
 from linger_jax.staging.marker import Path
 
 Tree = dict[str, Any]
+QUANT = "quant"
+"""Name of the collection that holds quantizer state."""
 CLAMPED = "is_init_mom_clamp_weight"
 
 
 def get_in(tree: Any, path: Path) -> Any:
-    """Entry of a nested mapping, or None."""
+    """Entry of a nested mapping, out of its box (``nn.Partitioned``) if it has one, or None."""
     for key in path:
         if not isinstance(tree, Mapping) or key not in tree:
             return None
         tree = tree[key]
-    return tree
+    return tree.unbox() if isinstance(tree, AxisMetadata) else tree
 
 
 def set_in(tree: Tree, path: Path, value: Any) -> None:
-    """Sets an entry of a nested dict, making the levels above it."""
+    """Sets an entry of a nested dict, making the levels above it; a boxed entry stays boxed."""
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
-    tree[path[-1]] = value
+    known = tree.get(path[-1])
+    tree[path[-1]] = known.replace_boxed(value) if isinstance(known, AxisMetadata) else value
 
 
 def copied(tree: Any) -> Any:
@@ -39,15 +44,28 @@ def copied(tree: Any) -> Any:
     return {k: copied(v) for k, v in tree.items()} if isinstance(tree, Mapping) else tree
 
 
-def without_thresholds(params: Mapping[str, Any]) -> Tree:
-    """The float model's parameters: everything but the quantizers' ``learning_data``."""
+def is_threshold(path: Path) -> bool:
+    """Whether a parameter is the threshold of a quantizer, and not one of the model's that has the same name."""
+    return path[-1] == THRESHOLD and any(key.endswith("_quantizer") for key in path[-3:-1])
+
+
+def float_collections(variables: Mapping[str, Any]) -> Tree:
+    """The float model's collections as plain dicts, without quantizer state."""
+    kept: Tree = {c: v for c, v in flax.core.unfreeze(dict(variables)).items() if c != QUANT}
+    if "params" in kept:
+        kept["params"] = _without_thresholds(kept["params"], ())
+    return kept
+
+
+def _without_thresholds(params: Mapping[str, Any], above: Path) -> Tree:
     kept: Tree = {}
     for key, value in params.items():
+        path = (*above, key)
         if isinstance(value, Mapping):
-            below = without_thresholds(value)
+            below = _without_thresholds(value, path)
             if below or not value:
                 kept[key] = below
-        elif key != THRESHOLD:
+        elif not is_threshold(path):
             kept[key] = value
     return kept
 
@@ -67,7 +85,7 @@ def gather(plan: Plan, variables: Mapping[str, Any]) -> State:
     Raises:
       StateError: the collection or some of its entries are missing, or an entry has another shape.
     """
-    if "quant" not in variables:
+    if QUANT not in variables:
         raise StateError(
             "variables have no 'quant' collection: this model is quantized. Make it with "
             "qmodel.init(rngs, x) or qmodel.adopt(float_variables, x) and pass all collections to apply."
@@ -77,8 +95,8 @@ def gather(plan: Plan, variables: Mapping[str, Any]) -> State:
     for path, quantizer in plan.quantizers.items():
         entries = {}
         for name, fresh in initial_state(quantizer.spec).items():
-            collection = "params" if name == THRESHOLD else "quant"
-            value = get_in(variables[collection], (*path, name))
+            collection = "params" if name == THRESHOLD else QUANT
+            value = get_in(variables.get(collection, {}), (*path, name))
             if value is None:
                 missing.append(f"{collection}: {'.'.join((*path, name))}")
                 continue
@@ -132,8 +150,23 @@ def _clamped(quantizer: Quantizer, value: Any) -> Any:
 
 
 def parameter_labels(params: Mapping[str, Any]) -> Tree:
-    """Labels for ``optax.multi_transform``: ``"threshold"`` for TQT thresholds, ``"weight"`` for everything else."""
-    return {
-        key: parameter_labels(value) if isinstance(value, Mapping) else ("threshold" if key == THRESHOLD else "weight")
-        for key, value in params.items()
-    }
+    """Labels for ``optax.multi_transform``: ``"threshold"`` for TQT thresholds, ``"weight"`` for everything else.
+
+    Args:
+      params: the ``params`` collection.
+
+    Returns:
+      A dict of the same structure.
+    """
+    return _labels(params, ())
+
+
+def _labels(params: Mapping[str, Any], above: Path) -> Tree:
+    labels: Tree = {}
+    for key, value in params.items():
+        path = (*above, key)
+        if isinstance(value, Mapping):
+            labels[key] = _labels(value, path)
+        else:
+            labels[key] = "threshold" if is_threshold(path) else "weight"
+    return labels

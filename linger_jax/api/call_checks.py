@@ -1,0 +1,62 @@
+"""What is checked of a call's arguments before the model runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from linger_jax.errors import LingerError
+from linger_jax.quantizers import QTensor
+
+
+def _arrays(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name, as a user writes it, and shape of every array of a call."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        (args, dict(kwargs)), is_leaf=lambda leaf: isinstance(leaf, QTensor)
+    )
+    for path, leaf in leaves:
+        if hasattr(leaf, "shape"):
+            yield ("args", "kwargs")[path[0].idx] + jax.tree_util.keystr(path[1:]), tuple(leaf.shape)
+
+
+def refuse_empty(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Refuses arrays without elements.
+
+    Raises:
+      LingerError: names the argument.
+    """
+    for name, shape in _arrays(args, kwargs):
+        if 0 in shape:
+            raise LingerError(f"{name} has shape {shape}: there is no statistic of an empty batch")
+
+
+class KnownRanks:
+    """Ranks of the arrays that a model was initialised with, by method; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._ranks: dict[tuple[Any, str], set[int]] = {}
+        self._lock = threading.Lock()
+
+    def remember(self, method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Takes the ranks of a call as good."""
+        with self._lock:
+            for name, shape in _arrays(args, kwargs):
+                self._ranks.setdefault((method, name), set()).add(len(shape))
+
+    def check(self, method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Compares a call with those remembered; an argument that none of them had is not judged.
+
+        Raises:
+          LingerError: an argument has another rank.
+        """
+        for name, shape in _arrays(args, kwargs):
+            known = self._ranks.get((method, name))
+            if known and len(shape) not in known:
+                ranks = " or ".join(str(rank) for rank in sorted(known))
+                raise LingerError(
+                    f"{name} has rank {len(shape)} (shape {shape}), the model was initialised with rank {ranks}; "
+                    "initialise it (init or adopt) with an input of this rank too"
+                )

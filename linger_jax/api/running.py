@@ -1,0 +1,143 @@
+"""One run of a model: stage, plan, interpret; pure in the variables and the arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from linger_jax.api import state as quantizer_state
+from linger_jax.api.findings import Finding, Kind, finding
+from linger_jax.api.mode import Calibration
+from linger_jax.api.state import Tree, float_collections
+from linger_jax.errors import StateError
+from linger_jax.interpret import Context, Mode, State, interpret
+from linger_jax.interpret.context import plain
+from linger_jax.plan import Plan, PlanSettings, build_plan
+from linger_jax.quantizers import QTensor, QuantizerKind
+from linger_jax.quantizers.state import IS_CALIBRATED, IS_INIT
+from linger_jax.staging import Call, Staged, stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The static half of a run; hashable if its call is, so that compiled runs can be kept.
+
+    Attributes:
+      call: the static half of the model's call.
+      written: collections that the caller gets back.
+      calibrating: whether, and how, this is a calibration pass.
+      keep_qtensors: whether outputs on an integer grid stay a ``QTensor``.
+    """
+
+    call: Call
+    written: tuple[str, ...]
+    calibrating: Calibration | None
+    keep_qtensors: bool = False
+
+    def mode(self, settings: PlanSettings) -> Mode:
+        """Statistics move if and only if ``quant`` is written."""
+        if settings.purpose == "constrain":
+            return Mode.constrain
+        if self.calibrating is not None:
+            return Mode.calibrate
+        return Mode.train if "quant" in self.written else Mode.evaluate
+
+
+def staged_plan(
+    model: nn.Module, settings: PlanSettings, variables: Tree, call: Call, arrays: list[Any]
+) -> tuple[Plan, Staged]:
+    """Stages and plans a call on the float model's variables."""
+    staged = stage(model, variables, call, arrays)
+    bits = tuple(a.bits if isinstance(a, QTensor) else None for a in arrays)
+    return build_plan(staged, settings, bits), staged
+
+
+def run_model(
+    model: nn.Module, settings: PlanSettings, run: Run, variables: Tree, arrays: list[Any]
+) -> tuple[Any, Tree, tuple[Finding, ...]]:
+    """Runs a model once.
+
+    Args:
+      model: the unbound float model.
+      settings: what the user asked for.
+      run: the static half.
+      variables: all collections, ``quant`` included.
+      arrays: the arrays of the call, in order.
+
+    Returns:
+      Output, updated collections, and what the run found out about its quantizers.
+
+    Raises:
+      StateError: quantizer state is missing or of another shape; under ``compat: reference``, a shared layer in
+        calibration.
+    """
+    float_variables = float_collections(variables)
+    plan, staged = staged_plan(model, settings, float_variables, run.call, arrays)
+    mode = run.mode(settings)
+    state = {} if mode is Mode.constrain else quantizer_state.gather(plan, variables)
+    if mode is Mode.calibrate and not settings.choices.shared_layers_calibrate:
+        _refuse_shared_layers(plan)
+    ctx = Context(
+        settings=settings,
+        quantizers=plan.quantizers,
+        mode=mode,
+        state=dict(state),
+        accumulate=run.calibrating is Calibration.accumulate,
+    )
+    results = interpret(ctx, plan.graph, [*jax.tree.leaves(float_variables), *arrays])
+    finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
+    output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
+    updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
+    quant, params = _written_state(ctx, variables)
+    calibrates = mode is Mode.calibrate
+    if calibrates or "params" in run.written:
+        updates["params"] = params
+    if calibrates or "quant" in run.written:
+        updates["quant"] = quant
+    return output, updates, _findings(settings, run, plan, ctx, state)
+
+
+def _written_state(ctx: Context, variables: Tree) -> tuple[Tree, Tree]:
+    params = quantizer_state.copied(variables.get("params", {}))
+    for path, value in ctx.parameters.items():
+        if path[0] == "params":
+            quantizer_state.set_in(params, path[1:], value)
+    return quantizer_state.scatter(ctx.state, variables.get("quant", {}), params)
+
+
+def _findings(settings: PlanSettings, run: Run, plan: Plan, ctx: Context, before: State) -> tuple[Finding, ...]:
+    if ctx.mode is Mode.calibrate:
+        found = [finding(Kind.non_finite, ctx.non_finite)]
+        if run.calibrating is Calibration.once:
+            found.append(finding(Kind.calibrated, {path: _saw_data(before, path) for path in ctx.non_finite}))
+        return tuple(found)
+    if ctx.mode is Mode.evaluate and settings.choices.warns_of_unseen_data:
+        unseen = {
+            path: ~_saw_data(before, path) & (before[path]["scale"] == 1.0)
+            for path, quantizer in plan.quantizers.items()
+            if quantizer.active and quantizer.spec.kind is not QuantizerKind.bias
+        }
+        return (finding(Kind.unseen, unseen),)
+    return ()
+
+
+def _saw_data(state: State, path: Any) -> jax.Array:
+    entries = state[path]
+    return entries[IS_INIT] if IS_INIT in entries else entries[IS_CALIBRATED]
+
+
+def _refuse_shared_layers(plan: Plan) -> None:
+    shared = [".".join(path) for path, quantizer in plan.quantizers.items() if quantizer.visits > 1]
+    if shared:
+        raise StateError(
+            f"has been calibrated: {', '.join(shared)} is reached twice in one pass (a shared module); "
+            "compat: chip joins the statistics instead"
+        )
+
+
+def _is_qtensor(value: Any) -> bool:
+    return isinstance(value, QTensor)
