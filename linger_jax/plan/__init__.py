@@ -6,6 +6,8 @@ from linger_jax.plan.graph import Graph as Graph
 from linger_jax.plan.graph import Node as Node
 from linger_jax.plan.graph import Quantizer as Quantizer
 from linger_jax.plan.graph import ValueInfo as ValueInfo
+from linger_jax.plan.layers import CONSTRAINED_LAYERS as CONSTRAINED_LAYERS
+from linger_jax.plan.layers import LAYER_ROLES as LAYER_ROLES
 from linger_jax.plan.plan import Plan as Plan
 from linger_jax.plan.plan import PlanError as PlanError
 from linger_jax.plan.plan import build_plan as build_plan
