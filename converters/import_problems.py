@@ -73,7 +73,7 @@ class ImportProblems:
         sections = [self._plain(), self._conflicts(), self._ambiguous(), self._missing(), self._unexpected()]
         told = [section for section in sections if section]
         if told:
-            raise ConversionError("\n".join([f"{self.source} does not fit {self.model}; nothing was imported", *told]))
+            raise ConversionError("\n".join([f"{self.source} cannot be imported into {self.model}:", *told]))
 
     def _plain(self) -> str:
         return "\n".join(f"  {text}" for text in self.texts)

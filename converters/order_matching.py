@@ -204,8 +204,15 @@ def _longest_common(ours: Sequence[Hashable], theirs: Sequence[Hashable]) -> tup
 
 
 def _common_ends(ours: Sequence[Signature], theirs: Sequence[Signature]) -> tuple[int, int]:
-    """How many signatures two sequences have in common at the front and at the end."""
+    """How many layers at the front and at the end are beyond doubt: in the same place, and unlike all between."""
     shorter = min(len(ours), len(theirs))
     start = next((i for i in range(shorter) if ours[i] != theirs[i]), shorter)
     end = next((i for i in range(shorter - start) if ours[-1 - i] != theirs[-1 - i]), shorter - start)
-    return start, end
+    while True:
+        between = {*ours[start : len(ours) - end], *theirs[start : len(theirs) - end]}
+        if start and ours[start - 1] in between:
+            start -= 1
+        elif end and ours[-end] in between:
+            end -= 1
+        else:
+            return start, end

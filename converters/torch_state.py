@@ -43,7 +43,7 @@ class TorchState:
     def storage(self, key: str) -> tuple[Any, ...] | None:
         """Equal for two keys that are the same tensor (tied weights); None where that cannot be known."""
         tensor = self.tensors[key]
-        if not hasattr(tensor, "data_ptr") or tensor.numel() == 0:
+        if not hasattr(tensor, "data_ptr") or tensor.numel() == 0 or _without_values(tensor):
             return None
         return (tensor.data_ptr(), self.shape(key), tuple(tensor.stride()), tensor.dtype)
 
@@ -169,11 +169,16 @@ def _without_prefixes(name: str, tensors: dict[str, Any]) -> tuple[dict[str, Any
 def _numpy(tensor: Any, where: str) -> Array:
     if not hasattr(tensor, "detach"):
         return np.asarray(tensor)
-    if tensor.is_quantized or str(tensor.layout) != "torch.strided":
-        raise ConversionError(f"{where} is a quantized or sparse tensor; save it dense, in float")
     if tensor.device.type == "meta":
         raise ConversionError(f"{where} has no values (a meta tensor)")
+    if tensor.is_quantized or _without_values(tensor):
+        raise ConversionError(f"{where} is a quantized or sparse tensor; save it dense, in float")
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
     if str(tensor.dtype) in ("torch.float16", "torch.bfloat16"):
         tensor = tensor.float()
     return np.asarray(tensor.numpy())
+
+
+def _without_values(tensor: Any) -> bool:
+    """Whether there is no memory that holds one number an element."""
+    return tensor.device.type == "meta" or str(tensor.layout) != "torch.strided"

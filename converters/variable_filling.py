@@ -102,7 +102,7 @@ def fill(
         converted = step.to_flax(array)
         name = ".".join(step.path)
         if step.iteration is None:
-            values[step.path] = jnp.asarray(converted, dtype=target)
+            values[step.path] = jnp.array(converted, dtype=target)  # a copy: the file may change
         else:
             slices.setdefault(step.path, {})[step.iteration] = converted
             name = f"{name}[{step.iteration}]"
