@@ -12,10 +12,8 @@ and overlapping windows are added in the order of the windows.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -23,37 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.numerics.windows import Windows
+
 LARGEST_WINDOW = 32
 """Elements in a window above which the stock operator is kept: the program grows with the window."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class PoolWindow:
-    """Full-rank window of a pooling operator, as in the parameters of `lax.reduce_window_max`.
-
-    Invariant: every field has one entry per axis of the operand; `padding` holds (low, high) pairs.
-    """
-
-    dimensions: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    base_dilation: tuple[int, ...]
-    window_dilation: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Elements in one window."""
-        return math.prod(self.dimensions)
-
-    @property
-    def offsets(self) -> list[tuple[int, ...]]:
-        """Positions inside a window in row-major order; an index in this list is what the forward pass stores."""
-        return list(itertools.product(*(range(d) for d in self.dimensions)))
-
-    @property
-    def tiles(self) -> bool:
-        """Whether windows lie side by side without padding, so that each element belongs to one window at most."""
-        return self.dimensions == self.strides and not any(low or high for low, high in self.padding)
+NO_WINDOW = 255
+"""Winner of a position that belongs to no window: no tap has this number."""
 
 
 def max_pool(
@@ -79,71 +53,68 @@ def max_pool(
     Returns:
         Array of `x`'s dtype, shape per axis `(padded - dilated_window) // stride + 1`.
     """
-    window = PoolWindow(
+    windows = Windows(
         dimensions=tuple(window_dimensions),
         strides=tuple(window_strides),
         padding=tuple((low, high) for low, high in padding),
-        base_dilation=tuple(base_dilation),
-        window_dilation=tuple(window_dilation),
+        dilation=tuple(window_dilation),
     )
-    if fast and _applies(x, window):
-        return _pool(window, x)
-    return _stock(window, x)
+    if fast and set(base_dilation) <= {1} and _applies(x, windows):
+        return _pool(windows, x)
+    return _stock(windows, x, tuple(base_dilation))
 
 
-def _applies(x: jax.Array, window: PoolWindow) -> bool:
-    dilated = any(d != 1 for d in (*window.base_dilation, *window.window_dilation))
-    negative = any(low < 0 or high < 0 for low, high in window.padding)
+def _applies(x: jax.Array, windows: Windows) -> bool:
     return (
         jnp.issubdtype(x.dtype, jnp.floating)
-        and not dilated
-        and not negative
-        and 1 < window.size <= LARGEST_WINDOW
-        and math.prod(_output_shape(window, x.shape)) > 0
+        and not windows.cropped
+        and set(windows.dilation) == {1}
+        and 1 < windows.size <= LARGEST_WINDOW
+        and math.prod(windows.output_shape(x.shape)) > 0
     )
 
 
-def _stock(window: PoolWindow, x: jax.Array) -> jax.Array:
+def _stock(windows: Windows, x: jax.Array, base_dilation: tuple[int, ...] | None = None) -> jax.Array:
     lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     return lax.reduce_window(
         x,
         np.asarray(lowest, x.dtype),
         lax.max,
-        window.dimensions,
-        window.strides,
-        window.padding,
-        window.base_dilation,
-        window.window_dilation,
+        windows.dimensions,
+        windows.strides,
+        windows.padding,
+        base_dilation,
+        windows.dilation,
     )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _pool(window: PoolWindow, x: jax.Array) -> jax.Array:
-    return lax.platform_dependent(x, cpu=partial(_maximum, window), default=partial(_stock, window))
+def _pool(windows: Windows, x: jax.Array) -> jax.Array:
+    return lax.platform_dependent(x, cpu=partial(_maximum, windows), default=partial(_stock, windows))
 
 
-def _pool_fwd(window: PoolWindow, x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _pool_fwd(windows: Windows, x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     def stock(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        value = _stock(window, x)
+        value = _stock(windows, x)
         return value, jnp.zeros(value.shape, jnp.uint8)
 
     def with_winner(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _maximum(window, x), _winner(window, x)
+        return _maximum(windows, x), _winner(windows, x)
 
     value, winner = lax.platform_dependent(x, cpu=with_winner, default=stock)
     # Each platform reads one of the two residuals; the other is dead code in its program.
     return value, (x, winner)
 
 
-def _pool_bwd(window: PoolWindow, residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array]:
+def _pool_bwd(windows: Windows, residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array]:
     x, winner = residuals
 
     def stock(x: jax.Array, winner: jax.Array, g: jax.Array) -> jax.Array:
-        return jax.vjp(partial(_stock, window), x)[1](g)[0]
+        return jax.vjp(partial(_stock, windows), x)[1](g)[0]
 
     def from_winner(x: jax.Array, winner: jax.Array, g: jax.Array) -> jax.Array:
-        spread = _spread_tiles if window.tiles else _spread_windows
-        return spread(window, x.shape, winner, g)
+        spread = _spread_tiles if windows.tile else _spread_overlapping
+        return spread(windows, x.shape, winner, g)
 
     return (lax.platform_dependent(x, winner, g, cpu=from_winner, default=stock),)
 
@@ -151,105 +122,49 @@ def _pool_bwd(window: PoolWindow, residuals: tuple[jax.Array, jax.Array], g: jax
 _pool.defvjp(_pool_fwd, _pool_bwd)
 
 
-def _output_shape(window: PoolWindow, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Output shape without dilation."""
-    axes = zip(shape, window.dimensions, window.strides, window.padding, strict=True)
-    return tuple((size + low + high - taps) // stride + 1 for size, taps, stride, (low, high) in axes)
-
-
-def _window_elements(window: PoolWindow, padded: jax.Array) -> list[jax.Array]:
-    """One strided slice per window offset, each of the output's shape, from an operand that has its padding."""
-    axes = zip(padded.shape, window.dimensions, window.strides, strict=True)
-    spans = [(size - taps) // stride * stride + 1 for size, taps, stride in axes]
-    return [
-        lax.slice(padded, offset, [o + span for o, span in zip(offset, spans, strict=True)], window.strides)
-        for offset in window.offsets
-    ]
-
-
-def _pad(window: PoolWindow, x: jax.Array) -> jax.Array:
-    if not any(low or high for low, high in window.padding):
-        return x
-    return lax.pad(x, np.asarray(-np.inf, x.dtype), [(low, high, 0) for low, high in window.padding])
-
-
-def _maximum(window: PoolWindow, x: jax.Array) -> jax.Array:
-    value, *others = _window_elements(window, _pad(window, x))
+def _maximum(windows: Windows, x: jax.Array) -> jax.Array:
+    value, *others = windows.elements(windows.pad(x, -np.inf))
     for element in others:
         value = lax.max(value, element)
     return value
 
 
-def _winner(window: PoolWindow, x: jax.Array) -> jax.Array:
-    """Row-major position, in its window, of the element that takes the gradient: uint8 of the output's shape.
+def _winner(windows: Windows, x: jax.Array) -> jax.Array:
+    """Tap of the element that takes the gradient of its window: uint8 of the output's shape.
 
     The fold keeps what it has while `kept >= element` and padding takes part as -inf: the rule of the stock gradient,
     ties and NaN included.
     """
-    best, *others = _window_elements(window, _pad(window, x))
+    best, *others = windows.elements(windows.pad(x, -np.inf))
     winner = jnp.zeros(best.shape, jnp.uint8)
-    for position, element in enumerate(others, 1):
+    for tap, element in enumerate(others, 1):
         keep = best >= element
         best = lax.select(keep, best, element)
-        winner = lax.select(keep, winner, jnp.full_like(winner, position))
+        winner = lax.select(keep, winner, jnp.full_like(winner, tap))
     return winner
 
 
-def _spread_tiles(window: PoolWindow, shape: tuple[int, ...], winner: jax.Array, g: jax.Array) -> jax.Array:
-    """Gradient where windows tile the operand: each element compares its position with its window's winner.
+def _spread_overlapping(windows: Windows, shape: tuple[int, ...], winner: jax.Array, g: jax.Array) -> jax.Array:
+    """Gradient of windows that overlap, have padding or leave gaps."""
+
+    def term(tap: int, g: jax.Array, winner: jax.Array) -> jax.Array:
+        return lax.select(winner == np.uint8(tap), g, jnp.zeros_like(g))
+
+    return windows.add_back(shape, [(g, 0.0), (winner, NO_WINDOW)], term)
+
+
+def _spread_tiles(windows: Windows, shape: tuple[int, ...], winner: jax.Array, g: jax.Array) -> jax.Array:
+    """Gradient where windows tile the operand: each element compares its own tap with its window's winner.
 
     One elementwise pass over [out_0, window_0, out_1, window_1, ...], which is the operand's own memory order.
     """
-    interleaved = [size for pair in zip(g.shape, window.dimensions, strict=True) for size in pair]
+    interleaved = [size for pair in zip(g.shape, windows.dimensions, strict=True) for size in pair]
     output_axes = range(0, 2 * g.ndim, 2)
-    positions = np.arange(window.size, dtype=np.uint8).reshape(window.dimensions)
-    own = lax.broadcast_in_dim(positions, interleaved, range(1, 2 * g.ndim, 2))
+    taps = np.arange(windows.size, dtype=np.uint8).reshape(windows.dimensions)
+    own = lax.broadcast_in_dim(taps, interleaved, range(1, 2 * g.ndim, 2))
     taken = lax.broadcast_in_dim(winner, interleaved, output_axes)
     spread = lax.broadcast_in_dim(g, interleaved, output_axes)
     gradient = lax.select(taken == own, spread, jnp.zeros_like(spread))
-    covered = [size * taps for size, taps in zip(g.shape, window.dimensions, strict=True)]
+    covered = [size * taps for size, taps in zip(g.shape, windows.dimensions, strict=True)]
     rest = [(0, size - part, 0) for size, part in zip(shape, covered, strict=True)]
     return lax.pad(gradient.reshape(covered), np.zeros((), g.dtype), rest)
-
-
-def _spread_windows(window: PoolWindow, shape: tuple[int, ...], winner: jax.Array, g: jax.Array) -> jax.Array:
-    """Gradient of overlapping or padded windows.
-
-    Padded elements with the same remainder by the stride (a phase) meet the same window offsets, so a phase is a sum
-    of shifted `g`, masked by the winner; the phases are then interleaved. Offsets run downwards, which adds the
-    windows in row-major order.
-    """
-    rank = g.ndim
-    padded = [size + low + high for size, (low, high) in zip(shape, window.padding, strict=True)]
-    blocks = [-(-size // stride) for size, stride in zip(padded, window.strides, strict=True)]
-    reach = [(taps - 1) // stride for taps, stride in zip(window.dimensions, window.strides, strict=True)]
-    margins = [(r, max(0, b - size), 0) for r, b, size in zip(reach, blocks, g.shape, strict=True)]
-    g = lax.pad(g, np.zeros((), g.dtype), margins)
-    winner = lax.pad(winner, np.uint8(255), margins)
-    position = {offset: index for index, offset in enumerate(window.offsets)}
-
-    def phase_gradient(phase: tuple[int, ...]) -> jax.Array:
-        axes = zip(phase, window.dimensions, window.strides, strict=True)
-        hops = [range((taps - 1 - p) // stride, -1, -1) if p < taps else range(0) for p, taps, stride in axes]
-        total = jnp.zeros(blocks, g.dtype)
-        for hop in itertools.product(*hops):
-            offset = tuple(p + h * stride for p, h, stride in zip(phase, hop, window.strides, strict=True))
-            start = [r - h for r, h in zip(reach, hop, strict=True)]
-            limit = [s + b for s, b in zip(start, blocks, strict=True)]
-            taken = lax.slice(winner, start, limit) == np.uint8(position[offset])
-            total += lax.select(taken, lax.slice(g, start, limit), jnp.zeros(blocks, g.dtype))
-        return total
-
-    def interleave(phase: tuple[int, ...]) -> jax.Array:
-        """[blocks of axes < len(phase)..., then blocks and phases of the axes after, block before phase]."""
-        axis = len(phase)
-        if axis == rank:
-            return phase_gradient(phase)
-        parts = [interleave((*phase, p)) for p in range(window.strides[axis])]
-        return parts[0] if len(parts) == 1 else jnp.stack(parts, axis + 1)
-
-    interleaved = interleave(())
-    full = interleaved.reshape([b * stride for b, stride in zip(blocks, window.strides, strict=True)])
-    start = [low for low, _ in window.padding]
-    # A stride may leave a tail of the operand outside every window: the blocks cover it, with zeros.
-    return lax.slice(full, start, [s + size for s, size in zip(start, shape, strict=True)])

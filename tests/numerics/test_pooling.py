@@ -11,17 +11,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 from linger_jax.numerics.pooling import LARGEST_WINDOW, max_pool
 
 
-def pool(x, taps, strides, padding, *, fast, **dilations):
+def pool(x, taps, strides, padding, dilation=None, base_dilation=None, *, fast):
     """Pools the inner axes of an [N, ..., C] array."""
-    ones = (1,) * x.ndim
+    ones = (1,) * len(taps)
     edge = [(0, 0)]
     return max_pool(
         x,
         (1, *taps, 1),
         (1, *strides, 1),
         [*edge, *padding, *edge],
-        dilations.get("base_dilation", ones),
-        dilations.get("window_dilation", ones),
+        (1, *(base_dilation or ones), 1),
+        (1, *(dilation or ones), 1),
         fast=fast,
     )
 
@@ -50,11 +50,11 @@ def grid(shape, *, levels=4, seed=0):
 @st.composite
 def windows(draw):
     rank = draw(st.integers(1, 2))
-    axis = st.tuples(st.integers(1, 4), st.integers(1, 4), st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    padding = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    axis = st.tuples(st.integers(1, 4), st.integers(1, 4), padding)
     axes = draw(st.lists(axis, min_size=rank, max_size=rank))
     sizes = tuple(draw(st.integers(max(1, taps - low - high), 9)) for taps, _, (low, high) in axes)
-    taps, strides, padding = zip(*axes, strict=True)
-    return sizes, taps, strides, padding
+    return sizes, *zip(*axes, strict=True)
 
 
 @settings(max_examples=25, deadline=None)
@@ -148,8 +148,8 @@ def test_the_compiled_program_holds_one_branch_and_no_element_loop(args):
 def test_what_the_fast_way_does_not_cover_is_the_stock_operator():
     large = LARGEST_WINDOW + 1
     cases = [
-        (grid((1, 8, 8, 1)), (2, 2), (2, 2), ((0, 0), (0, 0)), {"window_dilation": (1, 2, 2, 1)}),
-        (grid((1, 8, 8, 1)), (2, 2), (2, 2), ((0, 0), (0, 0)), {"base_dilation": (1, 2, 2, 1)}),
+        (grid((1, 8, 8, 1)), (2, 2), (2, 2), ((0, 0), (0, 0)), {"dilation": (2, 2)}),
+        (grid((1, 8, 8, 1)), (2, 2), (2, 2), ((0, 0), (0, 0)), {"base_dilation": (2, 2)}),
         (grid((1, 8, 8, 1)), (2, 2), (2, 2), ((-1, 0), (0, 0)), {}),
         (grid((1, large, 1, 1)), (large, 1), (1, 1), ((0, 0), (0, 0)), {}),
         (jnp.arange(64).reshape(1, 8, 8, 1), (2, 2), (2, 2), ((0, 0), (0, 0)), {}),
