@@ -1,0 +1,93 @@
+"""Golden cases on disk: which files below a directory are cases, and what one file holds.
+
+A case is a compressed ``.npz`` with a ``meta`` entry (a JSON object), or a configuration:
+``config_<name>.expected.json`` with ``config_<name>.yaml`` beside it where the case is a file. A checkpoint's ``.pt``
+stands beside the ``.npz`` of its stem. Other files are not cases.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+CONFIG_SUFFIX = ".expected.json"
+
+
+class UnreadableCaseError(ValueError):
+    """A file that should be a case and cannot be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One case: its file, its description, its arrays."""
+
+    path: Path
+    name: str
+    meta: Mapping[str, Any]
+    arrays: Arrays
+
+    @property
+    def family(self) -> str:
+        """The ``family`` of the description; ``config`` for configurations."""
+        return str(self.meta.get("family", "?"))
+
+    @property
+    def op(self) -> str:
+        """The operator or model that the case is about."""
+        return str(self.meta.get("op") or self.meta.get("model") or "-")
+
+    def group(self, prefix: str) -> dict[str, np.ndarray]:
+        """Arrays whose key starts with ``prefix.``, by the rest of the key."""
+        return {key[len(prefix) + 1 :]: a for key, a in self.arrays.items() if key.startswith(prefix + ".")}
+
+
+def find_cases(root: Path, pattern: str = "*") -> list[Path]:
+    """Files of cases below ``root`` whose case name matches a glob, in name order."""
+    found = [*root.rglob("*.npz"), *root.rglob("config_*" + CONFIG_SUFFIX)]
+    return sorted(p for p in found if fnmatch.fnmatch(case_name(p), pattern) and _is_case(p))
+
+
+def case_name(path: Path) -> str:
+    """Name of the case in a file."""
+    return path.name.removesuffix(CONFIG_SUFFIX) if path.name.endswith(CONFIG_SUFFIX) else path.stem
+
+
+def read_case(path: Path) -> Case:
+    """Reads one case.
+
+    Raises:
+      UnreadableCaseError: the file is damaged or its ``meta`` is not a JSON object.
+    """
+    name = case_name(path)
+    try:
+        if path.name.endswith(CONFIG_SUFFIX):
+            expected = json.loads(path.read_text())
+            return Case(path, name, {"family": "config", "op": "config", "expected": expected}, {})
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        meta = json.loads(str(arrays.pop("meta")))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UnreadableCaseError(f"cannot be read: {error}") from error
+    if not isinstance(meta, dict):
+        raise UnreadableCaseError("its meta is not a JSON object")
+    return Case(path, name, meta, arrays)
+
+
+def _is_case(path: Path) -> bool:
+    """Whether a file is a case; a damaged one counts as one, so that it is reported."""
+    if path.suffix != ".npz":
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "meta.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return True

@@ -1,0 +1,72 @@
+"""Which replay a case goes to, judged from its description alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.golden import (
+    checkpoint_cases,
+    config_cases,
+    conv_bn_cases,
+    layer_cases,
+    pool_division_cases,
+    quantizer_cases,
+    sparify_cases,
+    trajectory_cases,
+)
+from tests.golden.case import Case, UnreadableCaseError, case_name, read_case
+from tests.golden.outcome import NotSupportedError, Outcome, Status
+
+Replay = Callable[[Case], list[str]]
+
+
+def _layer(case: Case) -> list[str]:
+    if case.op == "pool_division":
+        return pool_division_cases.replay(case.arrays, case.meta)
+    return layer_cases.replay(case)
+
+
+def _constrained(case: Case) -> list[str]:
+    if case.op == "SparifyFFN":
+        return sparify_cases.replay(case)
+    if case.op in conv_bn_cases.OPS:
+        return conv_bn_cases.replay(case)
+    return layer_cases.replay(case)
+
+
+_FAMILIES: Mapping[str, Replay] = {
+    "quantizer": lambda case: quantizer_cases.replay(case.arrays, case.meta),
+    "layer": _layer,
+    "constrain": _constrained,
+    "trajectory": trajectory_cases.replay,
+    "checkpoint": lambda case: checkpoint_cases.replay(case.arrays, case.meta, case.path.with_suffix(".pt")),
+    "config": config_cases.replay,
+}
+
+
+def replay_file(path: Path, family: str | None = None) -> Outcome | None:
+    """Replays the case in a file; None where ``family`` names another family. A damaged file is a failed case."""
+    start = time.monotonic()
+    try:
+        case = read_case(path)
+    except UnreadableCaseError as error:
+        return Outcome(case_name(path), "?", "-", Status.failed, (str(error),))
+    if family is not None and case.family != family:
+        return None
+    status, notes = _judged(case)
+    return Outcome(case.name, case.family, case.op, status, notes, time.monotonic() - start)
+
+
+def _judged(case: Case) -> tuple[Status, tuple[str, ...]]:
+    replay = _FAMILIES.get(case.family)
+    if replay is None:
+        return Status.not_supported, (f"family {case.family} is not covered yet",)
+    try:
+        wrong = replay(case)
+    except NotSupportedError as reason:
+        return Status.not_supported, (str(reason),)
+    except Exception as error:  # whatever goes wrong is a failure of this case, not of the run
+        return Status.failed, (f"{type(error).__name__}: {error}".strip(),)
+    return (Status.failed if wrong else Status.passed), tuple(wrong)

@@ -1,0 +1,105 @@
+"""Replays the copied subset of the golden files, operator by operator."""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.golden.__main__ import main
+from tests.golden.case import find_cases, read_case
+from tests.golden.outcome import Status
+from tests.golden.replaying import replay_file
+from tests.golden.report import failure_line
+
+DATA = Path(__file__).parent / "data"
+
+# What linger_jax, or Flax, cannot express yet. A case of these that begins to pass belongs off this list.
+NOT_COVERED = frozenset(
+    {
+        ("layer", "GLU"),
+        ("layer", "LayerNorm"),
+        ("layer", "SparifyFFN"),
+        ("layer", "layernorm_kernel"),
+        ("trajectory", "convbn"),
+        ("checkpoint", "qat_bncnn"),
+        ("checkpoint", "qat_cnn"),
+        ("checkpoint", "qat_convbn"),
+        ("checkpoint", "qat_mlp"),
+    }
+)
+
+
+# Reasons for which single cases of a covered operator are not supported.
+REASONS = ("Flax's ConvTranspose has no groups", "mode 'load'")
+
+
+def _files_by_operator() -> dict[tuple[str, str], list[Path]]:
+    files = collections.defaultdict(list)
+    for path in find_cases(DATA):
+        case = read_case(path)
+        files[case.family, case.op].append(path)
+    return dict(files)
+
+
+FILES = _files_by_operator()
+
+
+@pytest.fixture(autouse=True)
+def _promotion_of_users():
+    """Flax's own ``avg_pool`` divides a float by an integer, which the strict promotion of the other tests refuses."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.mark.parametrize("operator", sorted(FILES), ids=" ".join)
+def test_no_case_fails_and_every_covered_operator_has_cases_that_pass(operator):
+    outcomes = [replay_file(path) for path in FILES[operator]]
+    failures = [failure_line(o) for o in outcomes if o.status is Status.failed]
+    assert not failures, "\n".join(failures)
+    passed = sum(o.status is Status.passed for o in outcomes)
+    assert (passed == 0) == (operator in NOT_COVERED), f"{passed} of {len(outcomes)} pass"
+    if operator not in NOT_COVERED:
+        reasons = [o.notes[0] for o in outcomes if o.status is Status.not_supported]
+        assert [r for r in reasons if not any(known in r for known in REASONS)] == []
+
+
+def test_the_subset_has_every_family_method_and_mode():
+    metas = [read_case(path).meta for paths in FILES.values() for path in paths]
+    families = {"quantizer", "layer", "constrain", "trajectory", "checkpoint", "config"}
+    assert {meta["family"] for meta in metas} == families
+    assert {meta.get("method") for meta in metas} >= {"MOM", "TQT", "none"}
+    assert {meta.get("mode") for meta in metas} >= {"train", "eval", "calibrate", "load"}
+
+
+def test_a_wrong_value_fails_the_case_and_the_run(tmp_path, capsys):
+    case = read_case(DATA / "layers" / "relu_b8__eval.npz")
+    arrays = dict(np.load(case.path))
+    np.savez(tmp_path / "right.npz", **arrays)
+    arrays["out.y"] = arrays["out.y"] + np.float32(1 / 8)
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    assert main([str(tmp_path), "--case", "right"]) == 0
+    capsys.readouterr()
+    assert main([str(tmp_path)]) == 1
+    assert "wrong: out.y: 15 of 15 differ" in capsys.readouterr().out
+
+
+def test_a_damaged_file_is_a_failed_case(tmp_path):
+    (tmp_path / "damaged.npz").write_bytes(b"not an archive")
+    outcome = replay_file(tmp_path / "damaged.npz")
+    assert outcome.status is Status.failed
+    assert "cannot be read" in outcome.notes[0]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--family", "nothing"], ["--case", "nothing*"]])
+def test_nothing_to_replay_is_exit_status_two(tmp_path, arguments, capsys):
+    directory = tmp_path if not arguments else DATA / "layers"
+    assert main([str(directory), *arguments]) == 2
+    assert "no golden case" in capsys.readouterr().err
+
+
+def test_a_missing_directory_is_exit_status_two(tmp_path):
+    assert main([str(tmp_path / "absent")]) == 2
