@@ -3,3 +3,4 @@
 from converters.import_report import ImportReport as ImportReport
 from converters.import_report import ImportRow as ImportRow
 from converters.torch_import import from_torch as from_torch
+from linger_jax.errors import ConversionError as ConversionError

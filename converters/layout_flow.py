@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from converters.axis_layout import (
     Axis,
@@ -41,11 +41,17 @@ class FeatureOrders:
     parameters: Mapping[Path, AxisOrder]
 
 
-def feature_orders(plan: Plan) -> FeatureOrders:
-    """Follows every value of the plan, again from the start whenever a reshape asks its layer for another order."""
+def feature_orders(plan: Plan, *, convolutions: Collection[Path] = (), linears: Collection[Path] = ()) -> FeatureOrders:
+    """Follows every value of the plan, again from the start whenever a reshape asks its layer for another order.
+
+    Args:
+      plan: of the float model.
+      convolutions: paths of Dense layers that are 1 x 1 convolutions in PyTorch, which leave images channels-first.
+      linears: paths of 1 x 1 convolutions that are linear layers in PyTorch, which have features last.
+    """
     wanted = _Wanted()
     for _ in range(_MOST_ROUNDS):
-        flow = _Flow(plan, wanted)
+        flow = _Flow(plan, wanted, frozenset(convolutions), frozenset(linears))
         flow.run()
         if not wanted.changed():
             break
@@ -84,9 +90,11 @@ class _Wanted:
 class _Flow:
     """One pass over a plan."""
 
-    def __init__(self, plan: Plan, wanted: _Wanted) -> None:
+    def __init__(self, plan: Plan, wanted: _Wanted, convolutions: frozenset[Path], linears: frozenset[Path]) -> None:
         self.plan = plan
         self.wanted = wanted
+        self.convolutions = convolutions
+        self.linears = linears
         self.layouts: dict[int, Layout | None] = {}
         self.inputs: dict[Path, AxisOrder] = {}
         self.seen: set[Path] = set()
@@ -168,7 +176,11 @@ class _Flow:
         kind, path = node.layer.kind, node.layer.path
         rank = len(graph.infos[node.outputs[0]].shape)
         kernel = next((s for (s, _), r in zip(operands, node.layer.operands, strict=True) if r[-1] == "kernel"), None)
-        if kind == "dense":
+        if kind == "dense" and path in self.convolutions and rank == len(shape) >= 3:
+            layout = self._as_image(shape, layout, rank - 2)
+            self._read(path, layout[-1].order)
+            return channels_last(rank, rank - 2)
+        if kind == "dense" or (path in self.linears and rank == len(shape)):
             return self._dense(node, path, shape, layout, rank)
         if kind in ("conv", "conv_transpose") and kernel is not None:
             layout = self._as_image(shape, layout, len(kernel) - 2)

@@ -110,7 +110,7 @@ class _Finder:
             elif node.op == "lost" and node.layer is not None:
                 self.reasons[node.layer.path] = node.reason
             elif node.layer is not None and node.owner.composite is not None:
-                self.reasons[node.owner.path] = f"a {node.owner.composite} is not imported yet"
+                self.reasons[node.owner.path] = f"a {node.owner.composite.what} is not imported yet"
             elif node.layer is not None and node.layer.kind != "dropout":
                 self.layer(graph, node, iteration)
             elif _passes(node) and not isinstance(node.inputs[0], Constant) and node.inputs[0] in self.source:

@@ -94,7 +94,8 @@ def from_torch(
     problems = ImportProblems(state.name, type(model).__name__)
     found = match_state(state, slots, sizes, mapping or {}, match, problems, strict=strict)
     loaded = {path for path, _ in found.layers}
-    orders = decided_orders(feature_orders(plan), slots.layers, flatten_order or {}, loaded, problems)
+    orders = feature_orders(plan, **_written_otherwise(state, slots, found))
+    orders = decided_orders(orders, slots.layers, flatten_order or {}, loaded, problems)
     planned = conversions(state, slots, found, orders, problems)
     missing = _missing(slots, found, sizes)
     if strict:
@@ -120,6 +121,19 @@ def from_torch(
 def _by_path(variables: Any) -> dict[Path, Any]:
     """Leaves of a variable tree in leaf order."""
     return dict(zip(variable_paths(variables), jax.tree.leaves(variables), strict=True))
+
+
+def _written_otherwise(state: TorchState, slots: ModelSlots, found: Matching) -> dict[str, set[Path]]:
+    """Layers that are linear on one side and 1 x 1 convolutions on the other: PyTorch's side tells its layout."""
+    other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
+    for slot in slots.layers:
+        key, _ = found.layers.get((slot.path, slot.iteration), {}).get("kernel", (None, ""))
+        rank = 0 if key is None else len(state.shape(key))
+        if slot.kind == "dense" and rank > 2:
+            other["convolutions"].add(slot.path)
+        elif slot.kind == "conv" and rank == 2:
+            other["linears"].add(slot.path)
+    return other
 
 
 def _missing(slots: ModelSlots, found: Matching, sizes: Mapping[Path, tuple[int, ...]]) -> list[Path]:

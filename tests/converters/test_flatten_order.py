@@ -309,6 +309,57 @@ def test_layer_norm_over_whole_images_is_turned() -> None:
     assert_twins(Torch(), Flax(), example(*IMAGE), mapping={"norm": "norm"})
 
 
+class PointwiseFlax(nn.Module):
+    """A sequence convolution, a product over the channels, a flatten."""
+
+    dense: bool
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = nn.Conv(4, (3,), padding="VALID", name="conv")(x)
+        x = nn.Dense(5, name="mix")(x) if self.dense else nn.Conv(5, (1,), name="mix")(x)
+        return nn.Dense(3, name="head")(flat(x))
+
+
+class PointwiseTorch(torch.nn.Module):
+    """The same: as a 1 x 1 convolution PyTorch flattens it channels first, as a linear layer features last."""
+
+    def __init__(self, linear: bool) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv1d(3, 4, 3)
+        self.mix = torch.nn.Linear(4, 5) if linear else torch.nn.Conv1d(4, 5, 1)
+        self.head = torch.nn.Linear(30, 3)
+        self.linear = linear
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.head(self.mix(x.transpose(1, 2) if self.linear else x).flatten(1))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_product_over_channels_is_laid_out_as_pytorch_wrote_it(dense: bool, linear: bool) -> None:
+    assert_twins(PointwiseTorch(linear), PointwiseFlax(dense), example(2, 3, 8))
+
+
+def test_a_model_without_batch_axis() -> None:
+    class Flax(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            return nn.Dense(5)(nn.relu(nn.Conv(4, (3, 3), padding="VALID")(x)).reshape(-1))
+
+    class Torch(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(48, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.conv(x).relu().flatten())
+
+    x = example(3, 6, 5)
+    assert_twins(Torch(), Flax(), x, flax_x=np.moveaxis(x, 0, -1))
+
+
 # --- from features to an image: the columns of a Dense ---
 
 
