@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.progress import track
 
-from linger_jax.api.mode import Calibration, calibration_context
+from linger_jax.api.mode import calibration_context
 from linger_jax.api.model import QuantizedModel
 from linger_jax.api.state import Tree
 from linger_jax.errors import LingerError
@@ -23,7 +23,7 @@ def calibration() -> Iterator[None]:
     calibrated quantizers is refused; for several batches use :func:`calibrate`. A function under ``jax.jit`` is traced
     again inside the context.
     """
-    with calibration_context(Calibration.once):
+    with calibration_context(True):
         yield
 
 
@@ -54,16 +54,16 @@ def calibrate(
         calibrated already. Nothing is changed then.
     """
     result: Tree = dict(variables)
-    mode = Calibration.once
+    first = True
     for batch in track(batches, "calibrating", disable=not progress, transient=True):
         args, named = _arguments(batch)
-        with calibration_context(mode):
-            _, updates = qmodel.apply(
-                result, *args, rngs=rngs, method=method, mutable=["quant", "params"], **{**kwargs, **named}
+        with calibration_context(True):
+            updates = qmodel.calibration_pass(
+                result, args, {**kwargs, **named}, rngs=rngs, method=method, joins=not first
             )
         result = {**result, **updates}
-        mode = Calibration.accumulate
-    if mode is Calibration.once:
+        first = False
+    if first:
         raise LingerError("calibrate: there was no batch")
     return result
 

@@ -47,8 +47,12 @@ def finding(kind: Kind, flags: Mapping[Path, jax.Array]) -> Finding:
     return Finding(kind, names, jnp.stack(values) if values else jnp.zeros((0,), jnp.bool_))
 
 
-def refuse(findings: tuple[Finding, ...]) -> None:
+def refuse(findings: tuple[Finding, ...], *, joins: bool) -> None:
     """Refuses a calibration that the findings speak against.
+
+    Args:
+      findings: of one calibration pass.
+      joins: whether this pass follows others of the same calibration, so that calibrated quantizers are expected.
 
     Raises:
       CalibrationError: the data holds NaN or infinity.
@@ -57,7 +61,7 @@ def refuse(findings: tuple[Finding, ...]) -> None:
     found = {f.kind: f.names_found() for f in findings}
     if found.get(Kind.non_finite):
         raise CalibrationError(f"calibration data contains NaN or infinity at {', '.join(found[Kind.non_finite])}")
-    if found.get(Kind.calibrated):
+    if found.get(Kind.calibrated) and not joins:
         raise StateError(
             f"has been calibrated already (or trained): {', '.join(found[Kind.calibrated])}. A second calibration "
             "would lose that; start from qmodel.adopt, or give calibrate all batches at once"

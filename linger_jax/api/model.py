@@ -15,7 +15,7 @@ from flax.core.scope import DenyList, in_filter, intersect_filters
 from linger_jax.api import findings
 from linger_jax.api import state as quantizer_state
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
-from linger_jax.api.mode import current_calibration
+from linger_jax.api.mode import is_calibrating
 from linger_jax.api.running import Run, run_model, staged_plan
 from linger_jax.api.state import QUANT, Tree, float_collections
 from linger_jax.errors import LingerError
@@ -179,6 +179,31 @@ class QuantizedModel:
         """Like :meth:`apply`; outputs that lie on an integer grid come as :class:`QTensor`."""
         return self._run(variables, args, kwargs, rngs, method, mutable, keep_qtensors=True)
 
+    def calibration_pass(
+        self,
+        variables: Variables,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        rngs: Any,
+        method: Any,
+        joins: bool,
+    ) -> Tree:
+        """One batch of :func:`linger_jax.calibrate`, within its context.
+
+        Args:
+          variables, args, kwargs, rngs, method: as in :meth:`apply`.
+          joins: whether this batch joins earlier ones; otherwise quantizers that are calibrated already are refused.
+
+        Returns:
+          The new ``quant`` and ``params``.
+        """
+        collections = [QUANT, "params"]
+        _, updates = self._run(
+            variables, args, dict(kwargs), rngs, method, collections, keep_qtensors=False, joins=joins
+        )
+        return updates
+
     def _run(
         self,
         variables: Variables,
@@ -189,22 +214,23 @@ class QuantizedModel:
         mutable: Any,
         *,
         keep_qtensors: bool,
+        joins: bool = False,
     ) -> Any:
         variables = dict(flax.core.unfreeze(dict(variables)))
         self._ranks.check(method, args, kwargs)
-        calibrating = current_calibration()
-        returns_updates = mutable is not False or calibrating is not None
+        calibrating = is_calibrating()
+        returns_updates = mutable is not False or calibrating
         if not self.active:
             output, updates = self._run_float(variables, args, kwargs, rngs, method, mutable)
             return (output, updates) if returns_updates else output
-        if calibrating is not None and self.settings.purpose == "constrain":
+        if calibrating and self.settings.purpose == "constrain":
             raise LingerError("a constrained model has no quantizers to calibrate")
         refuse_empty(args, kwargs)
         written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_filter(mutable, c)}))
         call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
         run = self._compile(Run(call, written, calibrating, keep_qtensors), (variables, arrays))
         output, updates, found = run(variables, arrays)
-        findings.refuse(found)
+        findings.refuse(found, joins=joins)
         if not self._warned_of_unseen and findings.warn_of_unseen(found):
             self._warned_of_unseen = True
         return (output, updates) if returns_updates else output

@@ -11,7 +11,6 @@ import jax
 
 from linger_jax.api import state as quantizer_state
 from linger_jax.api.findings import Finding, Kind, finding
-from linger_jax.api.mode import Calibration
 from linger_jax.api.state import Tree, float_collections
 from linger_jax.errors import StateError
 from linger_jax.interpret import Context, Mode, State, interpret
@@ -29,20 +28,20 @@ class Run:
     Attributes:
       call: the static half of the model's call.
       written: collections that the caller gets back.
-      calibrating: whether, and how, this is a calibration pass.
+      calibrating: whether this is a calibration pass.
       keep_qtensors: whether outputs on an integer grid stay a ``QTensor``.
     """
 
     call: Call
     written: tuple[str, ...]
-    calibrating: Calibration | None
+    calibrating: bool
     keep_qtensors: bool = False
 
     def mode(self, settings: PlanSettings) -> Mode:
         """Statistics move if and only if ``quant`` is written."""
         if settings.purpose == "constrain":
             return Mode.constrain
-        if self.calibrating is not None:
+        if self.calibrating:
             return Mode.calibrate
         return Mode.train if "quant" in self.written else Mode.evaluate
 
@@ -86,7 +85,6 @@ def run_model(
         quantizers=plan.quantizers,
         mode=mode,
         state=dict(state),
-        accumulate=run.calibrating is Calibration.accumulate,
     )
     results = interpret(ctx, plan.graph, [*jax.tree.leaves(float_variables), *arrays])
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
@@ -98,7 +96,7 @@ def run_model(
         updates["params"] = params
     if calibrates or "quant" in run.written:
         updates["quant"] = quant
-    return output, updates, _findings(settings, run, plan, ctx, state)
+    return output, updates, _findings(settings, plan, ctx, state)
 
 
 def _written_state(ctx: Context, variables: Tree) -> tuple[Tree, Tree]:
@@ -109,12 +107,10 @@ def _written_state(ctx: Context, variables: Tree) -> tuple[Tree, Tree]:
     return quantizer_state.scatter(ctx.state, variables.get("quant", {}), params)
 
 
-def _findings(settings: PlanSettings, run: Run, plan: Plan, ctx: Context, before: State) -> tuple[Finding, ...]:
+def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -> tuple[Finding, ...]:
     if ctx.mode is Mode.calibrate:
-        found = [finding(Kind.non_finite, ctx.non_finite)]
-        if run.calibrating is Calibration.once:
-            found.append(finding(Kind.calibrated, {path: _saw_data(before, path) for path in ctx.non_finite}))
-        return tuple(found)
+        calibrated = {path: _saw_data(before, path) for path in ctx.non_finite}
+        return finding(Kind.non_finite, ctx.non_finite), finding(Kind.calibrated, calibrated)
     if ctx.mode is Mode.evaluate and settings.choices.warns_of_unseen_data:
         unseen = {
             path: ~_saw_data(before, path) & (before[path]["scale"] == 1.0)

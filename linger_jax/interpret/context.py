@@ -39,7 +39,6 @@ class Context:
       quantizers: the plan's quantizers.
       mode: what the quantizers do.
       state: state of every quantizer reached, by path.
-      accumulate: calibration joins the statistic that is already there (several batches).
       parameters: parameters that the interpretation overwrote (clamps), by variable path.
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
     """
@@ -48,7 +47,6 @@ class Context:
     quantizers: Mapping[Path, Quantizer]
     mode: Mode
     state: State
-    accumulate: bool = False
     parameters: dict[Path, Array] = dataclasses.field(default_factory=dict)
     non_finite: dict[Path, Array] = dataclasses.field(default_factory=dict)
 

@@ -40,19 +40,14 @@ def run_quantizer(
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
     if ctx.mode is Mode.calibrate:
         ctx.non_finite[path] = ctx.non_finite.get(path, jax.numpy.array(False)) | has_non_finite(x)
-        y, state = calibrate(
-            spec, x, state, accumulate=_accumulates(ctx, path), given_scale=given_scale, min_scale=min_scale
-        )
+        # A fresh quantizer joins nothing: the first batch, later ones and a shared layer run one program.
+        y, state = calibrate(spec, x, state, accumulate=True, given_scale=given_scale, min_scale=min_scale)
     else:
         y, state = quantize(
             spec, x, state, training=ctx.training, given_scale=given_scale, min_scale=min_scale, clip=clip
         )
     ctx.state[path] = state
     return QTensor(y, state["scale"], spec.bits)
-
-
-def _accumulates(ctx: Context, path: Path) -> bool:
-    return ctx.accumulate or ctx.quantizers[path].visits > 1
 
 
 def accept(ctx: Context, path: Path, x: Value) -> QTensor:
