@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.golden.case import find_cases
 from tests.golden.outcome import Outcome, Status
-from tests.golden.replaying import replay_file
+from tests.golden.replaying import replay_files
 from tests.golden.report import failure_line, print_reasons, table
 
 
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, help="every case below it is replayed")
     parser.add_argument("--family", help="only this family, for example layer or quantizer")
     parser.add_argument("--case", default="*", metavar="GLOB", help="only cases whose name matches")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     options = parser.parse_args(arguments)
     if not options.directory.is_dir():
         print(f"{options.directory} is not a directory", file=sys.stderr)
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     paths = find_cases(options.directory, options.case)
     start = time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else 110)
-    outcomes = _replay_all(paths, options.family, console)
+    outcomes = _replay_all(paths, options.family, options.jobs, console)
     if not outcomes:
         asked = f" of family {options.family}" if options.family else ""
         asked += f" named {options.case}" if options.case != "*" else ""
@@ -47,12 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if any(o.status is Status.failed for o in outcomes) else 0
 
 
-def _replay_all(paths: list[Path], family: str | None, console: Console) -> list[Outcome]:
+def _replay_all(paths: list[Path], family: str | None, jobs: int, console: Console) -> list[Outcome]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     outcomes = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        for path in progress.track(paths, description="replaying"):
-            outcome = replay_file(path, family)
+        task = progress.add_task("replaying", total=len(paths))
+        for outcome in replay_files(paths, family, jobs):
+            progress.advance(task)
             if outcome is None:
                 continue
             outcomes.append(outcome)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import multiprocessing
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.golden import (
@@ -20,6 +22,9 @@ from tests.golden.case import Case, UnreadableCaseError, case_name, read_case
 from tests.golden.outcome import NotSupportedError, Outcome, Status
 
 Replay = Callable[[Case], list[str]]
+
+CHUNK = 24
+"""Cases that a process replays at a time; sorted by name, files that share compiled programs stand together."""
 
 
 def _layer(case: Case) -> list[str]:
@@ -70,3 +75,19 @@ def _judged(case: Case) -> tuple[Status, tuple[str, ...]]:
     except Exception as error:  # whatever goes wrong is a failure of this case, not of the run
         return Status.failed, (f"{type(error).__name__}: {error}".strip(),)
     return (Status.failed if wrong else Status.passed), tuple(wrong)
+
+
+def replay_files(paths: list[Path], family: str | None = None, jobs: int = 1) -> Iterator[Outcome | None]:
+    """:func:`replay_file` of each path, in order; in ``jobs`` processes of their own where there are many."""
+    chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
+    if jobs < 2 or len(chunks) < 2 * jobs:
+        yield from (replay_file(path, family) for path in paths)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        for outcomes in pool.map(_replay_chunk, chunks, [family] * len(chunks)):
+            yield from outcomes
+
+
+def _replay_chunk(paths: list[Path], family: str | None) -> list[Outcome | None]:
+    return [replay_file(path, family) for path in paths]

@@ -47,4 +47,6 @@ def print_reasons(console: Console, outcomes: Iterable[Outcome]) -> None:
     """Each reason why cases are not supported, with their number."""
     reasons = Counter(o.notes[0] for o in outcomes if o.status is Status.not_supported)
     for reason, count in sorted(reasons.items()):
-        console.print(f"not supported ({count}): {reason}", style="yellow", markup=False, highlight=False)
+        console.print(
+            f"not supported ({count}): {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -46,13 +45,6 @@ def _files_by_operator() -> dict[tuple[str, str], list[Path]]:
 
 
 FILES = _files_by_operator()
-
-
-@pytest.fixture(autouse=True)
-def _promotion_of_users():
-    """Flax's own ``avg_pool`` divides a float by an integer, which the strict promotion of the other tests refuses."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 @pytest.mark.parametrize("operator", sorted(FILES), ids=" ".join)
