@@ -13,10 +13,9 @@ import jax
 from flax.core.scope import DenyList, in_filter, intersect_filters
 
 from linger_jax.api import findings
-from linger_jax.api import state as quantizer_state
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.mode import is_calibrating
-from linger_jax.api.running import Run, run_model, staged_plan
+from linger_jax.api.running import Run, initial_variables, run_model, staged_plan
 from linger_jax.api.state import QUANT, Tree, float_collections
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import plain
@@ -102,11 +101,7 @@ class QuantizedModel:
             plan = self.plan(variables, *args, rngs=rngs, method=method, **kwargs)
             self._refuse_nothing_to_do(plan)
             if self.settings.purpose == "quantize":
-                state = quantizer_state.initial(plan)
-                params = quantizer_state.copied(variables.get("params", {}))
-                quantizer_state.clamp_parameters(plan, params, state)
-                quant, params = quantizer_state.scatter(state, {}, params)
-                variables = {**variables, "params": params, QUANT: quant}
+                variables = initial_variables(plan, variables)
         self._ranks.remember(method, args, kwargs)
         return variables
 

@@ -11,9 +11,9 @@ import jax
 
 from linger_jax.api import state as quantizer_state
 from linger_jax.api.findings import Finding, Kind, finding
-from linger_jax.api.state import Tree, float_collections
+from linger_jax.api.state import QUANT, Tree, float_collections
 from linger_jax.errors import StateError
-from linger_jax.interpret import Context, Mode, State, interpret
+from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret
 from linger_jax.interpret.context import plain
 from linger_jax.plan import Plan, PlanSettings, build_plan
 from linger_jax.quantizers import QTensor, QuantizerKind
@@ -43,7 +43,7 @@ class Run:
             return Mode.constrain
         if self.calibrating:
             return Mode.calibrate
-        return Mode.train if "quant" in self.written else Mode.evaluate
+        return Mode.train if QUANT in self.written else Mode.evaluate
 
 
 def staged_plan(
@@ -53,6 +53,15 @@ def staged_plan(
     staged = stage(model, variables, call, arrays)
     bits = tuple(a.bits if isinstance(a, QTensor) else None for a in arrays)
     return build_plan(staged, settings, bits), staged
+
+
+def initial_variables(plan: Plan, variables: Tree) -> Tree:
+    """Float collections with fresh quantizer state, weights clamped as the first training step would (decision D24)."""
+    params = variables.get("params", {})
+    inputs = dict(zip(plan.staged.variables, jax.tree.leaves(variables), strict=True))
+    clamped, state = clamp_parameters(plan.quantizers, inputs, quantizer_state.initial(plan), Mode.train)
+    quant, params = quantizer_state.scatter(state, {}, quantizer_state.with_parameters(params, clamped))
+    return {**variables, "params": params, QUANT: quant}
 
 
 def run_model(
@@ -77,34 +86,24 @@ def run_model(
     float_variables = float_collections(variables)
     plan, staged = staged_plan(model, settings, float_variables, run.call, arrays)
     mode = run.mode(settings)
-    state = {} if mode is Mode.constrain else quantizer_state.gather(plan, variables)
+    before = {} if mode is Mode.constrain else quantizer_state.gather(plan, variables)
     if mode is Mode.calibrate and not settings.choices.shared_layers_calibrate:
         _refuse_shared_layers(plan)
-    ctx = Context(
-        settings=settings,
-        quantizers=plan.quantizers,
-        mode=mode,
-        state=dict(state),
-    )
-    results = interpret(ctx, plan.graph, [*jax.tree.leaves(float_variables), *arrays])
+    named = list(zip(staged.variables, jax.tree.leaves(float_variables), strict=True))
+    clamped, state = clamp_parameters(plan.quantizers, dict(named), before, mode)
+    ctx = Context(settings=settings, quantizers=plan.quantizers, mode=mode, state=state)
+    results = interpret(ctx, plan.graph, [*(clamped.get(path, leaf) for path, leaf in named), *arrays])
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
     output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
     updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
-    quant, params = _written_state(ctx, variables)
+    params = quantizer_state.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
+    quant, params = quantizer_state.scatter(ctx.state, variables.get(QUANT, {}), params)
     calibrates = mode is Mode.calibrate
     if calibrates or "params" in run.written:
         updates["params"] = params
-    if calibrates or "quant" in run.written:
-        updates["quant"] = quant
-    return output, updates, _findings(settings, plan, ctx, state)
-
-
-def _written_state(ctx: Context, variables: Tree) -> tuple[Tree, Tree]:
-    params = quantizer_state.copied(variables.get("params", {}))
-    for path, value in ctx.parameters.items():
-        if path[0] == "params":
-            quantizer_state.set_in(params, path[1:], value)
-    return quantizer_state.scatter(ctx.state, variables.get("quant", {}), params)
+    if calibrates or QUANT in run.written:
+        updates[QUANT] = quant
+    return output, updates, _findings(settings, plan, ctx, before)
 
 
 def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -> tuple[Finding, ...]:

@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.core
-import jax
 import jax.numpy as jnp
 from flax.core.meta import AxisMetadata
 
 from linger_jax.errors import StateError
 from linger_jax.interpret import State
-from linger_jax.plan import Plan, Quantizer
-from linger_jax.quantizers import THRESHOLD, clamp_parameter, initial_state
+from linger_jax.plan import Plan
+from linger_jax.quantizers import THRESHOLD, initial_state
 from linger_jax.staging.marker import Path
 
 Tree = dict[str, Any]
 QUANT = "quant"
 """Name of the collection that holds quantizer state."""
-CLAMPED = "is_init_mom_clamp_weight"
 
 
 def get_in(tree: Any, path: Path) -> Any:
@@ -125,28 +123,12 @@ def scatter(state: State, quant: Mapping[str, Any], params: Mapping[str, Any]) -
     return new_quant, new_params
 
 
-def clamp_parameters(plan: Plan, params: Tree, state: State) -> None:
-    """Applies the one-time weight clamp to the parameters that weight quantizers read (decision D24), in place."""
-    for path, quantizer in plan.quantizers.items():
-        if CLAMPED not in state[path] or not quantizer.active or quantizer.parameter is None:
-            continue
-        if quantizer.spec.qat_method.name != "MOM" or quantizer.parameter[0] != "params":
-            continue
-        value = get_in(params, quantizer.parameter[1:])
-        set_in(params, quantizer.parameter[1:], _clamped(quantizer, value))
-        state[path] = {**state[path], CLAMPED: jnp.ones(quantizer.stack, jnp.bool_)}
-
-
-def _clamped(quantizer: Quantizer, value: Any) -> Any:
-    def clamp(w: Any) -> Any:
-        layout = quantizer.file_layout
-        if layout is None:
-            return clamp_parameter(quantizer.spec, w)
-        return layout.from_file(clamp_parameter(quantizer.spec, layout.to_file(w)))
-
-    for _ in quantizer.stack:
-        clamp = jax.vmap(clamp)
-    return clamp(value)
+def with_parameters(params: Mapping[str, Any], values: Mapping[Path, Any]) -> Tree:
+    """The ``params`` collection with some parameters replaced, given by path with the collection first."""
+    new = copied(params)
+    for path, value in values.items():
+        set_in(new, path[1:], value)
+    return new
 
 
 def parameter_labels(params: Mapping[str, Any]) -> Tree:

@@ -3,4 +3,5 @@
 from linger_jax.interpret.context import Context as Context
 from linger_jax.interpret.context import Mode as Mode
 from linger_jax.interpret.context import State as State
+from linger_jax.interpret.parameter_clamps import clamp_parameters as clamp_parameters
 from linger_jax.interpret.rules import interpret as interpret

@@ -39,7 +39,6 @@ class Context:
       quantizers: the plan's quantizers.
       mode: what the quantizers do.
       state: state of every quantizer reached, by path.
-      parameters: parameters that the interpretation overwrote (clamps), by variable path.
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
     """
 
@@ -47,7 +46,6 @@ class Context:
     quantizers: Mapping[Path, Quantizer]
     mode: Mode
     state: State
-    parameters: dict[Path, Array] = dataclasses.field(default_factory=dict)
     non_finite: dict[Path, Array] = dataclasses.field(default_factory=dict)
 
     @property
@@ -67,7 +65,7 @@ class Context:
 
     def region(self, state: State) -> Context:
         """A fresh context for the body of a control-flow operator."""
-        return dataclasses.replace(self, state=dict(state), parameters={}, non_finite={})
+        return dataclasses.replace(self, state=dict(state), non_finite={})
 
 
 def plain(value: Value) -> Any:

@@ -22,16 +22,15 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
         assert node.body is not None
         body = node.body
 
-        def run(state: State, operands: list[Value]) -> tuple[list[Value], State, dict[Path, Any], dict[Path, Any]]:
+        def run(state: State, operands: list[Value]) -> tuple[list[Value], State, dict[Path, Any]]:
             inner = ctx.region(state)
             results = interpret(inner, body, operands)
-            return results, inner.state, inner.parameters, inner.non_finite
+            return results, inner.state, inner.non_finite
 
         checkpointed = jax.checkpoint(run, policy=node.attributes["policy"], prevent_cse=node.attributes["prevent_cse"])
         inside = {path: ctx.state[path] for path in node.attributes["used"]}
-        results, state, parameters, non_finite = checkpointed(inside, list(operands))
+        results, state, non_finite = checkpointed(inside, list(operands))
         ctx.state.update(state)
-        ctx.parameters.update(parameters)
         _merge_flags(ctx, non_finite)
         return results
 
@@ -58,10 +57,9 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
             ]
             moving = {path: inner.state[path] for path in moving}
             here = {path: inner.state[path] for path in here}
-            flags = (inner.parameters, inner.non_finite)
-            return (after, moving), ([plain(y) for y in results[carried:]], here, flags)
+            return (after, moving), ([plain(y) for y in results[carried:]], here, inner.non_finite)
 
-        (last, moving), (ys, stacked, (parameters, non_finite)) = jax.lax.scan(
+        (last, moving), (ys, stacked, non_finite) = jax.lax.scan(
             step,
             (carry, moving),
             (xs, stacked),
@@ -70,10 +68,6 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
             unroll=a["unroll"],
         )
         ctx.state.update({**moving, **stacked})
-        iterated = {q.parameter for p, q in ctx.quantizers.items() if p in stacked}
-        final = 0 if a["reverse"] else -1
-        for path, value in parameters.items():
-            ctx.parameters[path] = value if path in iterated else value[final]
         _merge_flags(ctx, {path: flag.any() for path, flag in non_finite.items()})
         return [*last, *ys]
 

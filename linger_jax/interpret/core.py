@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from linger_jax.interpret.context import Context, Value, plain
@@ -31,9 +30,9 @@ def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mappin
     def read(atom: Atom) -> Value:
         if not isinstance(atom, Constant):
             return env[atom]
-        if isinstance(atom.value, jax.core.Tracer) or jax.dtypes.issubdtype(atom.dtype, jax.dtypes.extended):
-            return atom.value
-        return np.asarray(atom.value, atom.dtype)
+        if isinstance(atom.value, (bool, int, float, complex)):
+            return np.asarray(atom.value, atom.dtype)
+        return atom.value
 
     for node in graph.nodes:
         operands = [read(atom) for atom in node.inputs]

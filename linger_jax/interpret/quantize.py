@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.plan import Quantizer
 from linger_jax.quantizers import (
     QTensor,
     calibrate,
@@ -39,6 +39,8 @@ def run_quantizer(
     """
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
     if ctx.mode is Mode.calibrate:
+        if ctx.quantizers[path].parameter is not None:
+            spec = dataclasses.replace(spec, clamp_value=None, clamp_factor=None)
         ctx.non_finite[path] = ctx.non_finite.get(path, jax.numpy.array(False)) | has_non_finite(x)
         # A fresh quantizer joins nothing: the first batch, later ones and a shared layer run one program.
         y, state = calibrate(spec, x, state, accumulate=True, given_scale=given_scale, min_scale=min_scale)
@@ -59,39 +61,20 @@ def accept(ctx: Context, path: Path, x: Value) -> QTensor:
 
 
 def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:
-    """Quantizes a weight, with the clamp of the first training step (spec/quantizers.md section 3.2, decision D24)."""
+    """Quantizes a weight.
+
+    A parameter comes clamped already (parameter_clamps); what is computed from parameters is clamped here: BatchNorm's
+    folded scale, in the first training step (spec/layers.md section 4).
+    """
     quantizer = ctx.quantizers[path]
-    if ctx.mode is Mode.calibrate:
-        taken = run_quantizer(ctx, path, _to_file(quantizer, weight))
-        clamped = _from_file(quantizer, taken.value)
-        _overwrite(ctx, quantizer, clamped)
-        return QTensor(clamped, taken.scale, taken.bits)
-    if ctx.training:
-        clamped, ctx.state[path] = clamp_weight_once(quantizer.spec, _to_file(quantizer, weight), ctx.state[path])
-        weight = _from_file(quantizer, clamped)
-        _overwrite(ctx, quantizer, weight)
+    if ctx.training and quantizer.parameter is None:
+        weight, ctx.state[path] = clamp_weight_once(quantizer.spec, weight, ctx.state[path])
     return run_quantizer(ctx, path, weight)
-
-
-def _to_file(quantizer: Quantizer, weight: Array) -> Array:
-    return weight if quantizer.file_layout is None else quantizer.file_layout.to_file(weight)
-
-
-def _from_file(quantizer: Quantizer, weight: Array) -> Array:
-    return weight if quantizer.file_layout is None else quantizer.file_layout.from_file(weight)
 
 
 def quantize_bias(ctx: Context, path: Path, bias: Array, scale: Any) -> QTensor:
     """Quantizes a bias on the accumulator's grid (spec/quantizers.md section 5)."""
-    taken = run_quantizer(ctx, path, bias, given_scale=scale)
-    if ctx.mode is Mode.calibrate:
-        _overwrite(ctx, ctx.quantizers[path], taken.value)
-    return taken
-
-
-def _overwrite(ctx: Context, quantizer: Quantizer, value: Array) -> None:
-    if quantizer.parameter is not None:
-        ctx.parameters[quantizer.parameter] = jax.lax.stop_gradient(value)
+    return run_quantizer(ctx, path, bias, given_scale=scale)
 
 
 @jax.custom_vjp

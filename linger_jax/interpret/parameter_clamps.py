@@ -1,0 +1,97 @@
+"""Clamps that overwrite parameters, made once before the walk (decision D24).
+
+A layer that is called again, or in each iteration of a loop, then meets the clamped parameter every time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linger_jax.config import QatMethod
+from linger_jax.interpret.context import Array, Mode, State
+from linger_jax.numerics.clipping import clip_symmetric
+from linger_jax.plan import Quantizer
+from linger_jax.quantizers import QuantizerKind, QuantizerSpec, clamp_bound, clamp_weight_once
+from linger_jax.quantizers.state import IS_CALIBRATED, IS_INIT, WEIGHT_CLAMPED
+from linger_jax.staging.marker import Path
+
+Entries = dict[str, Array]
+Clamp = Callable[[Array, Entries], tuple[Array, Entries]]
+
+_UNBOUNDED = np.float32(np.inf)
+
+
+def clamp_parameters(
+    quantizers: Mapping[Path, Quantizer],
+    parameters: Mapping[Path, Array],
+    state: State,
+    mode: Mode,
+) -> tuple[dict[Path, Array], State]:
+    """Clamps the parameters that quantizers read directly.
+
+    Args:
+      quantizers: the plan's quantizers.
+      parameters: variables by path, collection first.
+      state: state of every quantizer.
+      mode: training clamps weights whose flag is not set yet (MOM; spec/quantizers.md section 3.2), calibration also
+        clamps biases (spec/config.md section 4), in its first batch; otherwise nothing happens.
+
+    Returns:
+      The clamped parameters only, by path, and the new state. The gradient of a clamp is the identity, as if the
+      parameter had been overwritten before the step.
+    """
+    clamped: dict[Path, Array] = {}
+    state = dict(state)
+    for path, quantizer in quantizers.items():
+        clamp = _clamp_of(quantizer.spec, mode)
+        if quantizer.parameter is None or quantizer.parameter[0] != "params" or not quantizer.active or clamp is None:
+            continue
+        value = clamped.get(quantizer.parameter, parameters[quantizer.parameter])
+        clamped[quantizer.parameter], state[path] = _clamp_stacked(quantizer, clamp, value, state[path])
+    return clamped, state
+
+
+def _clamp_of(spec: QuantizerSpec, mode: Mode) -> Clamp | None:
+    if mode is Mode.train and spec.kind is QuantizerKind.weight and spec.qat_method is QatMethod.MOM:
+        return functools.partial(clamp_weight_once, spec)
+    if mode is Mode.calibrate and spec.kind is not QuantizerKind.activation:
+        return functools.partial(_clamp_in_calibration, spec)
+    return None
+
+
+def _clamp_in_calibration(spec: QuantizerSpec, weight: Array, entries: Entries) -> tuple[Array, Entries]:
+    bound = clamp_bound(spec, weight)
+    if bound is None:
+        return weight, entries
+    done = entries[IS_INIT if IS_INIT in entries else IS_CALIBRATED]
+    if WEIGHT_CLAMPED in entries and spec.qat_method is QatMethod.MOM:
+        done = done | entries[WEIGHT_CLAMPED]
+    return clip_symmetric(weight, jnp.where(done, _UNBOUNDED, bound)), entries
+
+
+def _clamp_stacked(quantizer: Quantizer, clamp: Clamp, value: Array, entries: Entries) -> tuple[Array, Entries]:
+    """One clamp for each layer of a stack, on the parameter as the reference's memory holds it."""
+    layout = quantizer.file_layout
+
+    def run(weight: Array, entries: Entries) -> tuple[Array, Entries]:
+        if layout is None:
+            return clamp(weight, entries)
+        weight, entries = clamp(layout.to_file(weight), entries)
+        return layout.from_file(weight), entries
+
+    if not quantizer.stack:
+        return run(value, entries)
+    mapped = run
+    for _ in quantizer.stack:
+        mapped = jax.vmap(mapped)
+    if WEIGHT_CLAMPED not in entries:
+        return mapped(value, entries)
+    # Mapped, the branch inside the clamp becomes a selection: this one keeps the means out of every later step.
+    done = jnp.all(entries[WEIGHT_CLAMPED])
+    result: tuple[Array, Entries] = jax.lax.cond(done, lambda w, e: (w, e), mapped, value, entries)
+    return result
