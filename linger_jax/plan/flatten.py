@@ -40,6 +40,8 @@ class _Region:
       owners: the activations around the equation that is looked at.
       env: what the jaxpr's variables are; inlined functions have one of their own.
       one_source: the equations are those of a function that rearranges one array.
+      source: where the library function was called whose equations these are; inside it JAX keeps the lines of its
+        first call in the process.
     """
 
     infos: dict[ValueId, ValueInfo]
@@ -47,6 +49,7 @@ class _Region:
     owners: OwnerStack
     env: dict[Var, Atom]
     one_source: bool = False
+    source: str | None = None
 
     def read(self, var: Any) -> Atom:
         return _constant(var.val, var) if isinstance(var, Literal) else self.env[var]
@@ -106,7 +109,7 @@ class Flattener:
                 self._define(region, var, _result_info(eqn, var, operands, region.infos)) for var in eqn.outvars
             ),
             "owner": region.owners.current,
-            "source": source_line(eqn),
+            "source": source_line(eqn) if region.source is None else region.source,
         }
         if eqn.primitive is layer_p:
             info, inner = eqn.params["info"], eqn.params["jaxpr"]
@@ -133,7 +136,8 @@ class Flattener:
         closed = call.closed
         env: dict[Var, Atom] = dict(zip(closed.jaxpr.invars, operands, strict=True))
         env.update((v, _constant(value, v)) for v, value in zip(closed.jaxpr.constvars, closed.consts, strict=True))
-        inner = dataclasses.replace(region, env=env, one_source=call.one_source or region.one_source)
+        source = source_line(eqn) if call.is_library and region.source is None else region.source
+        inner = dataclasses.replace(region, env=env, one_source=call.one_source or region.one_source, source=source)
         self._walk(closed.jaxpr, inner)
         for var, result in zip(eqn.outvars, closed.jaxpr.outvars, strict=True):
             region.env[var] = inner.read(result)

@@ -20,11 +20,13 @@ class Inlined:
 
     Attributes:
       closed: its jaxpr.
+      is_library: it was written inside JAX, not by the user.
       one_source: it rearranges one array only (``jnp.roll``, padding by reflection): what it concatenates are parts of
         that array, on one grid.
     """
 
     closed: ClosedJaxpr
+    is_library: bool = True
     one_source: bool = False
 
 
@@ -38,7 +40,7 @@ def inlined(eqn: JaxprEqn, operands: Sequence[Atom]) -> Inlined | None:
     if not isinstance(closed, ClosedJaxpr):
         return None
     if not is_library_call(closed):
-        return Inlined(closed)
+        return Inlined(closed, is_library=False)
     moved = [
         not isinstance(atom, Constant) and _is_float(var)
         for atom, var in zip(operands, closed.jaxpr.invars, strict=True)

@@ -1,0 +1,127 @@
+"""How operators appear as JAX primitives: the ground that recognition stands on (design: "Recognising operators").
+
+When this test fails after a JAX upgrade, recognition may have lost an operator without another error. Print the new
+table with ``python -m tests.plan.test_primitives_canary``, look at what changed, teach it to ``linger_jax/plan``
+(primitives.py, recognition.py, templates.py, library_calls.py) until tests/plan/test_operators.py passes, and only
+then put the new lines here.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+X = jax.ShapeDtypeStruct((2, 4), jnp.float32)
+IMAGE = jax.ShapeDtypeStruct((2, 6, 6, 4), jnp.float32)
+
+SPELLINGS = {
+    "nn.relu": (nn.relu, X),
+    "jax.nn.relu6": (jax.nn.relu6, X),
+    "jnp.maximum(x, 0)": (lambda x: jnp.maximum(x, 0), X),
+    "silu": (jax.nn.silu, X),
+    "log_softmax": (jax.nn.log_softmax, X),
+    "elu": (jax.nn.elu, X),
+    "hard_sigmoid": (jax.nn.hard_sigmoid, X),
+    "sigmoid": (jax.nn.sigmoid, X),
+    "tanh": (jnp.tanh, X),
+    "gelu, tanh form": (jax.nn.gelu, X),
+    "gelu, erf form": (lambda x: jax.nn.gelu(x, approximate=False), X),
+    "softmax": (jax.nn.softmax, X),
+    "max_pool": (lambda x: nn.max_pool(x, (2, 2)), IMAGE),
+    "avg_pool": (lambda x: nn.avg_pool(x, (2, 2)), IMAGE),
+    "avg_pool without padding in the count": (lambda x: nn.avg_pool(x, (2, 2), count_include_pad=False), IMAGE),
+    "mean": (lambda x: jnp.mean(x, (1, 2)), IMAGE),
+    "x @ y": (lambda x: x @ x.T, X),
+    "einsum": (lambda x: jnp.einsum("ab,cb->ac", x, x), X),
+    "x + 1": (lambda x: x + 1, X),
+    "x * x": (lambda x: x * x, X),
+    "concatenate": (lambda x: jnp.concatenate([x, x]), X),
+    "stack": (lambda x: jnp.stack([x, x]), X),
+    "reshape": (lambda x: x.reshape(-1), X),
+    "x[0, ::2]": (lambda x: x[0, ::2], X),
+    "x[indices]": (lambda x: x[jnp.array([1, 0])], X),
+    "split": (lambda x: jnp.split(x, 2), X),
+    "flip": (lambda x: jnp.flip(x), X),
+    "pad": (lambda x: jnp.pad(x, 1), X),
+    "roll": (lambda x: jnp.roll(x, 1, 0), X),
+    "repeat": (lambda x: jnp.repeat(x, 2, axis=1), X),
+    "tile": (lambda x: jnp.tile(x, (1, 2)), X),
+    "top_k": (lambda x: jax.lax.top_k(x, 2), X),
+    "remat": (jax.checkpoint(jnp.sin), X),
+    "scan": (lambda x: jax.lax.scan(lambda c, y: (c, y), x[0], x)[1], X),
+    "cond": (lambda x: jax.lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x), X),
+    "while": (lambda x: jax.lax.while_loop(lambda y: y[0, 0] > 0, lambda y: y - 1.0, x), X),
+    "jit": (jax.jit(jnp.sin), X),
+}
+
+
+def appearance(function, operand):
+    """Primitives in order; a nested jit as ``jit:name(...)``, a custom derivative with the name inside it."""
+    with jax.numpy_dtype_promotion("standard"):
+        return describe(jax.make_jaxpr(function)(operand).jaxpr)
+
+
+def describe(jaxpr):
+    words = []
+    for eqn in jaxpr.eqns:
+        word = eqn.primitive.name
+        if word == "jit":
+            word = f"jit:{eqn.params['name']}({describe(eqn.params['jaxpr'].jaxpr)})"
+        elif word == "custom_jvp_call":
+            inner = eqn.params["call_jaxpr"].jaxpr
+            word = f"custom_jvp_call[{inner.debug_info.func_name}]({describe(inner)})"
+        words.append(word)
+    return " ".join(words)
+
+
+APPEARANCES = {
+    "nn.relu": "custom_jvp_call[relu](jit:relu(max))",
+    "jax.nn.relu6": "custom_jvp_call[relu6](jit:relu6(max min))",
+    "jnp.maximum(x, 0)": "max",
+    "silu": "jit:silu(logistic mul)",
+    "log_softmax": (
+        "jit:log_softmax(reduce_max max broadcast_in_dim stop_gradient sub exp reduce_sum broadcast_in_dim log sub)"
+    ),
+    "elu": "jit:elu(gt gt jit:_where(convert_element_type broadcast_in_dim select_n) expm1 mul jit:_where(select_n))",
+    "hard_sigmoid": "jit:hard_sigmoid(add custom_jvp_call[relu6](jit:relu6(max min)) div)",
+    "sigmoid": "logistic",
+    "tanh": "tanh",
+    "gelu, tanh form": "integer_pow mul add mul tanh add mul mul",
+    "gelu, erf form": "mul neg mul erfc mul copy",
+    "softmax": "reduce_max max broadcast_in_dim stop_gradient sub exp reduce_sum broadcast_in_dim div",
+    "max_pool": "reduce_window_max",
+    "avg_pool": "reduce_window_sum div",
+    "avg_pool without padding in the count": "reduce_window_sum broadcast_in_dim reduce_window_sum div",
+    "mean": "reduce_sum div",
+    "x @ y": "transpose dot_general",
+    "einsum": "dot_general",
+    "x + 1": "add",
+    "x * x": "mul",
+    "concatenate": "concatenate",
+    "stack": "stack",
+    "reshape": "reshape",
+    "x[0, ::2]": "slice squeeze",
+    "x[indices]": "lt add select_n broadcast_in_dim gather",
+    "split": "split",
+    "flip": "jit:_flip(rev)",
+    "pad": "jit:_pad(convert_element_type pad)",
+    "roll": "jit:_roll_static(slice slice concatenate)",
+    "repeat": "broadcast_in_dim reshape",
+    "tile": "tile",
+    "top_k": "top_k",
+    "remat": "remat2",
+    "scan": "slice squeeze scan",
+    "cond": "slice squeeze gt convert_element_type cond",
+    "while": "while",
+    "jit": "jit:sin(sin)",
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_operator_appears_as_the_primitives_that_recognition_knows(name):
+    assert appearance(*SPELLINGS[name]) == APPEARANCES[name], __doc__
+
+
+if __name__ == "__main__":
+    for name, (function, operand) in SPELLINGS.items():
+        print(f'    "{name}": "{appearance(function, operand)}",')
