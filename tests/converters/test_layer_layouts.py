@@ -205,6 +205,12 @@ def test_variables_take_the_models_own_dtype() -> None:
     assert variables["params"]["kernel"].dtype == jax.numpy.bfloat16
 
 
+def test_partitioned_parameters_come_without_their_boxes() -> None:
+    init = nn.with_partitioning(nn.initializers.ones, (None, "model"))
+    variables, _ = converters.from_torch(torch.nn.Linear(5, 3), nn.Dense(3, kernel_init=init), example(2, 5))
+    assert isinstance(variables["params"]["kernel"], jax.Array)
+
+
 # --- random networks ---
 
 STEP = st.sampled_from(["conv", "depthwise", "bn", "relu", "pool", "residual", "branches", "transpose", "gate"])
