@@ -16,15 +16,20 @@ MERGED_CHANNELS = 16
 MOST_BLOCKS = 16
 """Blocks a grouped convolution is split into at most: each is an operator to compile."""
 
-NARROW_INPUTS = 7
 NARROW_OUTPUTS = 16
-"""Channel counts up to which the stock forward pass runs one row of its tile only."""
+"""Output channels up to which the stock forward pass leaves its tile half empty."""
 
-NARROW_PATCH = 256
-"""Elements of a patch up to which patches are worth their memory."""
+TILE_OUTPUTS = 32
+"""Output channels of the stock forward pass's tile: up to here an odd number of input channels has no fast kernel."""
 
-FULL_TILE_OUTPUTS = 32
-"""Output channels of the stock kernel's tile, for which an odd number of input channels has no kernel of its own."""
+NARROW_PATCH = 64
+"""Elements of a patch (taps times input channels) up to which patches beat a narrow convolution."""
+
+FEW_INPUTS = 8
+"""Input channels below which a layer counts as a first layer: a matrix product has nothing to sum over."""
+
+SMALL_PATCH = 27
+"""Elements of a patch (three taps by three, three channels) up to which the kernel's gradient gains from patches."""
 
 
 class Lowering(enum.Enum):
@@ -43,16 +48,21 @@ def forward_rule(c: ConvShape) -> Lowering:
     grouped = _grouped_rule(c)
     if grouped is not None:
         return grouped
-    if c.inputs <= NARROW_INPUTS and c.outputs <= NARROW_OUTPUTS and c.taps * c.inputs <= NARROW_PATCH:
+    if c.taps == 1 and set(c.strides) == {1} and c.inputs >= FEW_INPUTS:
+        return Lowering.POINTWISE
+    if c.taps > 1 and c.inputs < FEW_INPUTS and c.outputs <= NARROW_OUTPUTS and c.taps * c.inputs <= NARROW_PATCH:
         return Lowering.PATCHES
-    if c.inputs > 1 and c.inputs % 2 and c.outputs <= FULL_TILE_OUTPUTS:
+    if c.inputs > 1 and c.inputs % 2 and NARROW_OUTPUTS < c.outputs <= TILE_OUTPUTS:
         return Lowering.EVEN_CHANNELS
     return Lowering.STOCK
 
 
 def input_gradient_rule(c: ConvShape) -> Lowering:
     """The lowering of the gradient with respect to the input."""
-    return _grouped_rule(c) or Lowering.STOCK
+    grouped = _grouped_rule(c)
+    if grouped is not None:
+        return grouped
+    return Lowering.POINTWISE if c.taps == 1 else Lowering.STOCK
 
 
 def weight_gradient_rule(c: ConvShape) -> Lowering:
@@ -62,6 +72,8 @@ def weight_gradient_rule(c: ConvShape) -> Lowering:
         return grouped
     if c.taps == 1:
         return Lowering.POINTWISE
+    if c.taps * c.inputs <= SMALL_PATCH and c.outputs > NARROW_OUTPUTS and set(c.strides) == {1}:
+        return Lowering.PATCHES
     return Lowering.STOCK
 
 
