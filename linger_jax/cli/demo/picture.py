@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from linger_jax.cli.demo.results import Stage
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _INK, _FAINT, _UNTRAINED = "#222222", "#dddddd", "#888888"
 _DARK = 0.6
+_CURVE = {"linewidth": 1.8, "marker": "o", "markersize": 3}
+# A dashed curve lets the one below it be seen: stages often lie on each other.
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 3)))
 _LOWEST_ACCURACY = 90.0
 _WEIGHT = "weight_quantizer"
 _STYLE: dict[Any, Any] = {
@@ -57,9 +61,9 @@ def _draw_training(figure: Any, stages: Sequence[Stage]) -> None:
     loss, accuracy, test = figure.subplots(1, 3, width_ratios=(1, 1, 1))
     trained = [stage for stage in stages if stage.curves.loss]
     colours = dict(zip((stage.name for stage in trained), _COLOURS, strict=False))
-    for stage in trained:
+    for stage, dashes in zip(trained, itertools.cycle(_DASHES)):
         epochs = np.arange(1, len(stage.curves.loss) + 1)
-        style = {"color": colours[stage.name], "label": stage.name, "linewidth": 1.8, "marker": "o", "markersize": 3}
+        style = {"color": colours[stage.name], "label": stage.name, "linestyle": dashes, **_CURVE}
         loss.plot(epochs, stage.curves.loss, **style)
         accuracy.plot(epochs, stage.curves.accuracy, **style)
     loss.set(title="Training loss", yscale="log", xlabel="epoch of the stage")
