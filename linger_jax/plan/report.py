@@ -104,7 +104,7 @@ def table(lines: Iterable[Row], title: str) -> Table:
     for row in lines:
         status = f"[{_COLOURS[row.status]}]{row.status}[/]"
         bits = "" if row.bits is None else str(row.bits)
-        result.add_row(row.name, row.op, status, bits, escape(row.reason), escape(row.source))
+        result.add_row(escape(row.name), escape(row.op), status, bits, escape(row.reason), escape(row.source))
     return result
 
 
