@@ -22,6 +22,7 @@ from linger_jax.numerics.convolution_rules import (
     weight_gradient_rule,
 )
 from linger_jax.numerics.convolution_shape import ConvShape
+from linger_jax.numerics.windows import Windows
 
 
 def forward(c: ConvShape, x: jax.Array, w: jax.Array) -> jax.Array:
@@ -92,8 +93,26 @@ def patches_forward(c: ConvShape, x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def patches_weight_gradient(c: ConvShape, x: jax.Array, g: jax.Array) -> jax.Array:
-    """Patches, then a matrix product over examples and space."""
-    return _correlate(_patches(c, x), g, c).reshape(c.w)
+    """Patches, then matrix products over examples and space, one for each tap of the kernel's first axis.
+
+    Patches are built with their elements first, [taps * C, N, *out]: the product wants that order, and long runs of
+    space are copied instead of a few channels at a time.
+    """
+    columns = lax.optimization_barrier(jnp.moveaxis(c.windows.pad(x, 0.0), -1, 0))
+    windows = Windows(
+        dimensions=(1, 1, *c.w[:-2]),
+        strides=(1, 1, *c.strides),
+        padding=((0, 0),) * x.ndim,
+        dilation=(1, 1, *c.dilation),
+    )
+    elements = windows.elements(columns)
+    per_product = c.taps // c.w[0] if len(c.strides) > 1 else c.taps
+    products = []
+    for start in range(0, c.taps, per_product):
+        patches = lax.optimization_barrier(lax.concatenate(elements[start : start + per_product], 0))
+        shared = (tuple(range(1, x.ndim)), tuple(range(x.ndim - 1)))
+        products.append(lax.dot_general(patches, g, (shared, ((), ())), precision=c.precision))
+    return lax.concatenate(products, 0).reshape(c.w)
 
 
 def blocks_forward(c: ConvShape, x: jax.Array, w: jax.Array) -> jax.Array:

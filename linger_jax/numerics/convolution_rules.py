@@ -28,8 +28,8 @@ NARROW_PATCH = 64
 FEW_INPUTS = 8
 """Input channels below which a layer counts as a first layer: a matrix product has nothing to sum over."""
 
-SMALL_PATCH = 27
-"""Elements of a patch (three taps by three, three channels) up to which the kernel's gradient gains from patches."""
+SMALL_KERNEL = 9
+"""Taps (three by three) up to which a first layer's kernel gradient gains from patches."""
 
 
 class Lowering(enum.Enum):
@@ -72,7 +72,7 @@ def weight_gradient_rule(c: ConvShape) -> Lowering:
         return grouped
     if c.taps == 1:
         return Lowering.POINTWISE
-    if c.taps * c.inputs <= SMALL_PATCH and c.outputs > NARROW_OUTPUTS and set(c.strides) == {1}:
+    if c.taps <= SMALL_KERNEL and c.inputs < FEW_INPUTS and c.outputs > NARROW_OUTPUTS:
         return Lowering.PATCHES
     return Lowering.STOCK
 
