@@ -6,6 +6,7 @@ The clock is the wall's, or the processor time of all threads of this process, w
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -30,9 +31,11 @@ def take_turns(
             jax.block_until_ready(run())
     turns: Turns = {name: [] for name in contenders}
     names = list(contenders)
-    for turn in range(repeat):
-        # The order rotates: a contender that disturbs its successor disturbs each of them in turn.
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+    order = random.Random(0)
+    for _ in range(repeat):
+        # A contender disturbs its successor (memory it gave back, caches it filled): nobody has a fixed one.
+        order.shuffle(names)
+        for name in names:
             start = now()
             jax.block_until_ready(contenders[name]())
             turns[name].append(now() - start)
