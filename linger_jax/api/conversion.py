@@ -68,10 +68,27 @@ def _convert(
         raise LingerError("the model is bound to variables; pass the module as it was constructed")
     loaded = load_config(config)
     check_device(loaded)
-    types = (disable_module,) if isinstance(disable_module, type) else tuple(disable_module)
+    settings = PlanSettings(
+        config=loaded,
+        purpose=purpose,
+        disable_module=_types(disable_module),
+        disable_submodel=_names(disable_submodel),
+        strict=strict,
+    )
+    return QuantizedModel(model, settings)
+
+
+def _types(given: Iterable[type[nn.Module]] | type[nn.Module]) -> tuple[type[nn.Module], ...]:
+    types: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) and not isinstance(given, type) else (given,)
     for module_type in types:
         if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
             raise LingerError(f"disable_module takes flax.linen module types, got {module_type!r}")
-    names = (disable_submodel,) if isinstance(disable_submodel, str) else tuple(disable_submodel)
-    settings = PlanSettings(config=loaded, purpose=purpose, disable_module=types, disable_submodel=names, strict=strict)
-    return QuantizedModel(model, settings)
+    return types
+
+
+def _names(given: Iterable[str] | str) -> tuple[str, ...]:
+    names: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    for name in names:
+        if not isinstance(name, str):
+            raise LingerError(f"disable_submodel takes dotted module names, got {name!r}")
+    return names

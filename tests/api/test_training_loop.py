@@ -1,0 +1,149 @@
+"""The whole loop around a quantized model: TrainState, optax, donation, orbax."""
+
+import flax.core
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+
+import linger_jax
+from tests.api.training import State, batches, fresh_state, train_step, variables_of
+from tests.interpret.steps import TQT, same_bits
+from tests.models import Mlp, ResidualCnn, random_array
+
+IMAGE = next(batches(1))[0]
+CONFIGS = pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])
+
+
+def started(config=None, optimizer=None, dropout=0.1):
+    qmodel = linger_jax.init(ResidualCnn(dropout=dropout), config)
+    variables = qmodel.init(jax.random.key(0), IMAGE)
+    return qmodel, fresh_state(qmodel, variables, optimizer)
+
+
+def run(state, count, step=None, first=0):
+    step = step or jax.jit(train_step)
+    losses = []
+    for x, labels in list(batches(first + count))[first:]:
+        state, loss = step(state, x, labels)
+        losses.append(float(loss))
+    return state, losses
+
+
+@CONFIGS
+def test_loop_learns_and_moves_every_collection(config):
+    qmodel, state = started(config)
+    before = variables_of(state)
+    if config:
+        before = linger_jax.calibrate(qmodel, before, [IMAGE], progress=False)
+        state = fresh_state(qmodel, before)
+    state, losses = run(state, 25)
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:3])
+    after = variables_of(state)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    for collection in ("params", "batch_stats") if config else ("params", "batch_stats", "quant"):
+        moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before[collection], after[collection])
+        assert any(jax.tree.leaves(moved)), collection
+    if config:
+        before, after_threshold = (v["params"]["stem"]["output_quantizer"]["learning_data"] for v in (before, after))
+        assert float(before[0]) != float(after_threshold[0])
+
+
+def test_step_compiles_once():
+    _, state = started()
+    step = jax.jit(lambda *args: train_step(*args))
+    run(state, 3, step)
+    assert step._cache_size() == 1
+
+
+def test_eager_apply_compiles_once_for_each_kind_of_call():
+    qmodel, state = started()
+    variables = variables_of(state)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if event.endswith("backend_compile_duration") else None
+    )
+    try:
+        for _ in range(3):
+            _, updates = qmodel.apply(variables, IMAGE, train=False, mutable=["quant"])
+        once = len(compiled)
+        for _ in range(3):
+            qmodel.apply({**variables, **updates}, IMAGE, train=False, mutable=["quant"])
+        assert len(compiled) == once
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
+def test_donated_buffers_train_the_same():
+    _, state = started()
+    wanted, losses = run(state, 3)
+    donated, donated_losses = run(started()[1], 3, jax.jit(train_step, donate_argnums=0))
+    assert losses == donated_losses
+    same_bits(variables_of(donated), variables_of(wanted))
+
+
+@CONFIGS
+def test_training_resumed_from_a_checkpoint_equals_uninterrupted_training(config, tmp_path):
+    _, state = started(config)
+    uninterrupted, losses = run(state, 4)
+    half, first_losses = run(started(config)[1], 2)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", half)
+    _, template = started(config)
+    with ocp.StandardCheckpointer() as checkpointer:
+        restored = checkpointer.restore(tmp_path / "state", template)
+    assert isinstance(restored, State)
+    assert int(restored.step) == 2
+    resumed, last_losses = run(restored, 2, first=2)
+    assert first_losses + last_losses == losses
+    same_bits(variables_of(resumed), variables_of(uninterrupted))
+    same_bits(resumed.opt_state, uninterrupted.opt_state)
+
+
+def test_thresholds_are_parameters_with_a_learning_rate_of_their_own():
+    qmodel, state = started(TQT, optimizer=None)
+    params = state.params
+    labels = linger_jax.parameter_labels(params)
+    assert jax.tree.structure(labels) == jax.tree.structure(params)
+    assert labels["stem"]["weight_quantizer"]["learning_data"] == "threshold"
+    assert labels["stem"]["kernel"] == "weight"
+    optimizer = optax.multi_transform({"threshold": optax.sgd(0.1), "weight": optax.set_to_zero()}, labels)
+    state = fresh_state(qmodel, variables_of(state), optimizer)
+    state, _ = run(state, 1)
+    same = jax.tree.map(lambda a, b: bool(np.all(a == b)), params, state.params)
+    assert same["stem"]["kernel"]
+    assert not same["head"]["output_quantizer"]["learning_data"]
+
+
+def test_parameter_of_the_model_that_is_called_learning_data_is_a_weight():
+    params = {"own": {"learning_data": 1.0}, "dense": {"input_quantizer": {"0": {"learning_data": 2.0}}}}
+    assert linger_jax.parameter_labels(params) == {
+        "own": {"learning_data": "weight"},
+        "dense": {"input_quantizer": {"0": {"learning_data": "threshold"}}},
+    }
+
+
+@CONFIGS
+def test_frozen_variables_are_taken_as_plain_ones(config):
+    x = random_array(0, 3, 5)
+    qmodel = linger_jax.init(Mlp(), config)
+    variables = qmodel.init(jax.random.key(0), x)
+    frozen = flax.core.freeze(variables)
+    same_bits(qmodel.apply(frozen, x, mutable=["quant"]), qmodel.apply(variables, x, mutable=["quant"]))
+    same_bits(qmodel.adopt(flax.core.freeze({"params": Mlp().init(jax.random.key(0), x)["params"]}), x), variables)
+    assert qmodel.plan(frozen, x) == qmodel.plan(variables, x)
+
+
+def test_one_float_step_and_one_quantized_step_start_from_the_same_loss():
+    qmodel, state = started(dropout=0.0)
+    x, labels = next(batches(1))
+    _, quantized_loss = jax.jit(train_step)(state, x, labels)
+    logits, _ = ResidualCnn().apply(
+        {k: v for k, v in variables_of(state).items() if k != "quant"}, x, train=True, mutable=["batch_stats"]
+    )
+    float_loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    np.testing.assert_allclose(quantized_loss, float_loss, rtol=0.05)
+    assert jnp.isfinite(quantized_loss)
+    assert qmodel.active
