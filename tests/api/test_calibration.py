@@ -94,7 +94,7 @@ def test_batches_are_arrays_tuples_or_mappings_from_any_iterable():
 
 def test_keyword_arguments_and_keys_go_to_every_call():
     x = random_array(1, 2, 8, 8, 4)
-    qmodel, variables = prepared(model=ResidualCnn(dropout=0.5), x=x)
+    qmodel, variables = prepared(model=ResidualCnn(blocks=1, dropout=0.5), x=x)
     calibrated = linger_jax.calibrate(qmodel, variables, [x], train=False, progress=False)
     assert bool(calibrated["quant"]["head"]["output_quantizer"]["is_init"])
     same_bits(calibrated["batch_stats"], variables["batch_stats"])
@@ -192,12 +192,14 @@ def test_unknown_method_is_refused_with_the_known_names():
         linger_jax.calibrate(qmodel, variables, [X], progress=False)
 
 
-def test_calibrated_model_evaluates_close_to_the_float_model():
-    x = random_array(1, 4, 8, 8, 4)
-    model = ResidualCnn()
-    for config in (None, TQT):
-        info = {**(config or {}).get("quant_info", {}), "a_calibrate_name": "abs_max"}
-        qmodel = linger_jax.init(model, {"quant_info": info})
-        variables = linger_jax.calibrate(qmodel, qmodel.init(KEY, x), [x], progress=False)
-        wanted = model.apply({k: v for k, v in variables.items() if k != "quant"}, x)
-        np.testing.assert_allclose(qmodel.apply(variables, x), wanted, atol=0.1 * np.abs(wanted).max())
+@CONFIGS
+def test_calibrated_model_evaluates_close_to_the_float_model(config):
+    info = {**(config or {}).get("quant_info", {}), "a_calibrate_name": "abs_max"}
+    x = random_array(1, 64, 5)
+    qmodel, variables = prepared({"quant_info": info}, x=x)
+    calibrated = linger_jax.calibrate(qmodel, variables, [x], progress=False)
+    wanted = np.asarray(Mlp().apply({"params": Mlp().init(KEY, x)["params"]}, x))
+    error = np.abs(qmodel.apply(calibrated, x) - wanted)
+    # The scale rule rounds to the nearest power of two: values beyond 0.7 of the largest may saturate.
+    assert np.median(error) < 0.01 * np.abs(wanted).max()
+    assert error.max() < 0.35 * np.abs(wanted).max()

@@ -77,7 +77,7 @@ def test_init_without_a_key_takes_the_seed_of_the_configuration():
 
 
 def test_init_takes_several_keys_and_one_key_for_all():
-    qmodel = linger_jax.init(ResidualCnn(dropout=0.5))
+    qmodel = linger_jax.init(ResidualCnn(blocks=1, dropout=0.5))
     several = qmodel.init({"params": KEY, "dropout": jax.random.key(1)}, IMAGE, train=True)
     one = qmodel.init(KEY, IMAGE, train=True)
     same_bits(one["params"], several["params"])
@@ -94,9 +94,9 @@ def test_state_of_every_quantizer_exists_after_init():
 
 
 def test_adopt_takes_float_variables_and_leaves_them_alone():
-    variables = ResidualCnn().init(KEY, IMAGE)
+    variables = ResidualCnn(blocks=1).init(KEY, IMAGE)
     before = jax.tree.map(np.array, variables)
-    qmodel = linger_jax.init(ResidualCnn())
+    qmodel = linger_jax.init(ResidualCnn(blocks=1))
     adopted = qmodel.adopt(variables, IMAGE)
     same_bits(variables, before)
     assert set(adopted) == {"params", "batch_stats", "quant"}
@@ -237,7 +237,7 @@ def test_quantized_input_is_taken_as_it_is():
     ],
 )
 def test_update_holds_the_mutable_collections(mutable, collections):
-    qmodel = linger_jax.init(ResidualCnn())
+    qmodel = linger_jax.init(ResidualCnn(blocks=1))
     variables = linger_jax.calibrate(qmodel, qmodel.init(KEY, IMAGE), [IMAGE], progress=False)
     train = mutable is True or "batch_stats" in mutable
     _, updates = qmodel.apply(variables, IMAGE, train=train, mutable=mutable)
@@ -245,7 +245,7 @@ def test_update_holds_the_mutable_collections(mutable, collections):
 
 
 def test_statistics_move_only_where_quant_is_mutable():
-    qmodel = linger_jax.init(ResidualCnn())
+    qmodel = linger_jax.init(ResidualCnn(blocks=1))
     variables = linger_jax.calibrate(qmodel, qmodel.init(KEY, IMAGE), [IMAGE], progress=False)
     _, updates = qmodel.apply(variables, 2 * IMAGE, train=True, mutable=["batch_stats"])
     assert set(updates) == {"batch_stats"}
@@ -255,7 +255,7 @@ def test_statistics_move_only_where_quant_is_mutable():
 
 
 def test_batch_statistics_that_are_not_mutable_are_refused_as_in_flax():
-    qmodel = linger_jax.init(ResidualCnn())
+    qmodel = linger_jax.init(ResidualCnn(blocks=1))
     variables = qmodel.init(KEY, IMAGE)
     with pytest.raises(Exception, match="batch_stats"):
         qmodel.apply(variables, IMAGE, train=True, mutable=["quant"])
@@ -277,7 +277,7 @@ def test_setup_and_compact_style_have_the_same_numbers():
 
 @pytest.mark.parametrize("make", [linger_jax.init, linger_jax.constrain])
 def test_switched_off_model_is_the_float_model_exactly(make):
-    model = ResidualCnn(dropout=0.5)
+    model = ResidualCnn(blocks=1, dropout=0.5)
     qmodel = make(model, {"open_quant": False, "platform": "venus"})
     variables = qmodel.init(KEY, IMAGE)
     same_bits(variables, model.init(KEY, IMAGE))

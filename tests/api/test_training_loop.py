@@ -1,5 +1,7 @@
 """The whole loop around a quantized model: TrainState, optax, donation, orbax."""
 
+import functools
+
 import flax.core
 import jax
 import jax.numpy as jnp
@@ -10,21 +12,28 @@ import pytest
 
 import linger_jax
 from tests.api.training import State, batches, fresh_state, train_step, variables_of
-from tests.interpret.steps import TQT, same_bits
+from tests.interpret.steps import same_bits
 from tests.models import Mlp, ResidualCnn, random_array
 
 IMAGE = next(batches(1))[0]
-CONFIGS = pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])
+METHODS = pytest.mark.parametrize("method", ["MOM", "TQT"])
+OPTIMIZER = optax.sgd(0.05, momentum=0.9)
+STEP = jax.jit(train_step)
 
 
-def started(config=None, optimizer=None, dropout=0.1):
-    qmodel = linger_jax.init(ResidualCnn(dropout=dropout), config)
-    variables = qmodel.init(jax.random.key(0), IMAGE)
-    return qmodel, fresh_state(qmodel, variables, optimizer)
+@functools.cache
+def fresh(method, dropout=0.1):
+    """A model and its variables, made once: its training step compiles once for all tests."""
+    qmodel = linger_jax.init(ResidualCnn(blocks=1, dropout=dropout), {"quant_info": {"qat_method": method}})
+    return qmodel, qmodel.init(jax.random.key(0), IMAGE)
 
 
-def run(state, count, step=None, first=0):
-    step = step or jax.jit(train_step)
+def started(method="MOM"):
+    qmodel, variables = fresh(method)
+    return qmodel, fresh_state(qmodel, variables, OPTIMIZER)
+
+
+def run(state, count, step=STEP, first=0):
     losses = []
     for x, labels in list(batches(first + count))[first:]:
         state, loss = step(state, x, labels)
@@ -32,21 +41,21 @@ def run(state, count, step=None, first=0):
     return state, losses
 
 
-@CONFIGS
-def test_loop_learns_and_moves_every_collection(config):
-    qmodel, state = started(config)
+@METHODS
+def test_loop_learns_and_moves_every_collection(method):
+    qmodel, state = started(method)
     before = variables_of(state)
-    if config:
+    if method == "TQT":
         before = linger_jax.calibrate(qmodel, before, [IMAGE], progress=False)
-        state = fresh_state(qmodel, before)
+        state = fresh_state(qmodel, before, OPTIMIZER)
     state, losses = run(state, 25)
-    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:3])
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
     after = variables_of(state)
     assert jax.tree.structure(after) == jax.tree.structure(before)
-    for collection in ("params", "batch_stats") if config else ("params", "batch_stats", "quant"):
+    for collection in ("params", "batch_stats") if method == "TQT" else ("params", "batch_stats", "quant"):
         moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before[collection], after[collection])
         assert any(jax.tree.leaves(moved)), collection
-    if config:
+    if method == "TQT":
         before, after_threshold = (v["params"]["stem"]["output_quantizer"]["learning_data"] for v in (before, after))
         assert float(before[0]) != float(after_threshold[0])
 
@@ -79,19 +88,21 @@ def test_eager_apply_compiles_once_for_each_kind_of_call():
 def test_donated_buffers_train_the_same():
     _, state = started()
     wanted, losses = run(state, 3)
-    donated, donated_losses = run(started()[1], 3, jax.jit(train_step, donate_argnums=0))
+    copied = jax.tree.map(jnp.copy, started()[1])
+    donated, donated_losses = run(copied, 3, jax.jit(train_step, donate_argnums=0))
+    assert copied.params["head"]["kernel"].is_deleted()
     assert losses == donated_losses
     same_bits(variables_of(donated), variables_of(wanted))
 
 
-@CONFIGS
-def test_training_resumed_from_a_checkpoint_equals_uninterrupted_training(config, tmp_path):
-    _, state = started(config)
+@METHODS
+def test_training_resumed_from_a_checkpoint_equals_uninterrupted_training(method, tmp_path):
+    _, state = started(method)
     uninterrupted, losses = run(state, 4)
-    half, first_losses = run(started(config)[1], 2)
+    half, first_losses = run(started(method)[1], 2)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "state", half)
-    _, template = started(config)
+    _, template = started(method)
     with ocp.StandardCheckpointer() as checkpointer:
         restored = checkpointer.restore(tmp_path / "state", template)
     assert isinstance(restored, State)
@@ -103,15 +114,14 @@ def test_training_resumed_from_a_checkpoint_equals_uninterrupted_training(config
 
 
 def test_thresholds_are_parameters_with_a_learning_rate_of_their_own():
-    qmodel, state = started(TQT, optimizer=None)
-    params = state.params
+    qmodel, variables = fresh("TQT")
+    params = variables["params"]
     labels = linger_jax.parameter_labels(params)
     assert jax.tree.structure(labels) == jax.tree.structure(params)
     assert labels["stem"]["weight_quantizer"]["learning_data"] == "threshold"
     assert labels["stem"]["kernel"] == "weight"
     optimizer = optax.multi_transform({"threshold": optax.sgd(0.1), "weight": optax.set_to_zero()}, labels)
-    state = fresh_state(qmodel, variables_of(state), optimizer)
-    state, _ = run(state, 1)
+    state, _ = run(fresh_state(qmodel, variables, optimizer), 1)
     same = jax.tree.map(lambda a, b: bool(np.all(a == b)), params, state.params)
     assert same["stem"]["kernel"]
     assert not same["head"]["output_quantizer"]["learning_data"]
@@ -125,10 +135,10 @@ def test_parameter_of_the_model_that_is_called_learning_data_is_a_weight():
     }
 
 
-@CONFIGS
-def test_frozen_variables_are_taken_as_plain_ones(config):
+@METHODS
+def test_frozen_variables_are_taken_as_plain_ones(method):
     x = random_array(0, 3, 5)
-    qmodel = linger_jax.init(Mlp(), config)
+    qmodel = linger_jax.init(Mlp(), {"quant_info": {"qat_method": method}})
     variables = qmodel.init(jax.random.key(0), x)
     frozen = flax.core.freeze(variables)
     same_bits(qmodel.apply(frozen, x, mutable=["quant"]), qmodel.apply(variables, x, mutable=["quant"]))
@@ -137,13 +147,10 @@ def test_frozen_variables_are_taken_as_plain_ones(config):
 
 
 def test_one_float_step_and_one_quantized_step_start_from_the_same_loss():
-    qmodel, state = started(dropout=0.0)
+    qmodel, variables = fresh("MOM", dropout=0.0)
     x, labels = next(batches(1))
-    _, quantized_loss = jax.jit(train_step)(state, x, labels)
-    logits, _ = ResidualCnn().apply(
-        {k: v for k, v in variables_of(state).items() if k != "quant"}, x, train=True, mutable=["batch_stats"]
-    )
+    _, quantized_loss = STEP(fresh_state(qmodel, variables, OPTIMIZER), x, labels)
+    floats = {k: v for k, v in variables.items() if k != "quant"}
+    logits, _ = qmodel.model.apply(floats, x, train=True, mutable=["batch_stats"])
     float_loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     np.testing.assert_allclose(quantized_loss, float_loss, rtol=0.05)
-    assert jnp.isfinite(quantized_loss)
-    assert qmodel.active

@@ -276,7 +276,7 @@ def test_constrained_batch_norm_moves_its_statistics():
 def test_no_warning_escapes_a_whole_cycle():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = ResidualCnn(dropout=0.5)
+        model = ResidualCnn(blocks=1, dropout=0.5)
         x = random_array(4, 2, 8, 8, 4)
         qmodel = linger_jax.init(model)
         variables = qmodel.init(jax.random.key(0), x, train=False)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -28,7 +29,7 @@ def two_steps(qmodel, variables):
 
 @CONFIGS
 def test_results_do_not_depend_on_jit(config):
-    qmodel, variables = prepared(ResidualCnn(), X, config=config)
+    qmodel, variables = prepared(ResidualCnn(blocks=1), X, config=config)
     wanted = two_steps(qmodel, variables)
     inside = jax.jit(lambda v: two_steps(qmodel, v))(variables)
     same_bits(inside, wanted)
@@ -46,12 +47,12 @@ def test_results_do_not_depend_on_compilation():
 
 @CONFIGS
 def test_results_do_not_depend_on_wide_types(config):
-    x = random_array(1, 8, 8, 8, 4)
-    qmodel, variables = prepared(ResidualCnn(), x, config=config)
+    x = random_array(1, 4, 8, 8, 4)
+    qmodel, variables = prepared(ResidualCnn(blocks=1), x, config=config)
     output, after = trained(qmodel, variables, x, train=True)
     slopes = gradients(qmodel, variables, x, train=True)
     with jax.enable_x64(True):
-        wide = linger_jax.init(ResidualCnn(), config)
+        wide = linger_jax.init(ResidualCnn(blocks=1), config)
         same_bits(wide.adopt({k: v for k, v in variables.items() if k != "quant"}, x), variables)
         wide_output, wide_after = trained(wide, variables, x, train=True)
         same_bits(wide_output, output)
@@ -75,7 +76,7 @@ def check_sharded_batch(devices):
     assert len(devices) > 1
     mesh = Mesh(np.array(devices), ("batch",))
     for config in (None, TQT):
-        qmodel, variables = prepared(ResidualCnn(), X, config=config)
+        qmodel, variables = prepared(ResidualCnn(blocks=1), X, config=config)
         step = jax.jit(lambda v, x, qmodel=qmodel: trained(qmodel, v, x, train=True))
         evaluate = jax.jit(qmodel.apply)
         one = two = variables
@@ -111,7 +112,7 @@ def test_batch_over_eight_devices_has_the_bits_of_one():
 
 def test_calibration_over_two_devices_has_the_bits_of_one():
     mesh = Mesh(np.array(jax.devices()[:2]), ("batch",))
-    qmodel, variables = prepared(ResidualCnn(), X)
+    qmodel, variables = prepared(ResidualCnn(blocks=1), X)
     wanted = linger_jax.calibrate(qmodel, variables, [X], progress=False)
     spread = jax.device_put(X, NamedSharding(mesh, PartitionSpec("batch")))
     ours = linger_jax.calibrate(qmodel, variables, [spread], progress=False)
@@ -120,7 +121,7 @@ def test_calibration_over_two_devices_has_the_bits_of_one():
 
 @CONFIGS
 def test_gradients_are_finite_and_reach_every_kernel(config):
-    qmodel, variables = prepared(ResidualCnn(), X, config=config)
+    qmodel, variables = prepared(ResidualCnn(blocks=1), X, config=config)
     slopes = gradients(qmodel, variables, X, train=True)
     for path, leaf in jax.tree_util.tree_leaves_with_path(slopes):
         name = jax.tree_util.keystr(path)
@@ -131,17 +132,10 @@ def test_gradients_are_finite_and_reach_every_kernel(config):
 
 def test_gradient_is_close_to_the_float_model_s():
     """W8A8 is a fine grid: the straight-through gradient points where the float gradient points."""
-    model = ResidualCnn()
-    qmodel, variables = prepared(model, X)
-    ours = gradients(qmodel, variables, X)
-
-    def loss(params):
-        return jax.numpy.sum(model.apply({**variables, "params": params}, X) ** 2)
-
-    wanted = jax.grad(loss)(variables["params"])
-    for path, slope in jax.tree_util.tree_leaves_with_path(wanted):
-        if "kernel" in jax.tree_util.keystr(path):
-            one = np.ravel(slope)
-            other = np.ravel(dict(jax.tree_util.tree_leaves_with_path(ours))[path])
-            cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
-            assert cosine > 0.9, jax.tree_util.keystr(path)
+    model, x = Mlp(), random_array(1, 64, 5)
+    qmodel, variables = prepared(model, x)
+    ours = gradients(qmodel, variables, x)
+    wanted = jax.grad(lambda params: jnp.sum(jnp.square(model.apply({"params": params}, x))))(variables["params"])
+    for layer in ("first", "second"):
+        one, other = np.ravel(ours[layer]["kernel"]), np.ravel(wanted[layer]["kernel"])
+        assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.95
