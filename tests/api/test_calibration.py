@@ -201,5 +201,5 @@ def test_calibrated_model_evaluates_close_to_the_float_model(config):
     wanted = np.asarray(Mlp().apply({"params": Mlp().init(KEY, x)["params"]}, x))
     error = np.abs(qmodel.apply(calibrated, x) - wanted)
     # The scale rule rounds to the nearest power of two: values beyond 0.7 of the largest may saturate.
-    assert np.median(error) < 0.01 * np.abs(wanted).max()
+    assert np.median(error) < 0.02 * np.abs(wanted).max()
     assert error.max() < 0.35 * np.abs(wanted).max()
