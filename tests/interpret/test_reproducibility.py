@@ -131,7 +131,7 @@ def test_gradients_are_finite_and_reach_every_kernel(config):
 
 
 def test_gradient_is_close_to_the_float_model_s():
-    """It points where the float gradient points, less what the largest values lose: the rounded scale saturates them."""
+    """It points where the float gradient points, but for the largest values, which the rounded scale saturates."""
     model, x = Mlp(), random_array(1, 64, 5)
     qmodel, variables = prepared(model, x)
     ours = gradients(qmodel, variables, x)
