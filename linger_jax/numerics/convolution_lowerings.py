@@ -115,6 +115,13 @@ def patches_weight_gradient(c: ConvShape, x: jax.Array, g: jax.Array) -> jax.Arr
     return lax.concatenate(products, 0).reshape(c.w)
 
 
+def explicit_padding_input_gradient(c: ConvShape, w: jax.Array, g: jax.Array) -> jax.Array:
+    """The stock gradient of the padded input, cropped."""
+    padded = stock_input_gradient(c.without_padding(), w, g)
+    start = [low for low, _ in c.windows.padding]
+    return lax.slice(padded, start, [low + size for low, size in zip(start, c.x, strict=True)])
+
+
 def blocks_forward(c: ConvShape, x: jax.Array, w: jax.Array) -> jax.Array:
     """Neighbouring groups merged into block-diagonal kernels, one ungrouped convolution a block."""
     block, xs, ws = _block(c), _split(c, x), _split(c, w)
@@ -209,6 +216,7 @@ INPUT_GRADIENT: dict[Lowering, Operator] = {
     Lowering.POINTWISE: pointwise_input_gradient,
     Lowering.DEPTHWISE: depthwise.input_gradient,
     Lowering.GROUP_BLOCKS: blocks_input_gradient,
+    Lowering.EXPLICIT_PADDING: explicit_padding_input_gradient,
 }
 """Called with the shape, w and the output's gradient."""
 

@@ -41,6 +41,7 @@ class Lowering(enum.Enum):
     PATCHES = "patches"
     DEPTHWISE = "depthwise"
     GROUP_BLOCKS = "group_blocks"
+    EXPLICIT_PADDING = "explicit_padding"
 
 
 def forward_rule(c: ConvShape) -> Lowering:
@@ -62,7 +63,10 @@ def input_gradient_rule(c: ConvShape) -> Lowering:
     grouped = _grouped_rule(c)
     if grouped is not None:
         return grouped
-    return Lowering.POINTWISE if c.taps == 1 else Lowering.STOCK
+    if c.taps == 1:
+        return Lowering.POINTWISE
+    # The stock gradient pads by a negative amount here, for which XLA:CPU (jaxlib 0.10) may return unset memory.
+    return Lowering.EXPLICIT_PADDING if c.overhangs else Lowering.STOCK
 
 
 def weight_gradient_rule(c: ConvShape) -> Lowering:

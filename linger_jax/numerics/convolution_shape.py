@@ -94,6 +94,12 @@ class ConvShape:
         """Whether each channel is convolved alone, into one output channel."""
         return self.groups == self.inputs == self.outputs > 1
 
+    @property
+    def overhangs(self) -> bool:
+        """Whether some windows lie wholly in the padding."""
+        axes = zip(self.padding, self.w[:-2], self.dilation, strict=True)
+        return any(max(pads) > (taps - 1) * step for pads, taps, step in axes)
+
     @cached_property
     def windows(self) -> Windows:
         """The kernel's windows on x, all axes."""
@@ -112,6 +118,12 @@ class ConvShape:
     def with_channels(self, inputs: int, outputs: int) -> ConvShape:
         """The same convolution, ungrouped, with these channel counts."""
         return replace(self, x=(*self.x[:-1], inputs), w=(*self.w[:-2], inputs, outputs), groups=1)
+
+    def without_padding(self) -> ConvShape:
+        """The same convolution of an input that has its padding."""
+        pads = ((0, 0), *self.padding, (0, 0))
+        padded = tuple(size + low + high for size, (low, high) in zip(self.x, pads, strict=True))
+        return replace(self, x=padded, padding=((0, 0),) * len(self.padding))
 
     def stock(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """The stock operator."""
