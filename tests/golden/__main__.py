@@ -1,4 +1,4 @@
-"""``python -m tests.golden DIR [--family F] [--case GLOB]``: replays golden files and judges them.
+"""``python -m tests.golden DIR [--family F] [--case GLOB] [--seconds S]``: replays golden files and judges them.
 
 Exit status: 0 all passed or not supported, 1 some failed, 2 nothing to replay.
 """
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.golden.case import find_cases
 from tests.golden.outcome import Outcome, Status
 from tests.golden.replaying import replay_files
-from tests.golden.report import failure_line, print_reasons, table
+from tests.golden.report import closing_line, failure_line, print_reasons, table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--family", help="only this family, for example layer or quantizer")
     parser.add_argument("--case", default="*", metavar="GLOB", help="only cases whose name matches")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--seconds", type=float, help="stop after this time: a mixed sample of the cases")
     options = parser.parse_args(arguments)
     if not options.directory.is_dir():
         print(f"{options.directory} is not a directory", file=sys.stderr)
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     paths = find_cases(options.directory, options.case)
     start = time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else 110)
-    outcomes = _replay_all(paths, options.family, options.jobs, console)
+    outcomes = _replay_all(paths, options, console)
     if not outcomes:
         asked = f" of family {options.family}" if options.family else ""
         asked += f" named {options.case}" if options.case != "*" else ""
@@ -45,15 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     print_reasons(console, outcomes)
     console.print(table(outcomes))
     console.print(f"{len(outcomes)} cases in {time.monotonic() - start:.0f} s")
+    print(closing_line(outcomes))
     return 1 if any(o.status is Status.failed for o in outcomes) else 0
 
 
-def _replay_all(paths: list[Path], family: str | None, jobs: int, console: Console) -> list[Outcome]:
+def _replay_all(paths: list[Path], options: argparse.Namespace, console: Console) -> list[Outcome]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     outcomes = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("replaying", total=len(paths))
-        for outcome in replay_files(paths, family, jobs):
+        for outcome in replay_files(paths, options.family, options.jobs, options.seconds):
             progress.advance(task)
             if outcome is None:
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ Replay = Callable[[Case], list[str]]
 
 CHUNK = 24
 """Cases that a process replays at a time; sorted by name, files that share compiled programs stand together."""
+CHUNK_OF_A_SAMPLE = 6
+"""The same where time runs out before the cases do: smaller, so that every family has its turn."""
 
 
 def _layer(case: Case) -> list[str]:
@@ -77,17 +80,27 @@ def _judged(case: Case) -> tuple[Status, tuple[str, ...]]:
     return (Status.failed if wrong else Status.passed), tuple(wrong)
 
 
-def replay_files(paths: list[Path], family: str | None = None, jobs: int = 1) -> Iterator[Outcome | None]:
-    """:func:`replay_file` of each path, in order; in ``jobs`` processes of their own where there are many."""
-    chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
+def replay_files(
+    paths: list[Path], family: str | None = None, jobs: int = 1, seconds: float | None = None
+) -> Iterator[Outcome | None]:
+    """:func:`replay_file` of each path, in ``jobs`` processes of their own where there are many.
+
+    With ``seconds`` the paths are taken in a mixed order, and those that the time does not reach are left out.
+    """
+    end = None if seconds is None else time.time() + seconds
+    size = CHUNK if seconds is None else CHUNK_OF_A_SAMPLE
+    chunks = [paths[i : i + size] for i in range(0, len(paths), size)]
+    if seconds is not None:
+        random.Random(len(paths)).shuffle(chunks)
     if jobs < 2 or len(chunks) < 2 * jobs:
-        yield from (replay_file(path, family) for path in paths)
+        for chunk in chunks:
+            yield from _replay_chunk(chunk, family, end)
         return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        for outcomes in pool.map(_replay_chunk, chunks, [family] * len(chunks)):
+        for outcomes in pool.map(_replay_chunk, chunks, [family] * len(chunks), [end] * len(chunks)):
             yield from outcomes
 
 
-def _replay_chunk(paths: list[Path], family: str | None) -> list[Outcome | None]:
-    return [replay_file(path, family) for path in paths]
+def _replay_chunk(paths: list[Path], family: str | None, end: float | None = None) -> list[Outcome | None]:
+    return [replay_file(path, family) for path in paths if end is None or time.time() < end]

@@ -38,6 +38,15 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     return result
 
 
+def closing_line(outcomes: Sequence[Outcome]) -> str:
+    """The counts in one plain line, what is not supported as skipped."""
+    totals = Counter(o.status for o in outcomes)
+    return ", ".join(
+        f"{totals[status]} {word}"
+        for status, word in ((Status.passed, "passed"), (Status.failed, "failed"), (Status.not_supported, "skipped"))
+    )
+
+
 def _number(count: int, status: Status) -> Text:
     colours = {Status.passed: "green", Status.failed: "bold red", Status.not_supported: "yellow"}
     return Text(str(count) if count else "", style=colours[status])

@@ -11,7 +11,7 @@ import pytest
 from tests.golden.__main__ import main
 from tests.golden.case import find_cases, read_case
 from tests.golden.outcome import Status
-from tests.golden.replaying import replay_file
+from tests.golden.replaying import replay_file, replay_files
 from tests.golden.report import failure_line
 
 DATA = Path(__file__).parent / "data"
@@ -74,9 +74,18 @@ def test_a_wrong_value_fails_the_case_and_the_run(tmp_path, capsys):
     arrays["out.y"] = arrays["out.y"] + np.float32(1 / 8)
     np.savez(tmp_path / "wrong.npz", **arrays)
     assert main([str(tmp_path), "--case", "right"]) == 0
-    capsys.readouterr()
+    assert capsys.readouterr().out.endswith("\n1 passed, 0 failed, 0 skipped\n")
     assert main([str(tmp_path)]) == 1
-    assert "wrong: out.y: 15 of 15 differ" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "wrong: out.y: 15 of 15 differ" in printed
+    assert printed.endswith("\n1 passed, 1 failed, 0 skipped\n")
+
+
+def test_a_time_limit_takes_a_sample():
+    paths = sorted((DATA / "layers").glob("relu*.npz"))
+    everything = {outcome.name for outcome in replay_files(paths)}
+    assert {outcome.name for outcome in replay_files(paths, seconds=600)} == everything
+    assert list(replay_files(paths, seconds=0)) == []
 
 
 def test_a_damaged_file_is_a_failed_case(tmp_path):

@@ -69,7 +69,7 @@ def test_layers_inside_a_lifted_transform_keep_their_paths(model, names):
 def test_jitted_module_that_ran_as_float_before_is_staged_anew():
     model = Twice(nn.jit(Residual))
     variables = model.init(jax.random.key(0), X)
-    model.apply(variables, X)
+    jax.make_jaxpr(lambda v: model.apply(v, X, mutable=[]))(variables)
     assert layer_names(staged_call(model, variables, X)[0]) == ["dense:a.dense", "dense:b.dense"]
 
 
