@@ -24,6 +24,18 @@ class Choices:
       patterns_are_literal: a ``*`` in ``disable_submodel`` is an ordinary character.
       pads_with_zero_only: padding with another number is float, since that number is not on every grid.
       warns_of_unseen_data: D6, evaluation of quantizers that never saw data warns.
+      update_gate_keeps_new: D1 (R1), the venus GRU keeps (1 - z) of the state and z of the new value; otherwise
+        h' = n + z (h - n), as in the float layer.
+      update_difference_passes_gradient: D1 (R2), the saturated difference of the venus GRU passes gradients.
+      gru_gates_saturate: D1, D9 (R4, K1), the gates of the venus GRU are saturated to 16 bits before the kernels.
+      reset_before_product: D2 (R3), the GRU of arcs and mars resets the hidden state before its matrix product.
+      hidden_quantizer_is_output: D3 (R6, R7, R8), one quantizer a direction serves hidden state and output of LSTM and
+        GRU, follows the statistic of the steps before, and both directions use the smaller scale; an initial state has
+        no say in it (D4, R16). Otherwise the hidden scale stays what the first input's was, and the output declares
+        the scale of a quantizer of its own.
+      padded_output_is_float: R12, LSTM and GRU with lengths return a plain array.
+      calibration_mixes_directions: R10, calibration of a bidirectional layer records the final states of both
+        directions in the forward hidden quantizer, and all outputs in both output quantizers.
     """
 
     pool_keeps_scale: bool
@@ -36,6 +48,13 @@ class Choices:
     patterns_are_literal: bool
     pads_with_zero_only: bool
     warns_of_unseen_data: bool
+    update_gate_keeps_new: bool
+    update_difference_passes_gradient: bool
+    gru_gates_saturate: bool
+    reset_before_product: bool
+    hidden_quantizer_is_output: bool
+    padded_output_is_float: bool
+    calibration_mixes_directions: bool
 
 
 CHIP = Choices(
@@ -49,6 +68,13 @@ CHIP = Choices(
     patterns_are_literal=False,
     pads_with_zero_only=True,
     warns_of_unseen_data=True,
+    update_gate_keeps_new=False,
+    update_difference_passes_gradient=True,
+    gru_gates_saturate=True,
+    reset_before_product=False,
+    hidden_quantizer_is_output=True,
+    padded_output_is_float=False,
+    calibration_mixes_directions=False,
 )
 REFERENCE = Choices(
     pool_keeps_scale=False,
@@ -61,6 +87,13 @@ REFERENCE = Choices(
     patterns_are_literal=True,
     pads_with_zero_only=False,
     warns_of_unseen_data=False,
+    update_gate_keeps_new=True,
+    update_difference_passes_gradient=False,
+    gru_gates_saturate=False,
+    reset_before_product=True,
+    hidden_quantizer_is_output=False,
+    padded_output_is_float=True,
+    calibration_mixes_directions=True,
 )
 
 
