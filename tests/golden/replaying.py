@@ -13,6 +13,7 @@ from tests.golden import (
     checkpoint_cases,
     config_cases,
     conv_bn_cases,
+    kernel_cases,
     layer_cases,
     pool_division_cases,
     quantizer_cases,
@@ -33,6 +34,8 @@ CHUNK_OF_A_SAMPLE = 6
 def _layer(case: Case) -> list[str]:
     if case.op == "pool_division":
         return pool_division_cases.replay(case.arrays, case.meta)
+    if case.op == "layernorm_kernel":
+        return kernel_cases.replay_normalization(case.arrays)
     return layer_cases.replay(case)
 
 
@@ -46,6 +49,7 @@ def _constrained(case: Case) -> list[str]:
 
 _FAMILIES: Mapping[str, Replay] = {
     "quantizer": lambda case: quantizer_cases.replay(case.arrays, case.meta),
+    "kernel": lambda case: kernel_cases.replay(case.arrays, case.meta),
     "layer": _layer,
     "constrain": _constrained,
     "trajectory": trajectory_cases.replay,

@@ -1,0 +1,39 @@
+"""The chips' integer kernels: sigmoid, tanh, gelu, swish, softmax, and the inverse square root of LayerNorm.
+
+Integers in, integers out; spec chip_kernels.md. Nothing here defines a gradient: callers pass the float function's
+gradient around the kernel.
+"""
+
+from linger_jax.numerics.chip_kernels.gelu_swish import gelu, swish
+from linger_jax.numerics.chip_kernels.input_range import saturated_int32, venus_saturated, wrapped_int32
+from linger_jax.numerics.chip_kernels.inverse_square_root import inverse_square_root, normalized
+from linger_jax.numerics.chip_kernels.platforms import (
+    GATED_FRACTION_BITS,
+    SOFTMAX_INPUT_FRACTION_BITS,
+    SOFTMAX_RESULT_FRACTION_BITS,
+    input_fraction_bits,
+    result_fraction_bits,
+)
+from linger_jax.numerics.chip_kernels.sigmoid import raw_sigmoid, sigmoid
+from linger_jax.numerics.chip_kernels.softmax import softmax
+from linger_jax.numerics.chip_kernels.tanh import raw_tanh, tanh
+
+__all__ = [
+    "GATED_FRACTION_BITS",
+    "SOFTMAX_INPUT_FRACTION_BITS",
+    "SOFTMAX_RESULT_FRACTION_BITS",
+    "gelu",
+    "input_fraction_bits",
+    "inverse_square_root",
+    "normalized",
+    "raw_sigmoid",
+    "raw_tanh",
+    "result_fraction_bits",
+    "saturated_int32",
+    "sigmoid",
+    "softmax",
+    "swish",
+    "tanh",
+    "venus_saturated",
+    "wrapped_int32",
+]

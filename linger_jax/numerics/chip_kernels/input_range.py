@@ -1,0 +1,35 @@
+"""What becomes of a value that the kernels' input format cannot hold (defects K1 and K2).
+
+The caller chooses by its record of choices: saturation is what is wanted, the other forms are the reference's.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+_INT16 = np.iinfo(np.int16)
+_INT32 = np.iinfo(np.int32)
+_BEYOND = np.float32(2.0**31)
+
+
+def venus_saturated(x: jax.Array) -> jax.Array:
+    """Saturates int32 values in Q11 to 16 bits, the range of the venus kernels (K1, wanted)."""
+    return lax.clamp(np.int32(_INT16.min), x, np.int32(_INT16.max))
+
+
+def saturated_int32(v: jax.Array) -> jax.Array:
+    """int32 of whole float32 values, saturated (K2, wanted); NaN gives 0."""
+    fits = lax.abs(v) < _BEYOND
+    whole = lax.convert_element_type(jnp.where(fits, v, np.float32(0)), jnp.int32)
+    above = jnp.where(v >= _BEYOND, np.int32(_INT32.max), whole)
+    return jnp.where(v <= -_BEYOND, np.int32(_INT32.min), above)
+
+
+def wrapped_int32(v: jax.Array) -> jax.Array:
+    """int32 of whole float32 values as common CPUs cast them: whatever does not fit, NaN too, gives -2^31 (K2)."""
+    fits = lax.abs(v) < _BEYOND
+    whole = lax.convert_element_type(jnp.where(fits, v, np.float32(0)), jnp.int32)
+    return jnp.where(fits, whole, np.int32(_INT32.min))

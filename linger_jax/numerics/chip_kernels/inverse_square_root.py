@@ -1,0 +1,64 @@
+"""The inverse square root of the integer LayerNorm, and the normalization that uses it."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linger_jax.numerics import wide
+from linger_jax.numerics.chip_kernels.tables import Ints, read
+
+_FIRST_MANTISSA = 256
+_MANTISSA_SHIFT = 8
+_HIGHEST_BIT = np.int64(63)
+
+
+def inverse_square_root(d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """r and k with r / 2^15 / 2^k close to 1 / sqrt(d): a table over the leading bits. Inside `wide.region()`.
+
+    Args:
+        d: int64 array of any shape, 0 <= d < 2^62. 0 gives r = 32767, k = 0.
+
+    Returns:
+        r: int64 array of d's shape, Q15, 16392..32767.
+        k: int64 array of d's shape, 0..30.
+
+    Source: spec layers.md section 6, step 4.
+    """
+    zero = np.int64(0)
+    some = lax.max(d, np.int64(1))
+    k = wide.floor_shift(_HIGHEST_BIT - lax.clz(some), 1)
+    mantissa = wide.floor_shift(
+        lax.shift_left(some, lax.max(np.int64(_MANTISSA_SHIFT) - np.int64(2) * k, zero)),
+        lax.max(np.int64(2) * k - np.int64(_MANTISSA_SHIFT), zero),
+    )
+    index = lax.convert_element_type(mantissa - np.int64(_FIRST_MANTISSA), jnp.int32)
+    r = jnp.take(jnp.asarray(_table()), index, mode="clip")
+    return jnp.where(d == zero, _table()[0], r), jnp.where(d == zero, zero, k)
+
+
+def normalized(numerator: jax.Array, d: jax.Array) -> jax.Array:
+    """numerator / sqrt(d) in Q15, saturated to int32. Inside `wide.region()`.
+
+    Args:
+        numerator: int32 array, N * x - sum(x) of LayerNorm.
+        d: int64 array broadcastable to numerator's shape, 0 <= d < 2^62.
+
+    Returns:
+        int32 array of numerator's shape.
+
+    Source: spec layers.md section 6, steps 4 and 5.
+    """
+    r, k = inverse_square_root(d)
+    shape = jnp.broadcast_shapes(numerator.shape, d.shape)
+    product = jnp.broadcast_to(wide.of(numerator), shape) * jnp.broadcast_to(r, shape)
+    return wide.narrow(wide.round_shift(product, jnp.broadcast_to(k, shape)))
+
+
+@functools.cache
+def _table() -> Ints:
+    return np.array(read("rsqrt_q15")["table"], np.int64)
