@@ -130,26 +130,33 @@ def _conv(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> li
 
 
 def _conv_transpose(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
-    """PyTorch stores [in, out, window] and flips the window; Flax flips only with ``transpose_kernel=True``."""
+    """PyTorch stores [in, out/groups, window] and flips the window; Flax flips only with ``transpose_kernel=True``.
+
+    With groups (``linger_jax.nn.ConvTranspose``) the kernel is [window, in/groups, out].
+    """
     del outgoing
     kernel = _shape(slot, "kernel")
-    window = kernel[:-2]
+    window, groups = kernel[:-2], slot.groups
     inside, outside = (kernel[-1], kernel[-2]) if slot.flipped else (kernel[-2], kernel[-1])
+    torch_shape = (inside * groups, outside // groups, *window)
     axes = _AXES.get(len(window), f"{len(window)}d")
 
     def to_kernel(weight: Array) -> Array:
         weight = _taken(weight, incoming, 0)
         if slot.flipped:
             return np.moveaxis(weight, (0, 1), (-1, -2))
-        return np.flip(np.moveaxis(weight, (0, 1), (-2, -1)), tuple(range(len(window))))
+        grouped = np.moveaxis(weight.reshape(groups, inside, outside // groups, *window), 0, 1)
+        joined = grouped.reshape(inside, outside, *window)
+        return np.flip(np.moveaxis(joined, (0, 1), (-2, -1)), tuple(range(len(window))))
 
     text = _text(
         f"IO{axes} -> {axes}{'OI' if slot.flipped else 'IO'}",
         None if slot.flipped else "flipped",
+        f"{groups} groups joined" if groups > 1 else None,
         "input channels reordered" if incoming is not None else None,
     )
     return [
-        LeafRule("kernel", WEIGHT, (inside, outside, *window), (), to_kernel, text),
+        LeafRule("kernel", WEIGHT, torch_shape, (), to_kernel, text),
         _vector("bias", BIAS, _shape(slot, "bias")),
     ]
 

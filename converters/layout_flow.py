@@ -184,7 +184,7 @@ class _Flow:
             return self._dense(node, path, shape, layout, rank)
         if kind in ("conv", "conv_transpose") and kernel is not None:
             layout = self._as_image(shape, layout, len(kernel) - 2)
-            grouped = kind == "conv" and kernel[-2] != shape[-1]
+            grouped = node.layer.attributes["groups"] > 1
             self._read(path, _ungrouped(layout[-1].order, grouped))
             return channels_last(rank, len(kernel) - 2)
         if kind == "embed":

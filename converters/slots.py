@@ -43,6 +43,7 @@ class LayerSlot:
       follows: path of the layer whose result it reads directly, or None.
       contracted: of a Dense, how many leading axes of the kernel are summed over.
       flipped: of a ConvTranspose, whether the kernel is stored as PyTorch's (``transpose_kernel=True``).
+      groups: of a convolution.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class LayerSlot:
     follows: Path | None = None
     contracted: int = 1
     flipped: bool = False
+    groups: int = 1
 
     @property
     def label(self) -> str:
@@ -147,8 +149,9 @@ class _Finder:
         self.known.add((info.path, number))
         count = len(contracted_axes(node, 1)) if info.kind == "dense" else 1
         flipped = info.kind == "conv_transpose" and _reverses(node)
+        groups = info.attributes.get("groups", 1)
         slot = LayerSlot(
-            info.kind, info.type_name, info.path, variables, len(self.slots), number, follows, count, flipped
+            info.kind, info.type_name, info.path, variables, len(self.slots), number, follows, count, flipped, groups
         )
         self.slots.append(slot)
 

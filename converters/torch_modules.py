@@ -91,7 +91,7 @@ def slot_signature(slot: LayerSlot) -> Signature | None:
     if slot.kind == "dense":
         return _product((math.prod(kernel[slot.contracted :]), math.prod(kernel[: slot.contracted])))
     if slot.kind == "conv_transpose" and not slot.flipped:
-        return _product((kernel[-2], kernel[-1], *kernel[:-2]))
+        return _product((kernel[-2] * slot.groups, kernel[-1] // slot.groups, *kernel[:-2]))
     return _product((kernel[-1], kernel[-2], *kernel[:-2]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -22,6 +22,8 @@ SCHEDULE_STEPS = 20000 * 12
 MASK_FACTOR = 7.0
 """Clip of the mask's weights where ``normalize_factor`` is set, whatever its value."""
 STEPWISE_LEVELS = 10
+QUANTIZED_FACTORS: Mapping[str, float] = {"fc1": 3.0, "fc2": 3.0, "mask": MASK_FACTOR}
+"""Clamp of each weight in the quantized block, in multiples of its mean magnitude."""
 
 
 class SparsitySchedule(enum.StrEnum):
@@ -106,9 +108,12 @@ class SparifyFFN(nn.Module):
 
     def _kept(self, train: bool) -> Array:
         """Number of groups kept in this call, an int32 scalar."""
+        final = kept_groups(jnp.float32(FINAL_SHARE))
+        if not train and not self.is_initializing():
+            return final  # the counter plays no part: weights alone will do
         calls = self.variable("sparify", "calls", lambda: jnp.zeros((), jnp.int32))
         if not train:
-            return kept_groups(jnp.float32(FINAL_SHARE))
+            return final
         count = calls.value + jnp.int32(1)
         if self.is_mutable_collection("sparify") and not self.is_initializing():
             calls.value = count

@@ -15,26 +15,39 @@ class FileLayout:
     Attributes:
       axes: for each axis of the reference's tensor, the axis of the kernel.
       mirrored: axes of the kernel that run backwards in the reference's tensor.
+      groups: of a transposed convolution: the reference's tensor holds the input channels of one group after those of
+        another, where the kernel holds the output channels of one group after those of another.
     """
 
     axes: tuple[int, ...]
     mirrored: tuple[int, ...] = ()
+    groups: int = 1
 
     def to_file(self, kernel: jax.Array) -> jax.Array:
         """The kernel in the reference's layout."""
-        return jnp.transpose(jnp.flip(kernel, self.mirrored), self.axes)
+        weight = jnp.transpose(jnp.flip(kernel, self.mirrored), self.axes)
+        if self.groups == 1:
+            return weight
+        inside, outside, *window = weight.shape
+        split = weight.reshape(inside, self.groups, outside // self.groups, *window)
+        return jnp.moveaxis(split, 1, 0).reshape(inside * self.groups, outside // self.groups, *window)
 
     def from_file(self, weight: jax.Array) -> jax.Array:
         """The inverse of :meth:`to_file`."""
+        if self.groups != 1:
+            inside, outside, *window = weight.shape
+            split = weight.reshape(self.groups, inside // self.groups, outside, *window)
+            weight = jnp.moveaxis(split, 0, 1).reshape(inside // self.groups, outside * self.groups, *window)
         inverse = tuple(self.axes.index(axis) for axis in range(len(self.axes)))
         return jnp.flip(jnp.transpose(weight, inverse), self.mirrored)
 
 
-def file_layout(kind: str, rank: int) -> FileLayout | None:
+def file_layout(kind: str, rank: int, groups: int = 1) -> FileLayout | None:
     """Layout of a layer's kernel of some rank; None where the two agree or the reference has no such layer.
 
-    Dense [in, out] is [out, in] there, Conv [k..., in, out] is [out, in, k...], ConvTranspose [k..., in, out] is
-    [in, out, k...] with its window mirrored, since ``lax`` correlates where PyTorch convolves.
+    Dense [in, out] is [out, in] there, Conv [k..., in/groups, out] is [out, in/groups, k...], ConvTranspose
+    [k..., in/groups, out] is [in, out/groups, k...] with its window mirrored, since ``lax`` correlates where PyTorch
+    convolves.
     """
     window = tuple(range(rank - 2))
     if kind == "dense" and rank == 2:
@@ -42,5 +55,5 @@ def file_layout(kind: str, rank: int) -> FileLayout | None:
     if kind == "conv":
         return FileLayout((rank - 1, rank - 2, *window))
     if kind == "conv_transpose":
-        return FileLayout((rank - 2, rank - 1, *window), mirrored=window)
+        return FileLayout((rank - 2, rank - 1, *window), mirrored=window, groups=groups)
     return None

@@ -18,16 +18,30 @@ Infos = Mapping[ValueId, ValueInfo]
 
 # Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (spec/layers.md, table).
 LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
-    "dense": ("input", "weight", "output"),
+    "dense": ("input", "weight", "bias", "output"),
     "conv": ("input", "weight", "bias", "output"),
     "conv_transpose": ("input", "weight", "bias", "output"),
     "batch_norm": ("input", "weight", "bias", "output"),
     "embed": ("weight", "bias"),
+    "sparify_ffn": (
+        "input",
+        "weight_fc1",
+        "weight_fc2",
+        "weight_mask",
+        "bias_fc1",
+        "bias_fc2",
+        "bias_mask",
+        "outfc1",
+        "outmask",
+        "output",
+    ),
 }
 CONSTRAINED_LAYERS = frozenset({"dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "embed"})
 
-# Names of the parameters that the weight and bias quantizers read.
+# Names of the parameters that the weight and bias quantizers read; other such quantizers are named after theirs.
 _PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding"), "bias": ("bias",)}
+# Layer kinds that have a bias quantizer only where they have a bias.
+_BIAS_IF_GIVEN = frozenset({"dense", "sparify_ffn"})
 
 
 def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
@@ -48,25 +62,19 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
     if settings.purpose == "constrain":
         return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
     _check_limits(planning, node)
-    parameters = [role[-1] for role in info.operands if role[0] == "params"]
-    roles = list(LAYER_ROLES[info.kind])
-    if info.kind == "dense" and "bias" in parameters:
-        roles.append("bias")
-    active = {
-        "input": operand_bits[0] is None,
-        "weight": True,
-        "bias": info.kind == "batch_norm" or "bias" in parameters,
-        "output": True,
-    }
+    parameters = {role[-1] for role in info.operands if role[0] == "params"}
     stack = _stack(planning, node, infos)
-    for role in roles:
+    for role in LAYER_ROLES[info.kind]:
+        biased = not role.startswith("bias") or role in parameters
+        if not biased and info.kind in _BIAS_IF_GIVEN:
+            continue
         planning.add(
             (*info.path, f"{role}_quantizer"),
             layer_spec(settings, config, role),
             stack,
-            active=active[role],
+            active=operand_bits[0] is None if role == "input" else biased or info.kind == "batch_norm",
             parameter=_parameter(node, infos, role),
-            layout=_file_layout(planning, node) if role == "weight" else None,
+            layout=_file_layout(planning, node, role),
         )
     output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
     bits = tuple(output_bits if role[0] == "output" else None for role in info.results)
@@ -93,20 +101,23 @@ def _parameter(node: Node, infos: Infos, role: str) -> Path | None:
     if node.layer.kind == "batch_norm":
         return None  # its quantizers act on the folded scale and shift, which are no parameters
     for atom, operand in zip(node.inputs, node.layer.operands, strict=True):
-        is_read = operand[0] == "params" and operand[-1] in _PARAMETER_NAMES.get(role, ())
+        is_read = operand[0] == "params" and operand[-1] in _PARAMETER_NAMES.get(role, (role,))
         if is_read and not isinstance(atom, Constant):
             return infos[atom].parameter if infos[atom].direct else None
     return None
 
 
-def _file_layout(planning: Planning, node: Node) -> FileLayout | None:
+def _file_layout(planning: Planning, node: Node, role: str) -> FileLayout | None:
+    """Layout of the parameter that a weight quantizer reads, where the order of a sum over it counts."""
     assert node.layer is not None
     assert node.jaxpr is not None
-    if not planning.settings.choices.sums_in_file_order:
+    if not planning.settings.choices.sums_in_file_order or not role.startswith("weight"):
         return None
     for operand, aval in zip(node.layer.operands, node.jaxpr.in_avals, strict=True):
         if operand == ("params", "kernel"):
-            return file_layout(node.layer.kind, len(aval.shape))
+            return file_layout(node.layer.kind, len(aval.shape), node.layer.attributes.get("groups", 1))
+        if operand == ("params", role):
+            return file_layout("dense", len(aval.shape))
     return None
 
 

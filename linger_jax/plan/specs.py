@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from linger_jax.config import ActivationType, LayerConfig, QuantConfig, RoundMode
+from linger_jax.nn.sparify_ffn import QUANTIZED_FACTORS
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerKind, QuantizerSpec
 
@@ -34,7 +35,11 @@ def _spec(
 
 
 def layer_spec(settings: PlanSettings, module: LayerConfig, role: str) -> QuantizerSpec:
-    """Specification of a layer's ``input``, ``weight``, ``bias`` or ``output`` quantizer (spec/quantizers.md 1)."""
+    """Specification of a layer's ``input``, ``weight``, ``bias`` or ``output`` quantizer (spec/quantizers.md 1).
+
+    The further quantizers of a SparifyFFN have bounds of their own, whatever the configuration says
+    (spec/layers.md section 11).
+    """
     info, clamp, config = module.quant_info, module.clamp_info, settings.config
     if role == "input":
         return _spec(config, module, QuantizerKind.activation, module.input_bits)
@@ -56,6 +61,14 @@ def layer_spec(settings: PlanSettings, module: LayerConfig, role: str) -> Quanti
             clamp_value=clamp.clamp_weight_value,
             clamp_factor=clamp.clamp_factor_value,
         )
+    kind, _, product = role.partition("_")
+    if kind == "weight":
+        factor = QUANTIZED_FACTORS[product]
+        return _spec(config, module, QuantizerKind.weight, info.weight_bits, clamp_factor=factor)
+    if role in ("outfc1", "outmask"):
+        return _spec(config, module, QuantizerKind.activation, info.activate_bits)
+    if product:
+        return _spec(config, module, QuantizerKind.bias, info.bias_bits)
     assert role == "bias", role
     return _spec(config, module, QuantizerKind.bias, info.bias_bits, clamp_value=clamp.clamp_bias_value)
 

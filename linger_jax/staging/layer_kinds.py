@@ -9,6 +9,8 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from linger_jax.nn import ConvTranspose, SparifyFFN
+
 Attributes = dict[str, Any]
 Refusal = str | None
 """Why this call cannot be quantized whatever the configuration says."""
@@ -41,9 +43,12 @@ def _conv(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, 
         refusal = "a weight mask is not supported"
     elif input_dilation is not None and set(np.ravel(input_dilation).tolist()) != {1}:
         refusal = "input_dilation is not supported; use ConvTranspose"
-    return {"features": module.features, "use_bias": module.use_bias}, refusal or _injected(
-        module, "conv_general_dilated", "conv_general_dilated_cls"
-    )
+    attributes = {
+        "features": module.features,
+        "use_bias": module.use_bias,
+        "groups": getattr(module, "feature_group_count", 1),
+    }
+    return attributes, refusal or _injected(module, "conv_general_dilated", "conv_general_dilated_cls")
 
 
 def _injected(module: nn.Module, *names: str) -> Refusal:
@@ -87,11 +92,17 @@ def _embed(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes,
     return {"num_embeddings": module.num_embeddings, "features": module.features}, None
 
 
+def _sparify_ffn(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    del call
+    return {"hidden": module.ou_feature}, None
+
+
 LAYERS: Mapping[type[nn.Module], tuple[str, Describe]] = {
     nn.Dense: ("dense", _dense),
     nn.DenseGeneral: ("dense", _dense),
     nn.Conv: ("conv", _conv),
     nn.ConvTranspose: ("conv_transpose", _conv),
+    ConvTranspose: ("conv_transpose", _conv),
     nn.BatchNorm: ("batch_norm", _batch_norm),
     nn.Embed: ("embed", _embed),
     nn.Dropout: ("dropout", _dropout),
@@ -99,6 +110,7 @@ LAYERS: Mapping[type[nn.Module], tuple[str, Describe]] = {
     nn.GroupNorm: ("group_norm", _plain),
     nn.RMSNorm: ("rms_norm", _plain),
     nn.InstanceNorm: ("instance_norm", _plain),
+    SparifyFFN: ("sparify_ffn", _sparify_ffn),
 }
 """A class is a layer when its ``__call__`` stands here, its own or an inherited one."""
 

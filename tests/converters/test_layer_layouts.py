@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import converters
+from linger_jax.nn import ConvTranspose
 from tests.converters.twins import assert_twins, example
 
 
@@ -62,6 +63,11 @@ LAYERS: dict[str, tuple[torch.nn.Module, nn.Module, tuple[int, ...]]] = {
         torch.nn.ConvTranspose2d(3, 4, (3, 2), (2, 1)),
         nn.ConvTranspose(4, (3, 2), (2, 1), padding="VALID", transpose_kernel=True),
         (2, 3, 5, 4),
+    ),
+    "conv transpose with groups": (
+        torch.nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), padding=1, output_padding=(1, 0), groups=2),
+        ConvTranspose(6, (3, 2), (2, 1), padding=1, output_padding=(1, 0), feature_group_count=2),
+        (2, 4, 5, 4),
     ),
     "square conv transpose stored as in PyTorch": (
         torch.nn.ConvTranspose2d(3, 3, 3, 2),

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from linger_jax.nn import ConvTranspose, SparifyFFN
 from tests.golden.outcome import NotSupportedError
 from tests.golden.pooling_layers import POOLING
 from tests.golden.torch_arguments import Arguments
@@ -123,15 +124,14 @@ def _conv_transpose(a: Arguments, call: Call) -> nn.Module:
     axes = len(call.shape) - 2
     a.take("in_channels")
     a.only("padding_mode", "zeros")
-    if a.take("groups", 1) != 1:
-        raise NotSupportedError(f"{a.op}: Flax's ConvTranspose has no groups")
-    kernel = a.each_axis("kernel_size", None, axes)
-    return nn.ConvTranspose(
+    return ConvTranspose(
         features=a.take("out_channels"),
-        kernel_size=kernel,
+        kernel_size=a.each_axis("kernel_size", None, axes),
         strides=a.each_axis("stride", 1, axes),
-        padding=transposed_padding(a, kernel, axes),
+        padding=a.each_axis("padding", 0, axes),
+        output_padding=a.each_axis("output_padding", 0, axes),
         kernel_dilation=a.each_axis("dilation", 1, axes),
+        feature_group_count=a.take("groups", 1),
         use_bias=a.take("bias", True),
     )
 
@@ -181,6 +181,10 @@ def _embedding(a: Arguments, call: Call) -> nn.Module:
     return nn.Embed(a.take("num_embeddings"), a.take("embedding_dim"))
 
 
+def _sparify_ffn(a: Arguments, call: Call) -> nn.Module:
+    return SparifyFFN(a.take("in_feature"), a.take("ou_feature"), use_bias=a.take("bias", True))
+
+
 def _relu(a: Arguments, call: Call) -> nn.Module:
     a.take("inplace")
     return Function({"ReLU": nn.relu, "ReLU6": nn.relu6}[a.op])
@@ -200,6 +204,7 @@ LAYERS: Mapping[str, Builder] = {
     "BatchNorm2d": _batch_norm,
     "LayerNorm": _layer_norm,
     "Embedding": _embedding,
+    "SparifyFFN": _sparify_ffn,
     "ReLU": _relu,
     "ReLU6": _relu,
     **dict.fromkeys(POOLING, _pooling),

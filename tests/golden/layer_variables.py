@@ -36,7 +36,7 @@ def variables_of(form: LayerForm, layer: nn.Module, case: Case) -> Tree:
     home, site = _sites(layer, form.op)
     variables: Tree = {"params": {}} if form.constrained else {"params": {}, "quant": {}}
     for name, value in case.group("param").items():
-        value = layout.to_kernel(form.op, value, form.groups) if name == "weight" else value
+        value = layout.to_kernel(form.op, value, form.groups) if name.startswith("weight") else value
         _put(variables["params"], (*home, layout.parameter_name(form.op, name)), value)
     for name, value in case.group("state0").items():
         *quantizer, entry = name.split(".")
@@ -62,7 +62,7 @@ def by_torch_name(form: LayerForm, layer: nn.Module, variables: Mapping[str, Any
     home, site = _sites(layer, form.op)
     parameters: Results = {}
     state: Results = {}
-    names = {layout.parameter_name(form.op, name): name for name in ("weight", "bias")}
+    names = {layout.parameter_name(form.op, name): name for name in layout.parameter_names(form.op)}
     statistics = {flax: torch for torch, flax in layout.STATISTICS.items()}
     for collection, entries in variables.items():
         for path, value in flatten_dict(entries).items():
@@ -73,7 +73,7 @@ def by_torch_name(form: LayerForm, layer: nn.Module, variables: Mapping[str, Any
                 state[".".join(path[len(site) :])] = array
             else:
                 name = names[path[len(home)]]
-                is_weight = name == "weight"
+                is_weight = name.startswith("weight")
                 parameters[name] = layout.from_kernel(form.op, array, form.groups) if is_weight else array
     return parameters, state
 

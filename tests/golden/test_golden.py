@@ -21,7 +21,6 @@ NOT_COVERED = frozenset(
     {
         ("layer", "GLU"),
         ("layer", "LayerNorm"),
-        ("layer", "SparifyFFN"),
         ("trajectory", "convbn"),
         ("checkpoint", "qat_bncnn"),
         ("checkpoint", "qat_cnn"),
@@ -32,7 +31,7 @@ NOT_COVERED = frozenset(
 
 
 # Reasons for which single cases of a covered operator are not supported.
-REASONS = ("Flax's ConvTranspose has no groups", "mode 'load'")
+REASONS = ("mode 'load'",)
 
 
 def _files_by_operator() -> dict[tuple[str, str], list[Path]]:

@@ -9,6 +9,7 @@ import numpy as np
 Array = np.ndarray
 
 _CHANNELS_FIRST = re.compile(r"(Conv|BatchNorm|MaxPool|AvgPool|AdaptiveAvgPool)")
+_DENSE = frozenset({"Linear", "SparifyFFN"})
 _NORMALIZATION = re.compile(r"(BatchNorm|LayerNorm)")
 
 # PyTorch's name of a running statistic -> entry of batch_stats.
@@ -29,12 +30,19 @@ def to_channels_first(op: str, x: Array) -> Array:
 
 
 def parameter_name(op: str, name: str) -> str:
-    """Flax's name of ``weight`` or ``bias``."""
+    """Flax's name of a parameter."""
     if name != "weight":
         return name
     if _NORMALIZATION.search(op):
         return "scale"
     return "embedding" if op.endswith("Embedding") else "kernel"
+
+
+def parameter_names(op: str) -> tuple[str, ...]:
+    """PyTorch's names of a layer's parameters."""
+    if op == "SparifyFFN":
+        return tuple(f"{kind}_{product}" for kind in ("weight", "bias") for product in ("fc1", "fc2", "mask"))
+    return ("weight", "bias")
 
 
 def to_kernel(op: str, weight: Array, groups: int = 1) -> Array:
@@ -50,7 +58,7 @@ def to_kernel(op: str, weight: Array, groups: int = 1) -> Array:
         return np.flip(_window_first(joined), tuple(range(len(window))))
     if "Conv" in op:
         return _window_first(np.swapaxes(weight, 0, 1))
-    return weight.T if op.endswith("Linear") else weight
+    return weight.T if op in _DENSE else weight
 
 
 def from_kernel(op: str, kernel: Array, groups: int = 1) -> Array:
@@ -62,7 +70,7 @@ def from_kernel(op: str, kernel: Array, groups: int = 1) -> Array:
         return np.moveaxis(grouped, 1, 0).reshape(groups * inputs, outputs // groups, *window)
     if "Conv" in op:
         return np.swapaxes(_window_last(kernel), 0, 1)
-    return kernel.T if op.endswith("Linear") else kernel
+    return kernel.T if op in _DENSE else kernel
 
 
 def _window_first(weight: Array) -> Array:
