@@ -11,6 +11,7 @@ from linger_jax.config import config_save_to_yaml as config_save_to_yaml
 from linger_jax.config import load_config as load_config
 from linger_jax.errors import LingerError as LingerError
 from linger_jax.errors import LingerWarning as LingerWarning
+from linger_jax.export import OnnxRunner as OnnxRunner
 from linger_jax.quantizers import QTensor as QTensor
 from linger_jax.quantizers import abs_max as abs_max
 from linger_jax.quantizers import register_calibrate_method as register_calibrate_method

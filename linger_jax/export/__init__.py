@@ -1,0 +1,3 @@
+"""Onto the chip: ONNX files, and running them in integers."""
+
+from linger_jax.export.runner import OnnxRunner as OnnxRunner

@@ -1,0 +1,54 @@
+"""Writing every tensor of a run, one file a tensor."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from linger_jax.errors import ExportError
+from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
+
+DumpFormat = Literal["float", "quantized", "all"]
+
+
+def write_dump(values: Mapping[str, Value], folder: Path, dump_format: DumpFormat) -> list[Path]:
+    """Writes tensors as ``<name>.float.npy`` (real numbers) and ``<name>.quantized.npy`` (integers).
+
+    Args:
+      values: tensors by name; those that are not quantized have real numbers alone.
+      folder: created where it is missing.
+      dump_format: which of the two.
+
+    Returns:
+      The files.
+
+    Raises:
+      ExportError: an unknown format.
+    """
+    if dump_format not in get_args(DumpFormat):
+        raise ExportError(f"dump_format is {dump_format!r}; allowed: {', '.join(get_args(DumpFormat))}")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for index, (name, value) in enumerate(values.items()):
+        stem = f"{index:04d}_{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"
+        quantized = isinstance(value, IntegerTensor)
+        if quantized and dump_format in ("quantized", "all"):
+            written.append(_write(folder / f"{stem}.quantized.npy", np.asarray(value.value)))
+        if not quantized or dump_format in ("float", "all"):
+            written.append(_write(folder / f"{stem}.float.npy", np.asarray(value.real() if quantized else value)))
+    return written
+
+
+def _write(path: Path, array: npt.NDArray[Any]) -> Path:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    with os.fdopen(handle, "wb") as file:
+        np.save(file, array)
+    Path(temporary).replace(path)
+    return path

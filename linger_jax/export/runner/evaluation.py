@@ -1,0 +1,67 @@
+"""Walking a file's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from linger_jax.errors import ExportError
+from linger_jax.export.runner.integer_tensor import Array, Value
+from linger_jax.export.runner.onnx_file import FileGraph
+from linger_jax.export.runner.operators import RULES
+from linger_jax.export.runner.operators.call import Call
+
+
+def check_operators(graph: FileGraph) -> None:
+    """Refuses a file with operators that have no rule.
+
+    Raises:
+      ExportError: it names every such node and the operators there are.
+    """
+    unknown = [f"{node.name} ({node.op})" for node in graph.nodes if node.op not in RULES]
+    if unknown:
+        raise ExportError(
+            f"no integer rule for {', '.join(unknown)}; operators that can be run: {', '.join(sorted(RULES))}"
+        )
+
+
+def evaluate(graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str]) -> Mapping[str, Value]:
+    """Runs a graph on arrays of its declared shapes.
+
+    Args:
+      graph: the file.
+      inputs: one array a graph input.
+      wanted: tensors to return.
+    """
+    env: dict[str, Value] = dict(graph.constants)
+    env.update(zip((entry.name for entry in graph.inputs), inputs, strict=True))
+    for node in graph.nodes:
+        results = RULES[node.op](Call(node, tuple(env[name] if name else None for name in node.inputs)))
+        env.update(zip(node.outputs, results, strict=False))  # optional outputs may be left out
+    return {name: env[name] for name in wanted}
+
+
+def evaluate_batch(
+    graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str], axes: Sequence[int]
+) -> Mapping[str, Value]:
+    """:func:`evaluate` of every sample of a batch.
+
+    Files are written for one sample and hold its shape in reshapes; so a batch is many samples, not a larger shape.
+
+    Args:
+      graph: the file.
+      inputs: arrays with the batch at ``axes``, where the file declares one sample.
+      wanted: tensors to return.
+      axes: batch axis of each input.
+
+    Returns:
+      Tensors with the samples on a new leading axis.
+    """
+
+    def sample(*arrays: Array) -> Mapping[str, Value]:
+        whole = [jnp.expand_dims(a, axis) for a, axis in zip(arrays, axes, strict=True)]
+        return evaluate(graph, whole, wanted)
+
+    return jax.vmap(sample, in_axes=tuple(axes))(*inputs)

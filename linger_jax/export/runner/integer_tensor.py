@@ -1,0 +1,57 @@
+"""Values between the nodes of a file that runs in integers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerTensor:
+    """Integers on a grid.
+
+    Attributes:
+      value: int32, ``value / scale`` is the real number.
+      scale: steps per unit, a power of two.
+      bits: width that the values fit in.
+    """
+
+    value: Array
+    scale: float
+    bits: int
+
+    @property
+    def fraction_bits(self) -> int:
+        """log2 of the scale: the n of the Qn format."""
+        return fraction_bits(self.scale)
+
+    def real(self) -> Array:
+        """float32 of the real numbers."""
+        return self.value.astype(np.float32) / np.float32(self.scale)
+
+    def holds(self, value: Array) -> IntegerTensor:
+        """Other integers on the same grid."""
+        return dataclasses.replace(self, value=value)
+
+
+jax.tree_util.register_dataclass(IntegerTensor, data_fields=["value"], meta_fields=["scale", "bits"])
+
+Value = Any
+"""An IntegerTensor, a float or index array, or a constant of the file (numpy)."""
+
+
+def fraction_bits(scale: float) -> int:
+    """log2 of a power of two."""
+    mantissa, exponent = np.frexp(scale)
+    assert mantissa == 0.5, scale
+    return int(exponent) - 1
+
+
+def limits(bits: int) -> tuple[int, int]:
+    """Least and largest integer of a width."""
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1

@@ -1,0 +1,75 @@
+"""One call of an operator: its node and what flows into it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linger_jax.errors import ExportError
+from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
+from linger_jax.export.runner.onnx_file import FileNode
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A node with its operands; None where an optional input is left out."""
+
+    node: FileNode
+    operands: tuple[Value | None, ...]
+
+    def tensor(self, position: int) -> IntegerTensor:
+        """An operand that must be quantized.
+
+        Raises:
+          ExportError: it is missing or a float.
+        """
+        value = self.optional(position)
+        if not isinstance(value, IntegerTensor):
+            raise self.error(f"input {position} must be quantized, it is {'missing' if value is None else 'a float'}")
+        return value
+
+    def constant(self, position: int, bits: int | None = None) -> npt.NDArray[Any] | None:
+        """An operand that is stored in the file, or None where it is left out.
+
+        Raises:
+          ExportError: it is computed, or its integers do not fit in ``bits``.
+        """
+        value = self.optional(position)
+        if value is None:
+            return None
+        if not isinstance(value, np.ndarray):
+            raise self.error(f"input {position} must be a constant of the file")
+        if bits is not None and value.size:
+            least, most = limits(bits)
+            if not np.issubdtype(value.dtype, np.integer) or value.min() < least or value.max() > most:
+                raise self.error(f"input {position} must hold {bits}-bit integers")
+        return value
+
+    def parameter(self, position: int, bits: int) -> npt.NDArray[Any]:
+        """A constant that must be there."""
+        value = self.constant(position, bits)
+        if value is None:
+            raise self.error(f"input {position} is missing")
+        return value
+
+    def optional(self, position: int) -> Value | None:
+        """An operand, or None."""
+        return self.operands[position] if position < len(self.operands) else None
+
+    def plain(self, position: int) -> Array:
+        """An operand as real numbers: float32, or indices as they are."""
+        value = self.optional(position)
+        if value is None:
+            raise self.error(f"input {position} is missing")
+        return value.real() if isinstance(value, IntegerTensor) else value
+
+    def error(self, text: str) -> ExportError:
+        """An error that names the node."""
+        return ExportError(f"node {self.node.name} ({self.node.op}): {text}")
+
+
+Rule = Callable[[Call], Sequence[Value]]

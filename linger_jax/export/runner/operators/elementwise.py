@@ -1,0 +1,74 @@
+"""Sums, products and concatenations of quantized tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+from jax import lax
+
+from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, fraction_bits
+from linger_jax.export.runner.operators.call import Call, Rule
+from linger_jax.export.runner.requantize import requantize, rounded_shift
+from linger_jax.numerics import wide
+from linger_jax.numerics.integer_product import integer_product
+
+
+def _finish(call: Call, total: Array, scale: float) -> IntegerTensor:
+    node = call.node
+    return requantize(total, scale, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)
+
+
+def add(call: Call) -> Sequence[Value]:
+    """``QAdd``: both operands re-rounded to the output's grid, unclamped, then added (spec/ops.md section 4)."""
+    scale = call.node.scale("scale_o")
+
+    def on_output_grid(x: IntegerTensor) -> Array:
+        return rounded_shift(wide.of(x.value), x.fraction_bits - fraction_bits(scale), call.node.round_mode)
+
+    with wide.region():
+        return [_finish(call, on_output_grid(call.tensor(0)) + on_output_grid(call.tensor(1)), scale)]
+
+
+def multiply(call: Call) -> Sequence[Value]:
+    """``QMul``."""
+    x, y = call.tensor(0), call.tensor(1)
+    with wide.region():
+        total = wide.of(x.value) * wide.of(y.value)
+        return [_finish(call, total, x.scale * y.scale)]
+
+
+def matrix_product(call: Call) -> Sequence[Value]:
+    """``QBmm``, ``QMatmul``: batched product over the last two axes."""
+    x, y = call.tensor(0), call.tensor(1)
+    terms = x.value.shape[-1]
+    with wide.region():
+        total = integer_product(
+            lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST),
+            x.value,
+            y.value,
+            x_bits=x.bits,
+            y_bits=y.bits,
+            terms=terms,
+            contracted=terms,
+            cut_x=lambda v, start, stop: lax.slice_in_dim(v, start, stop, axis=v.ndim - 1),
+            cut_y=lambda v, start, stop: lax.slice_in_dim(v, start, stop, axis=max(v.ndim - 2, 0)),
+        )
+        return [_finish(call, total, x.scale * y.scale)]
+
+
+def concatenate(call: Call) -> Sequence[Value]:
+    """``QCat``: each operand re-rounded to the output's grid."""
+    parts = [call.tensor(i) for i in range(len(call.operands))]
+    moved = [_finish(call, part.value, part.scale) for part in parts]
+    axis = call.node.integer("axis") % moved[0].value.ndim
+    return [moved[0].holds(lax.concatenate([part.value for part in moved], axis))]
+
+
+RULES: Mapping[str, Rule] = {
+    "linger::QAdd": add,
+    "linger::QMul": multiply,
+    "linger::QBmm": matrix_product,
+    "linger::QMatmul": matrix_product,
+    "linger::QCat": concatenate,
+}
