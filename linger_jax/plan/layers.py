@@ -18,7 +18,7 @@ Infos = Mapping[ValueId, ValueInfo]
 
 # Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (spec/layers.md, table).
 LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
-    "dense": ("input", "weight", "bias", "output"),
+    "dense": ("input", "weight", "output", "bias"),
     "conv": ("input", "weight", "bias", "output"),
     "conv_transpose": ("input", "weight", "bias", "output"),
     "batch_norm": ("input", "weight", "bias", "output"),
