@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from converters.matching import match as match_state
 from converters.model_call import ModelCall
 from converters.slots import ModelSlots, model_slots
 from converters.torch_state import TorchState, read_state
-from converters.variable_filling import conversions, fill
+from converters.variable_filling import Conversion, conversions, fill
 from linger_jax.errors import ConversionError
 from linger_jax.staging.marker import Path
 from linger_jax.staging.stage import variable_paths
@@ -78,44 +79,97 @@ def from_torch(
       ConversionError: the checkpoint cannot be read (missing, empty, truncated, objects instead of tensors, values that
         are not finite), or does not fit the model. Everything that does not fit is told in one error.
     """
-    if match not in ("auto", "name", "order"):
-        raise ConversionError(f"match must be 'auto', 'name' or 'order', not {match!r}")
+    state = read_state(source)
+    call = model_call(model, x, rngs, method, kwargs)
+    problems = ImportProblems(state.name, type(model).__name__)
+    found = find_weights(state, call, problems, mapping or {}, match, flatten_order or {}, strict=strict)
+    problems.raise_if_any()
+    return found.fill(variables, problems)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FoundWeights:
+    """A checkpoint matched with a model; nothing is converted yet.
+
+    Attributes:
+      state: the checkpoint.
+      call: the model's call.
+      shapes: shape and dtype of every variable.
+      planned: what goes where.
+      matching: what was matched, and what was left out.
+    """
+
+    state: TorchState
+    call: ModelCall
+    shapes: Variables
+    planned: list[Conversion]
+    matching: Matching
+
+    def fill(self, own: Mapping[str, Any] | None, problems: ImportProblems) -> tuple[Variables, ImportReport]:
+        """Converts every tensor; ``own`` has the values of variables that the checkpoint does not fill.
+
+        Raises:
+          ConversionError: values that cannot be used.
+        """
+        wanted = _by_path(self.shapes)
+        values, rows = fill(self.state, self.planned, wanted, problems)
+        problems.raise_if_any()
+        kept = [path for path in wanted if path not in values]
+        others = _own_values(self.call, own, kept)
+        leaves = [values[path] if path in values else others[path] for path in wanted]
+        report = ImportReport(
+            source=self.state.name,
+            rows=tuple(rows),
+            dropped=(*self.state.dropped, *self.matching.dropped),
+            prefixes=self.state.prefixes,
+            unexpected=tuple(self.matching.unexpected),
+            missing=tuple(".".join(path) for path in kept),
+        )
+        return jax.tree.unflatten(jax.tree.structure(self.shapes), leaves), report
+
+
+def model_call(model: nn.Module, x: Any, rngs: Any, method: Any, kwargs: Mapping[str, Any]) -> ModelCall:
+    """The call that the import traces.
+
+    Raises:
+      ConversionError: ``model`` is no Linen module.
+    """
     if not isinstance(model, nn.Module):
         raise ConversionError(f"expected a flax.linen Module instance, got {type(model).__name__}")
-    state = read_state(source)
     args = x if isinstance(x, tuple) else (x,)
-    call = ModelCall(model, args, kwargs, jax.random.key(0) if rngs is None else rngs, method)
+    return ModelCall(model, args, kwargs, jax.random.key(0) if rngs is None else rngs, method)
+
+
+def find_weights(
+    state: TorchState,
+    call: ModelCall,
+    problems: ImportProblems,
+    mapping: Mapping[str, str | None],
+    match: MatchMode,
+    flatten_order: Mapping[str, FlattenOrder],
+    *,
+    strict: bool,
+) -> FoundWeights:
+    """Matches a checkpoint with a model, without reading a value; what does not fit becomes problems.
+
+    Raises:
+      ConversionError: an unknown ``match``.
+    """
+    if match not in ("auto", "name", "order"):
+        raise ConversionError(f"match must be 'auto', 'name' or 'order', not {match!r}")
     shapes = call.shapes()
     wanted = _by_path(shapes)
     plan = call.plan(shapes)
     sizes = {path: tuple(leaf.shape) for path, leaf in wanted.items()}
     slots = model_slots(plan, sizes)
-
-    problems = ImportProblems(state.name, type(model).__name__)
-    found = match_state(state, slots, sizes, mapping or {}, match, problems, strict=strict)
+    found = match_state(state, slots, sizes, mapping, match, problems, strict=strict)
     loaded = {path for path, _ in found.layers}
     orders = feature_orders(plan, **_written_otherwise(state, slots, found))
-    orders = decided_orders(orders, slots.layers, flatten_order or {}, loaded, problems)
+    orders = decided_orders(orders, slots.layers, flatten_order, loaded, problems)
     planned = conversions(state, slots, found, orders, problems)
-    missing = _missing(slots, found, sizes)
     if strict:
-        _tell(problems, state, slots, found, missing, sizes)
-    problems.raise_if_any()
-    values, rows = fill(state, planned, wanted, problems)
-    problems.raise_if_any()
-
-    kept = [path for path in wanted if path not in values]
-    own = _own_values(call, variables, kept)
-    leaves = [values[path] if path in values else own[path] for path in wanted]
-    report = ImportReport(
-        source=state.name,
-        rows=tuple(rows),
-        dropped=(*state.dropped, *found.dropped),
-        prefixes=state.prefixes,
-        unexpected=tuple(found.unexpected),
-        missing=tuple(".".join(path) for path in kept),
-    )
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves), report
+        _tell(problems, state, slots, found, _missing(slots, found, sizes), sizes)
+    return FoundWeights(state, call, shapes, planned, found)
 
 
 def _by_path(variables: Any) -> dict[Path, Any]:

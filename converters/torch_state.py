@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "module")
 # Written in front of every key by torch.nn.DataParallel (also distributed) and torch.compile.
 _PARALLEL, _COMPILED = "module", "_orig_mod"
+# BatchNorm's counter of training batches, which Flax does not have.
+COUNTER = "num_batches_tracked"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,12 +72,13 @@ class TorchState:
         return array, None if stored == "float32" else stored
 
 
-def read_state(source: Any) -> TorchState:
+def read_state(source: Any, *, counters: bool = False) -> TorchState:
     """Reads a checkpoint.
 
     Args:
       source: path of a file of ``torch.save``, a state dict, a mapping that holds one under a usual name
         (``state_dict``, ``model``, ``model_state_dict``, ...), or a ``torch.nn.Module``.
+      counters: keep BatchNorm's counters of training batches.
 
     Raises:
       ConversionError: no such file, a damaged one, or contents that are not a mapping of tensors.
@@ -91,7 +94,7 @@ def read_state(source: Any) -> TorchState:
         contents = source
     tensors, dropped = _unwrap(name, contents)
     cleaned, prefixes = _without_prefixes(name, tensors)
-    kept = {key: tensor for key, tensor in cleaned.items() if not key.endswith("num_batches_tracked")}
+    kept = {key: tensor for key, tensor in cleaned.items() if counters or not key.endswith(COUNTER)}
     dropped += [(key, "counter of training batches") for key in cleaned if key not in kept]
     if not kept:
         raise ConversionError(f"{name}: holds no tensors")

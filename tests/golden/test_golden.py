@@ -22,10 +22,7 @@ NOT_COVERED = frozenset(
         ("layer", "GLU"),
         ("layer", "LayerNorm"),
         ("trajectory", "convbn"),
-        ("checkpoint", "qat_bncnn"),
-        ("checkpoint", "qat_cnn"),
         ("checkpoint", "qat_convbn"),
-        ("checkpoint", "qat_mlp"),
     }
 )
 

@@ -1,0 +1,286 @@
+"""Checkpoints of quantization-aware training: every tensor finds its place, or the error says which does not."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax.traverse_util import flatten_dict
+
+import converters
+import linger_jax
+from linger_jax.errors import ConversionError
+from tests.converters.twins import example
+
+X = example(2, 6, 6, 3)
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture(autouse=True)
+def _flax_divides_by_integers() -> Iterator[None]:
+    with jax.numpy_dtype_promotion("standard"):  # in its average pooling
+        yield
+
+
+class Gate(nn.Module):
+    """Two operators of one owner, in a module of their own."""
+
+    @nn.compact
+    def __call__(self, x: Any, y: Any) -> Any:
+        return (x + y) * x
+
+
+class Net(nn.Module):
+    """Layers under PyTorch's names, operators, a pool and a BatchNorm."""
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool = False) -> Any:
+        x = nn.relu(nn.Conv(4, (3, 3), padding=1, name="c1")(x))
+        y = nn.BatchNorm(use_running_average=not train, name="b1")(nn.Conv(4, (1, 1), name="c2")(x))
+        x = Gate(name="gate")(x, y)
+        x = nn.avg_pool(x, (2, 2), (2, 2))
+        return nn.Dense(3, name="fc")(x.reshape(len(x), -1)) + 1.0
+
+
+POOL, LAST = "_linger_avg_pool_0", "_linger_qtensor_qadd_0"
+# The names of a PyTorch module that does the same.
+NAMES = {POOL: "pool"}
+
+
+def quantized(method: str = "MOM", **config: Any) -> linger_jax.QuantizedModel:
+    return linger_jax.init(Net(), {"compat": "reference", "quant_info": {"qat_method": method, **config}})
+
+
+def numbers(count: int) -> np.ndarray:
+    return np.random.default_rng(count).uniform(0.1, 2.0, count).astype(np.float32)
+
+
+@functools.cache
+def fresh_variables(method: str) -> Any:
+    return quantized(method).init(jax.random.key(0), X)
+
+
+def state_of(qmodel: linger_jax.QuantizedModel) -> State:
+    """What linger would save of such a model: weights in PyTorch's layout, quantizers in the order of execution."""
+    variables = fresh_variables(qmodel.settings.config.quant_info.qat_method.name)
+    state: dict[str, Any] = {
+        "c1.weight": numbers(108).reshape(4, 3, 3, 3),
+        "c1.bias": numbers(4),
+        "c2.weight": numbers(16).reshape(4, 4, 1, 1),
+        "c2.bias": numbers(4) * 2,
+        "b1.weight": numbers(4) * 3,
+        "b1.bias": numbers(4) * 4,
+        "b1.running_mean": numbers(4) * 5,
+        "b1.running_var": numbers(4) * 6,
+        "b1.num_batches_tracked": np.int64(7),
+        "b1._export_weight": np.zeros(0, np.float32),
+        "b1._export_bias": np.zeros(0, np.float32),
+        "fc.weight": numbers(108).reshape(3, 36),
+        "fc.bias": numbers(3),
+    }
+    flat = {**flatten_dict(variables["params"]), **flatten_dict(variables["quant"])}
+    for i, (path, value) in enumerate(flat.items()):
+        if not any(part.endswith("_quantizer") for part in path):
+            continue
+        head, *rest = path
+        array = np.asarray(value)
+        filled = np.full(array.shape, i % 2 == 0) if array.dtype == bool else np.full(array.shape, 2.0 ** (i % 9))
+        state[".".join((NAMES.get(head, head), *rest))] = filled.astype(array.dtype)
+    return {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
+
+
+def load(state: Any, qmodel: linger_jax.QuantizedModel, **options: Any) -> tuple[Any, converters.ImportReport]:
+    return converters.load_linger_checkpoint(state, qmodel, None, X, **options)
+
+
+def error_of(state: Any, qmodel: linger_jax.QuantizedModel, **options: Any) -> str:
+    with pytest.raises(ConversionError) as caught:
+        load(state, qmodel, **options)
+    return str(caught.value)
+
+
+def place_of(report: converters.ImportReport, variables: Any, key: str) -> np.ndarray:
+    path = next(row.path for row in report.rows if row.key == key)
+    value = variables
+    for part in path.split("."):
+        value = value[part]
+    return np.asarray(value)
+
+
+@pytest.mark.parametrize("method", ["MOM", "TQT"])
+def test_every_entry_lands_with_its_bits_and_the_model_runs(method: str) -> None:
+    qmodel = quantized(method)
+    state = state_of(qmodel)
+    variables, report = load(state, qmodel)
+    for key, tensor in state.items():
+        if "_quantizer" in key:
+            got = place_of(report, variables, key)
+            assert got.dtype == tensor.numpy().dtype
+            np.testing.assert_array_equal(got, tensor.numpy(), err_msg=key)
+    accounted = {row.key for row in report.rows} | {key for key, _ in report.dropped}
+    assert accounted == set(state)
+    assert report.missing == ()
+    assert qmodel.apply(variables, X).shape == (2, 3)
+    assert jax.tree.structure(variables["quant"]["fc"]) == jax.tree.structure(fresh_variables(method)["quant"]["fc"])
+
+
+def test_a_pool_that_is_a_module_to_linger_is_found_by_order() -> None:
+    qmodel = quantized()
+    state = state_of(qmodel)
+    variables, report = load(state, qmodel)
+    assert variables["quant"][POOL]["output_quantizer"]["scale"] == float(state["pool.output_quantizer.scale"])
+    assert {row.how for row in report.rows if row.key.startswith("pool.")} == {"order"}
+
+
+def test_operators_of_an_owner_follow_their_numbers_and_products_have_one_name() -> None:
+    class Attention(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            q, k = nn.Dense(4, name="q")(x), nn.Dense(4, name="k")(x)
+            return jnp.matmul(q, jnp.swapaxes(k, 1, 2)) + 1.0
+
+    x = example(2, 5, 4)
+    qmodel = linger_jax.init(Attention(), {"compat": "reference"})
+    fresh = qmodel.init(jax.random.key(0), x)
+    state: dict[str, Any] = {"q.weight": numbers(16).reshape(4, 4), "q.bias": numbers(4)}
+    state |= {"k.weight": numbers(16).reshape(4, 4), "k.bias": numbers(4)}
+    # In this file the owner's operators stand last first, and linger wrote torch.bmm.
+    flat = sorted(
+        flatten_dict(fresh["quant"]).items(), key=lambda item: not item[0][0].startswith("_linger_qtensor_qa")
+    )
+    for i, (path, value) in enumerate(flat):
+        state[".".join(path).replace("qmatmul", "qbmm")] = np.full_like(np.asarray(value), i % 7 + 1)
+    variables, report = converters.load_linger_checkpoint(state, qmodel, None, x)
+    for key in state:
+        if "_linger" in key:
+            np.testing.assert_array_equal(place_of(report, variables, key), state[key], err_msg=key)
+            assert key.replace("qbmm", "qmatmul") in next(row.path for row in report.rows if row.key == key)
+
+
+def test_the_mapping_of_a_report_gives_the_same_import() -> None:
+    qmodel = quantized()
+    state = state_of(qmodel)
+    variables, report = load(state, qmodel)
+    again, second = load(state, qmodel, mapping=report.mapping)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), variables, again))
+    assert {row.how for row in second.rows if "_quantizer" in row.key and row.key.startswith("pool")} == {"mapping"}
+
+
+def test_two_pools_are_told_apart_by_the_mapping() -> None:
+    class Pools(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            x = nn.Conv(4, (1, 1), name="c")(x)
+            return nn.avg_pool(nn.avg_pool(x, (2, 2), (2, 2)), (3, 3), (1, 1))
+
+    qmodel = linger_jax.init(Pools(), {"compat": "reference"})
+    flat = flatten_dict(qmodel.init(jax.random.key(0), X)["quant"])
+    state: dict[str, Any] = {"c.weight": numbers(12).reshape(4, 3, 1, 1), "c.bias": numbers(4)}
+    names = {"_linger_avg_pool_0": "late", "_linger_avg_pool_1": "early", "c": "c"}
+    for i, (path, value) in enumerate(flat.items()):
+        state[".".join((names[path[0]], *path[1:]))] = np.full_like(np.asarray(value), i % 5 + 1)
+    by_order, _ = converters.load_linger_checkpoint(state, qmodel, None, X)
+    turned, _ = converters.load_linger_checkpoint(
+        state, qmodel, None, X, mapping={"early": "_linger_avg_pool_0", "late": "_linger_avg_pool_1"}
+    )
+    first, second = by_order["quant"], turned["quant"]
+    key = ("output_quantizer", "scale")
+    assert first["_linger_avg_pool_0"][key[0]][key[1]] == state["late.output_quantizer.scale"]
+    assert second["_linger_avg_pool_0"][key[0]][key[1]] == state["early.output_quantizer.scale"]
+
+
+def test_a_float_checkpoint_loads_strictly_and_keeps_the_quantizers() -> None:
+    qmodel = quantized()
+    state = {key: value for key, value in state_of(qmodel).items() if "_quantizer" not in key}
+    given = jax.tree.map(lambda value: value, fresh_variables("MOM"))
+    given["quant"]["c1"]["output_quantizer"]["scale"] = jnp.float32(64)
+    variables, report = converters.load_linger_checkpoint(state, qmodel, given, X)
+    assert variables["quant"]["c1"]["output_quantizer"]["scale"] == 64
+    np.testing.assert_array_equal(variables["params"]["fc"]["bias"], state["fc.bias"].numpy())
+    assert "quant.c1.output_quantizer.scale" in report.missing
+
+
+def test_the_counter_of_a_batch_norm_is_kept() -> None:
+    qmodel = quantized()
+    variables, _ = load(state_of(qmodel), qmodel)
+    assert variables["quant"]["b1"]["num_batches_tracked"] == 7
+
+
+# --- what does not fit ---
+
+
+def test_missing_and_unexpected_entries_are_told_together() -> None:
+    qmodel = quantized()
+    state = state_of(qmodel)
+    moved = state.pop("c1.input_quantizer.scale")
+    state["c1.inner_quantizer.scale"] = moved
+    del state["fc.bias"]
+    text = error_of(state, qmodel)
+    assert "quant.c1.input_quantizer.scale []" in text
+    assert "c1.inner_quantizer.scale []" in text
+    assert "params.fc.bias" in text
+    variables, report = load(state, qmodel, strict=False)
+    assert "quant.c1.input_quantizer.scale" in report.missing
+    assert "c1.inner_quantizer.scale" in report.unexpected
+    assert variables["quant"]["c1"]["input_quantizer"]["scale"] == 1
+
+
+def test_a_checkpoint_of_the_other_method_says_so() -> None:
+    text = error_of(state_of(quantized("TQT")), quantized("MOM"))
+    assert "the checkpoint was trained with qat_method TQT, the configuration says MOM" in text
+
+
+def test_a_layer_that_stays_float_says_why() -> None:
+    state = state_of(quantized())
+    qmodel = linger_jax.init(Net(), {"compat": "reference"}, disable_submodel="fc")
+    assert re.search(r"fc runs as float and takes no quantizer state: disable_submodel 'fc'", error_of(state, qmodel))
+
+
+def test_damaged_values_and_shapes_are_refused() -> None:
+    qmodel = quantized()
+    state = state_of(qmodel)
+    state["c1.output_quantizer.scale"] = torch.tensor(float("nan"))
+    assert "c1.output_quantizer.scale has 1 of 1 values that are NaN" in error_of(state, qmodel)
+    state["c1.output_quantizer.scale"] = torch.ones(3)
+    assert "c1.output_quantizer.scale [3] does not fit" in error_of(state, qmodel)
+
+
+def test_a_constrained_model_is_refused() -> None:
+    with pytest.raises(ConversionError, match=r"linger_jax\.init returns"):
+        converters.load_linger_checkpoint({}, linger_jax.constrain(Net()), None, X)
+
+
+def test_a_scanned_layer_takes_the_state_of_each_iteration() -> None:
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any, _: Any) -> Any:
+            return nn.Dense(4, name="fc")(x), None
+
+    class Stack(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            scan = nn.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+            return scan(name="blocks")(x, None)[0]
+
+    x = example(2, 4)
+    qmodel = linger_jax.init(Stack(), {"compat": "reference"})
+    fresh = qmodel.init(jax.random.key(0), x)
+    state: dict[str, Any] = {}
+    for i in range(3):
+        state[f"blocks.{i}.weight"] = numbers(16).reshape(4, 4) + i
+        state[f"blocks.{i}.bias"] = numbers(4) + i
+        for path, value in flatten_dict(fresh["quant"]["blocks"]["fc"]).items():
+            slice_ = np.asarray(value)[i]
+            state[f"blocks.{i}." + ".".join(path)] = np.full_like(slice_, i + 1)
+    variables, report = converters.load_linger_checkpoint(state, qmodel, None, x)
+    got = variables["quant"]["blocks"]["fc"]["output_quantizer"]["scale"]
+    np.testing.assert_array_equal(got, [1, 2, 3])
+    assert report.unexpected == ()
