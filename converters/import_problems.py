@@ -12,6 +12,7 @@ from linger_jax.errors import ConversionError
 Shape = tuple[int, ...]
 _MOST_LINES = 40
 
+_QUANTIZER = "state of a quantizer, from quantization-aware training: import it by load_linger_checkpoint"
 # Keys that say what kind of module they belong to, where that kind is not imported.
 _HINTS = {
     "in_proj_weight": "torch.nn.MultiheadAttention with packed projections is not imported yet",
@@ -20,9 +21,9 @@ _HINTS = {
     "weight_g": "weight normalisation: call torch.nn.utils.remove_weight_norm before saving",
     "weight_orig": "a parametrised weight: remove the parametrisation before saving",
     "original0": "a parametrised weight: call torch.nn.utils.parametrize.remove_parametrizations before saving",
-    "running_data": "state of a quantizer: this is a quantization-aware checkpoint, not the float model's",
-    "learning_data": "state of a quantizer: this is a quantization-aware checkpoint, not the float model's",
-    "is_calibrate": "state of a quantizer: this is a quantization-aware checkpoint, not the float model's",
+    "running_data": _QUANTIZER,
+    "learning_data": _QUANTIZER,
+    "is_calibrate": _QUANTIZER,
 }
 
 
@@ -33,10 +34,12 @@ class ImportProblems:
     Attributes:
       source: name of the checkpoint.
       model: name of the model.
+      quantized: the model has quantizers, so that their entries are no surprise.
     """
 
     source: str
     model: str
+    quantized: bool = False
     conflicts: list[str] = dataclasses.field(default_factory=list)
     ambiguous: list[str] = dataclasses.field(default_factory=list)
     missing: list[tuple[str, Shape, str]] = dataclasses.field(default_factory=list)
@@ -99,6 +102,7 @@ class ImportProblems:
         lines = []
         for key, shape in self.unexpected:
             hint, near = _HINTS.get(key.rpartition(".")[2]), _near(key, paths)
+            hint = None if self.quantized and hint == _QUANTIZER else hint
             tail = f": {hint}" if hint else f"; nearest variable: {near}" if near else ""
             lines.append(f"{key} {list(shape)}{tail}")
         return _section("unexpected in the checkpoint", lines)

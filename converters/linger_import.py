@@ -75,7 +75,7 @@ def load_linger_checkpoint(
         raise ConversionError("expected the quantized model that linger_jax.init returns")
     call = model_call(qmodel.model, x, rngs, method, kwargs)
     state = split_state(read_state(source, counters=True))
-    problems = ImportProblems(state.source.name, type(qmodel.model).__name__)
+    problems = ImportProblems(state.source.name, type(qmodel.model).__name__, quantized=True)
     names = dict(mapping or {})
     of_weights = {torch_name: path for torch_name, path in names.items() if not _names_quantizers(torch_name, state)}
     found = find_weights(state.weights, call, problems, of_weights, match, flatten_order or {}, strict=strict)

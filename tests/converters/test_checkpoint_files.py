@@ -265,7 +265,9 @@ def test_integer_weights_are_refused() -> None:
 
 def test_a_quantization_aware_checkpoint_is_recognised() -> None:
     contents = {**state(), "weight_quantizer.scale": torch.ones(()), "weight_quantizer.running_data": torch.ones(())}
-    assert "this is a quantization-aware checkpoint, not the float model's" in error_of(contents)
+    assert "state of a quantizer, from quantization-aware training: import it by load_linger_checkpoint" in error_of(
+        contents
+    )
 
 
 def test_sparse_and_meta_tensors_are_refused() -> None:

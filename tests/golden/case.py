@@ -2,7 +2,8 @@
 
 A case is a compressed ``.npz`` with a ``meta`` entry (a JSON object), or a configuration:
 ``config_<name>.expected.json`` with ``config_<name>.yaml`` beside it where the case is a file. A checkpoint's ``.pt``
-stands beside the ``.npz`` of its stem. Other files are not cases.
+stands beside the ``.npz`` of its stem. A device case is a folder with a ``case.json`` beside an ``io.npz``; it goes by
+the folder's name. Other files are not cases.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 Arrays = Mapping[str, np.ndarray]
 
 CONFIG_SUFFIX = ".expected.json"
+DEVICE_FILE = "case.json"
 
 
 class UnreadableCaseError(ValueError):
@@ -46,18 +48,22 @@ class Case:
         return str(self.meta.get("op") or self.meta.get("model") or "-")
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
-        """Arrays whose key starts with ``prefix.``, by the rest of the key."""
-        return {key[len(prefix) + 1 :]: a for key, a in self.arrays.items() if key.startswith(prefix + ".")}
+        """Arrays whose key starts with ``prefix.`` or ``prefix/``, by the rest of the key."""
+        return {
+            key[len(prefix) + 1 :]: a for key, a in self.arrays.items() if key.startswith((prefix + ".", prefix + "/"))
+        }
 
 
 def find_cases(root: Path, pattern: str = "*") -> list[Path]:
     """Files of cases below ``root`` whose case name matches a glob, in name order."""
-    found = [*root.rglob("*.npz"), *root.rglob("config_*" + CONFIG_SUFFIX)]
+    found = [*root.rglob("*.npz"), *root.rglob("config_*" + CONFIG_SUFFIX), *root.rglob(DEVICE_FILE)]
     return sorted(p for p in found if fnmatch.fnmatch(case_name(p), pattern) and _is_case(p))
 
 
 def case_name(path: Path) -> str:
     """Name of the case in a file."""
+    if path.name == DEVICE_FILE:
+        return path.parent.name
     return path.name.removesuffix(CONFIG_SUFFIX) if path.name.endswith(CONFIG_SUFFIX) else path.stem
 
 
@@ -72,6 +78,11 @@ def read_case(path: Path) -> Case:
         if path.name.endswith(CONFIG_SUFFIX):
             expected = json.loads(path.read_text())
             return Case(path, name, {"family": "config", "op": "config", "expected": expected}, {})
+        if path.name == DEVICE_FILE:
+            described = json.loads(path.read_text())
+            with np.load(path.with_name("io.npz"), allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+            return Case(path, name, {**described, "family": "device", "op": described["platform"]}, arrays)
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         meta = json.loads(str(arrays.pop("meta")))

@@ -13,6 +13,7 @@ from tests.golden import (
     checkpoint_cases,
     config_cases,
     conv_bn_cases,
+    device_cases,
     kernel_cases,
     layer_cases,
     pool_division_cases,
@@ -55,6 +56,7 @@ _FAMILIES: Mapping[str, Replay] = {
     "trajectory": trajectory_cases.replay,
     "checkpoint": lambda case: checkpoint_cases.replay(case.arrays, case.meta, case.path.with_suffix(".pt")),
     "config": config_cases.replay,
+    "device": device_cases.replay,
 }
 
 

@@ -1,0 +1,83 @@
+"""Replays device cases: the checkpoints imported into a Flax model, evaluated to the bit, every layer of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import converters
+import linger_jax
+from linger_jax.quantizers import QTensor
+from tests.golden import compare
+from tests.golden.case import Case
+from tests.golden.device_model import DeviceNet, flax_input
+from tests.golden.outcome import NotSupportedError
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def replay(case: Case) -> list[str]:
+    """Mismatches of one case; none when it passes.
+
+    Args:
+      case: with the arrays of ``io.npz``; ``float.pt`` and ``qat.pt`` lie beside it.
+
+    Raises:
+      NotSupportedError: a network that the builder does not know.
+    """
+    meta = case.meta
+    if meta["fuse_bn"]:
+        raise NotSupportedError("a fused model needs trace_layers, which is not built yet")
+    arch = meta["arch"]
+    folder = case.path.parent
+    model = DeviceNet(json.dumps(arch))
+    inputs = tuple(_input(case.arrays, arch, described["name"]) for described in arch["inputs"])
+    wrong = _float_checkpoint(folder / "float.pt", model, inputs)
+
+    qmodel = linger_jax.init(DeviceNet(json.dumps(arch), observed=True), configuration(meta))
+    variables, report = converters.load_linger_checkpoint(folder / "qat.pt", qmodel, None, inputs)
+    accounted = {row.key for row in report.rows} | {key for key, _ in report.dropped}
+    wrong += [f"{key} was not imported" for key in _keys(folder / "qat.pt") - accounted]
+    output, results = qmodel.apply_qtensor(variables, *inputs)
+    wrong += _same("y", output, case.arrays["y_int"], case.arrays["scale_out"])
+    for name, want in case.group("act").items():
+        if name not in results:
+            wrong.append(f"act/{name}: the model has no such layer ({', '.join(results)})")
+        else:
+            wrong += _same(f"act/{name}", results[name], want, case.arrays[f"act_scale/{name}"])
+    return wrong
+
+
+def configuration(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a case under ``compat: reference``."""
+    return {"compat": "reference", "platform": meta["platform"], "quant_info": dict(meta["config"])}
+
+
+def _input(arrays: Arrays, arch: Mapping[str, Any], name: str) -> Any:
+    array = arrays[f"x_float_{name}"] if f"x_float_{name}" in arrays else arrays["x_float"]
+    array = array.astype(np.int32) if np.issubdtype(array.dtype, np.integer) else array
+    return np.asarray(flax_input(arch, name, array))
+
+
+def _keys(path: Any) -> set[str]:
+    import torch
+
+    return set(torch.load(path, weights_only=True, map_location="cpu"))
+
+
+def _float_checkpoint(path: Any, model: DeviceNet, inputs: tuple[Any, ...]) -> list[str]:
+    """The float checkpoint goes in strictly."""
+    _, report = converters.from_torch(path, model, inputs)
+    accounted = {row.key for row in report.rows} | {key for key, _ in report.dropped}
+    return [f"float.pt: {key} was not imported" for key in _keys(path) - accounted]
+
+
+def _same(name: str, got: Any, want: np.ndarray, scale: np.ndarray) -> list[str]:
+    if not isinstance(got, QTensor):
+        return [f"{name}: is not quantized"]
+    wrong = compare.same_bits(f"{name}: scale", np.float64(got.scale), np.float64(scale))
+    integers = np.asarray(got.value, np.float64) * np.float64(got.scale)
+    return wrong + compare.same_bits(name, integers.astype(np.int64), want.astype(np.int64))
