@@ -11,7 +11,8 @@ import flax.linen as nn
 from linger_jax.api.model import QuantizedModel
 from linger_jax.config import QuantConfig, check_device, load_config
 from linger_jax.errors import LingerError
-from linger_jax.plan import PlanSettings
+from linger_jax.nearest_name import nearest_name
+from linger_jax.plan import OPERATOR_NAMES, OPERATORS, PlanSettings
 
 ConfigSource = str | os.PathLike[str] | Mapping[str, Any] | QuantConfig | None
 
@@ -22,6 +23,7 @@ def init(
     *,
     disable_module: Iterable[type[nn.Module]] | type[nn.Module] = (),
     disable_submodel: Iterable[str] | str = (),
+    disable_ops: Iterable[str] | str = (),
     strict: bool = False,
 ) -> QuantizedModel:
     """Prepares an unmodified Flax model for calibration and quantization-aware training.
@@ -31,12 +33,18 @@ def init(
       config: a YAML file, a mapping, a :class:`QuantConfig`, or None for the defaults.
       disable_module: module types that stay float.
       disable_submodel: dotted module names that stay float, with everything below them; ``"name*"`` means the same.
+      disable_ops: operators that stay float wherever they are met: ``add``, ``mul``, ``matmul``, ``cat``, ``sigmoid``,
+        ``tanh``, ``gelu``, ``swish``, ``softmax`` (:func:`linger_jax.supported` lists them).
       strict: an error, instead of a line in the plan, for everything that would run as float.
 
     Returns:
       A model with ``init``, ``adopt``, ``apply`` and ``plan``; with ``open_quant: false`` exactly the float model.
+
+    Raises:
+      ConfigError: a configuration that cannot be used.
+      LingerError: something else than a module, a module type, a name or a known operator.
     """
-    return _convert(model, config, disable_module, disable_submodel, strict, "quantize")
+    return _convert(model, config, disable_module, disable_submodel, strict, "quantize", _operators(disable_ops))
 
 
 def constrain(
@@ -61,6 +69,7 @@ def _convert(
     disable_submodel: Iterable[str] | str,
     strict: bool,
     purpose: Literal["quantize", "constrain"],
+    disable_ops: tuple[str, ...] = (),
 ) -> QuantizedModel:
     if not isinstance(model, nn.Module):
         raise LingerError(f"expected a flax.linen Module instance, got {type(model).__name__}")
@@ -73,6 +82,7 @@ def _convert(
         purpose=purpose,
         disable_module=_types(disable_module),
         disable_submodel=_names(disable_submodel),
+        disable_ops=disable_ops,
         strict=strict,
     )
     return QuantizedModel(model, settings)
@@ -91,4 +101,14 @@ def _names(given: Iterable[str] | str) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str):
             raise LingerError(f"disable_submodel takes dotted module names, got {name!r}")
+    return names
+
+
+def _operators(given: Iterable[str] | str) -> tuple[str, ...]:
+    names: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    for name in names:
+        if name not in OPERATOR_NAMES:
+            nearest = nearest_name(name, OPERATOR_NAMES) if isinstance(name, str) else None
+            advice = f"did you mean {nearest!r}?" if nearest else f"known are: {', '.join(o.name for o in OPERATORS)}"
+            raise LingerError(f"disable_ops: {name!r} is no operator; {advice}")
     return names

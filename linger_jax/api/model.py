@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.mode import is_calibrating
 from linger_jax.api.running import Run, initial_variables, run_model, staged_plan
 from linger_jax.api.state import QUANT, Tree, float_collections
-from linger_jax.errors import LingerError
+from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.interpret.context import plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
@@ -95,11 +96,17 @@ class QuantizedModel:
           PlanError: the model has no layer to quantize, or, with ``strict``, something stays float.
           PlatformLimitError: a layer outside the platform's limits.
           LingerError: an argument without elements.
+
+        Warns:
+          LingerWarning: a function runs as float for want of a kernel on the platform (D8); a constant is clipped by
+            its own quantizer (O19).
         """
         variables = float_collections(variables)
         if self.active:
             plan = self.plan(variables, *args, rngs=rngs, method=method, **kwargs)
             self._refuse_nothing_to_do(plan)
+            for text in plan.warnings:
+                warnings.warn(text, LingerWarning, stacklevel=2)
             if self.settings.purpose == "quantize":
                 variables = initial_variables(plan, variables)
         self._ranks.remember(method, args, kwargs)

@@ -91,7 +91,9 @@ def run_model(
         _refuse_shared_layers(plan)
     named = list(zip(staged.variables, jax.tree.leaves(float_variables), strict=True))
     clamped, state = clamp_parameters(plan.quantizers, dict(named), before, mode)
-    ctx = Context(settings=settings, quantizers=plan.quantizers, mode=mode, state=state)
+    ctx = Context(
+        settings=settings, quantizers=plan.quantizers, mode=mode, state=state, writes_state=QUANT in run.written
+    )
     results = interpret(ctx, plan.graph, [*(clamped.get(path, leaf) for path, leaf in named), *arrays])
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
     output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
@@ -114,7 +116,7 @@ def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -
         unseen = {
             path: ~_saw_data(before, path) & (before[path]["scale"] == 1.0)
             for path, quantizer in plan.quantizers.items()
-            if quantizer.active and quantizer.spec.kind is not QuantizerKind.bias
+            if quantizer.active and quantizer.fixed_scale is None and quantizer.spec.kind is not QuantizerKind.bias
         }
         return (finding(Kind.unseen, unseen),)
     return ()

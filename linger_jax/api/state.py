@@ -13,6 +13,7 @@ from linger_jax.errors import StateError
 from linger_jax.interpret import State
 from linger_jax.plan import Plan
 from linger_jax.quantizers import THRESHOLD, initial_state
+from linger_jax.quantizers.state import SCALE
 from linger_jax.staging.marker import Path
 
 Tree = dict[str, Any]
@@ -73,6 +74,8 @@ def initial(plan: Plan) -> State:
     state: State = {}
     for path, quantizer in plan.quantizers.items():
         entries = initial_state(quantizer.spec)
+        if quantizer.fixed_scale is not None:
+            entries[SCALE] = jnp.full_like(entries[SCALE], quantizer.fixed_scale)
         state[path] = {k: jnp.broadcast_to(v, (*quantizer.stack, *v.shape)) for k, v in entries.items()}
     return state
 

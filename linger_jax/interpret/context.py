@@ -39,6 +39,7 @@ class Context:
       quantizers: the plan's quantizers.
       mode: what the quantizers do.
       state: state of every quantizer reached, by path.
+      writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode (O18).
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
     """
 
@@ -46,6 +47,7 @@ class Context:
     quantizers: Mapping[Path, Quantizer]
     mode: Mode
     state: State
+    writes_state: bool = True
     non_finite: dict[Path, Array] = dataclasses.field(default_factory=dict)
 
     @property

@@ -8,35 +8,34 @@ import jax.numpy as jnp
 
 from linger_jax.interpret.context import Array, Context, Mode, Value, plain
 from linger_jax.interpret.core import Rule, single
-from linger_jax.interpret.quantize import accept, run_quantizer, straight_through
+from linger_jax.interpret.quantize import accept_operand, run_quantizer, straight_through
 from linger_jax.numerics.rounding import round_scaled
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
-
-
-def _accept(ctx: Context, node: Node, position: int, x: Value) -> QTensor:
-    """One operand: taken as it is, or through its input quantizer; Python numbers become float32 scalars."""
-    assert node.site is not None
-    x = x if isinstance(x, QTensor) else jnp.asarray(x, jnp.float32)
-    return accept(ctx, (*node.site, "input_quantizer", str(position)), x)
 
 
 def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """mul, matmul, concatenate, stack: the float operation on quantized operands, then the output quantizer."""
     assert node.site is not None
     # An operand without elements (of a concatenation) has no statistic and takes no part.
-    values = [plain(x) if plain(x).size == 0 else _accept(ctx, node, i, x).value for i, x in enumerate(operands)]
+    values = [plain(x) if plain(x).size == 0 else accept_operand(ctx, node, i, x).value for i, x in enumerate(operands)]
     return [run_quantizer(ctx, (*node.site, "output_quantizer"), single(node.run, *values))]
 
 
 def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
-    """Addition: never finer than its coarser operand; in evaluation the operands are re-rounded to the output scale."""
+    """Addition: never finer than its coarser operand; in evaluation the operands are re-rounded to the output scale.
+
+    The reference does so in a calibration pass in evaluation mode too (O18).
+    """
     assert node.site is not None
     path = (*node.site, "output_quantizer")
-    taken = [_accept(ctx, node, i, x) for i, x in enumerate(operands)]
+    taken = [accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
     least = jnp.minimum(taken[0].scale, taken[1].scale)
     values = [x.value for x in taken]
-    if ctx.mode is Mode.evaluate:
+    unrounded = ctx.training or (
+        ctx.mode is Mode.calibrate and (ctx.choices.sums_calibrate_unrounded or ctx.writes_state)
+    )
+    if not unrounded:
         scale = jnp.clip(ctx.state[path]["scale"], 1.0, 2.0**23)
         values = [_re_round(ctx, x, scale, (*node.site, "input_quantizer", str(i))) for i, x in enumerate(taken)]
         return [run_quantizer(ctx, path, single(node.run, *values))]

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.plan import Node
 from linger_jax.quantizers import (
     QTensor,
     calibrate,
@@ -58,6 +59,13 @@ def accept(ctx: Context, path: Path, x: Value) -> QTensor:
         return run_quantizer(ctx, path, x)
     ctx.state[path] = {**ctx.state[path], "scale": x.scale}
     return x
+
+
+def accept_operand(ctx: Context, node: Node, position: int, x: Value) -> QTensor:
+    """One operand of an operator, as :func:`accept`; Python numbers become float32 scalars (spec/ops.md section 3)."""
+    assert node.site is not None
+    x = x if isinstance(x, QTensor) else jax.numpy.asarray(x, jax.numpy.float32)
+    return accept(ctx, (*node.site, "input_quantizer", str(position)), x)
 
 
 def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:

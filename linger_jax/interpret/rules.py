@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from linger_jax.interpret import control_flow, operators, structural
+from linger_jax.interpret import control_flow, functions, operators, structural
 from linger_jax.interpret.constrain import CONSTRAINED
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.core import Rule
@@ -15,6 +15,7 @@ from linger_jax.plan import Graph
 _OPERATORS: Mapping[str, Rule] = {
     **structural.RULES,
     **operators.RULES,
+    **functions.RULES,
 }
 
 

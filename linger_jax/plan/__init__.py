@@ -8,6 +8,10 @@ from linger_jax.plan.graph import Quantizer as Quantizer
 from linger_jax.plan.graph import ValueInfo as ValueInfo
 from linger_jax.plan.layers import CONSTRAINED_LAYERS as CONSTRAINED_LAYERS
 from linger_jax.plan.layers import LAYER_ROLES as LAYER_ROLES
+from linger_jax.plan.operator_kinds import KIND_OF_NODE as KIND_OF_NODE
+from linger_jax.plan.operator_kinds import OPERATOR_NAMES as OPERATOR_NAMES
+from linger_jax.plan.operator_kinds import OPERATORS as OPERATORS
+from linger_jax.plan.operator_kinds import OperatorKind as OperatorKind
 from linger_jax.plan.plan import Plan as Plan
 from linger_jax.plan.plan import PlanError as PlanError
 from linger_jax.plan.plan import build_plan as build_plan

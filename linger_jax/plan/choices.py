@@ -24,6 +24,19 @@ class Choices:
       patterns_are_literal: a ``*`` in ``disable_submodel`` is an ordinary character.
       pads_with_zero_only: padding with another number is float, since that number is not on every grid.
       warns_of_unseen_data: D6, evaluation of quantizers that never saw data warns.
+      kernel_inputs_saturate: D9 (K1, K2), what enters a kernel is saturated to its input range; otherwise values beyond
+        it wrap, or reach segments that answer 0.
+      missing_kernels_are_float: D8, a function that the platform has no kernel for is float and warned about; otherwise
+        it is an error when it is reached.
+      fixed_scales_always_hold: O6, an output of fixed scale has it before any training too; otherwise evaluation uses
+        the stored scale.
+      sums_calibrate_unrounded: O18, an addition is plain in every calibration pass; otherwise a pass in evaluation mode
+        rounds its operands at the stored output scale.
+      joins_any_number: O2, any number of values is concatenated or stacked; otherwise two are concatenated, three are
+        an error, and stacking is float.
+      gelu_forms_are_one: D21, gelu in its tanh form is quantized like the other; otherwise it is float.
+      divisions_multiply: division by a constant scalar is multiplication with its reciprocal; otherwise it is float.
+      warns_of_clipped_constants: O19, a constant operand that its own quantizer clips is warned about.
       update_gate_keeps_new: D1 (R1), the venus GRU keeps (1 - z) of the state and z of the new value; otherwise
         h' = n + z (h - n), as in the float layer.
       update_difference_passes_gradient: D1 (R2), the saturated difference of the venus GRU passes gradients.
@@ -48,6 +61,14 @@ class Choices:
     patterns_are_literal: bool
     pads_with_zero_only: bool
     warns_of_unseen_data: bool
+    kernel_inputs_saturate: bool
+    missing_kernels_are_float: bool
+    fixed_scales_always_hold: bool
+    sums_calibrate_unrounded: bool
+    joins_any_number: bool
+    gelu_forms_are_one: bool
+    divisions_multiply: bool
+    warns_of_clipped_constants: bool
     update_gate_keeps_new: bool
     update_difference_passes_gradient: bool
     gru_gates_saturate: bool
@@ -68,6 +89,14 @@ CHIP = Choices(
     patterns_are_literal=False,
     pads_with_zero_only=True,
     warns_of_unseen_data=True,
+    kernel_inputs_saturate=True,
+    missing_kernels_are_float=True,
+    fixed_scales_always_hold=True,
+    sums_calibrate_unrounded=True,
+    joins_any_number=True,
+    gelu_forms_are_one=True,
+    divisions_multiply=True,
+    warns_of_clipped_constants=True,
     update_gate_keeps_new=False,
     update_difference_passes_gradient=True,
     gru_gates_saturate=True,
@@ -87,6 +116,14 @@ REFERENCE = Choices(
     patterns_are_literal=True,
     pads_with_zero_only=False,
     warns_of_unseen_data=False,
+    kernel_inputs_saturate=False,
+    missing_kernels_are_float=False,
+    fixed_scales_always_hold=False,
+    sums_calibrate_unrounded=False,
+    joins_any_number=False,
+    gelu_forms_are_one=False,
+    divisions_multiply=False,
+    warns_of_clipped_constants=False,
     update_gate_keeps_new=True,
     update_difference_passes_gradient=False,
     gru_gates_saturate=False,

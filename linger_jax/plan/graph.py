@@ -128,6 +128,7 @@ class Quantizer:
       parameter: the parameter it quantizes, when the layer reads that parameter directly.
       visits: how often one call reaches it.
       file_layout: layout of the parameter in the reference's memory, where the order of a sum over it counts.
+      fixed_scale: the scale that it has whatever data it sees (spec/ops.md section 5, O6); None where data decides.
     """
 
     path: Path
@@ -137,3 +138,4 @@ class Quantizer:
     parameter: Path | None = None
     visits: int = 0
     file_layout: FileLayout | None = None
+    fixed_scale: float | None = None

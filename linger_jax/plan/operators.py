@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
-from linger_jax.plan.graph import Constant, Node
+from linger_jax.config import Platform
+from linger_jax.errors import UnsupportedError
+from linger_jax.numerics.kernel_conversion import fixed_scale
+from linger_jax.plan.clipped_constants import clipped_constant
+from linger_jax.plan.graph import Constant, Node, ValueInfo
 from linger_jax.plan.layers import Infos
+from linger_jax.plan.operator_kinds import KIND_OF_NODE, OperatorKind
+from linger_jax.plan.owners import Owner
 from linger_jax.plan.planning import Bits, Planning, as_float
 from linger_jax.plan.pools import plan_average_pool, plan_max_pool
 from linger_jax.plan.primitives import JOIN, PARALLEL, SELECTING, STRUCTURAL
+from linger_jax.plan.scalar_division import SCALAR_DIVISION, as_multiplication
 from linger_jax.plan.specs import operator_spec
 from linger_jax.staging.marker import Path
 
-# Operators of two or more operands: primitive -> name of the operator layer (spec/ops.md section 7).
-OPERATORS: Mapping[str, str] = {
-    "add": "qadd",
-    "mul": "qmul",
-    "dot_general": "qmatmul",
-    "concatenate": "qcat",
-    "stack": "qcat",
-}
 PASSES = frozenset({"relu", "relu6"})
-# Recognised functions whose integer kernel is not built yet: one line in the coverage table each.
-FLOAT_FUNCTIONS = frozenset({"gelu", "softmax", "logistic", "tanh"})
 # Products that are a layer of their own when one operand is a parameter (decision D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
+_JOINABLE_BY_REFERENCE = 2
 
 
 def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
@@ -35,8 +32,12 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
 
     Raises:
       PlatformLimitError: a pool outside the platform's limits.
+      UnsupportedError: under ``compat: reference``, a concatenation of more than two values.
     """
     carried = next((b for b in operand_bits if b is not None), None)
+    if node.op == SCALAR_DIVISION:
+        multiplies = carried is not None and planning.settings.choices.divisions_multiply
+        node = as_multiplication(node) if multiplies else dataclasses.replace(node, op="div")
     if node.op in PARALLEL and carried is not None:
         return dataclasses.replace(node, op="structural", bits=operand_bits, quantized=True)
     if node.op in STRUCTURAL | SELECTING | {JOIN} and operand_bits and operand_bits[0] is not None:
@@ -59,23 +60,74 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
         return as_float(node, f"product of parameter {'.'.join(parameter)}: custom layers are not built yet")
     if carried is None:
         return as_float(node, "disabled by custom_layers: false")
-    if node.op not in OPERATORS:
-        return as_float(node, _float_reason(node))
-    if infos[node.outputs[0]].dtype != np.float32:
-        return as_float(node, f"{infos[node.outputs[0]].dtype} result: quantization is exact in float32 only")
-    config = planning.settings.config.for_path(".".join(owner.path))
-    spec = operator_spec(planning.settings, config)
-    site = planning.name(owner, f"_linger_qtensor_{OPERATORS[node.op]}", counter="operators")
+    kind = KIND_OF_NODE.get(node.op)
+    if kind is None:
+        return as_float(node, _no_form(node))
+    why = _float_reason(planning, node, kind) or _not_float32(infos[node.outputs[0]])
+    if why is not None:
+        return as_float(node, why)
+    return _quantized(planning, node, kind, owner, operand_bits)
+
+
+def _quantized(
+    planning: Planning, node: Node, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
+) -> Node:
+    """The node with its name and its quantizers: one for each operand, one for the result (spec/ops.md section 3)."""
+    settings = planning.settings
+    config = settings.config.for_path(".".join(owner.path))
+    entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
+    site = planning.name(owner, kind.stem, counter="operators")
     for i, bits in enumerate(operand_bits):
-        planning.add((*site, "input_quantizer", str(i)), spec, planning.parameter_scans, active=bits is None)
-    planning.add((*site, "output_quantizer"), spec, planning.parameter_scans, active=True)
-    return dataclasses.replace(node, site=site, config=config, quantized=True, bits=(spec.bits,))
+        planning.add((*site, "input_quantizer", str(i)), entering, planning.parameter_scans, active=bits is None)
+    pinned = kind.fixed_scale and settings.config.platform is not Platform.venus
+    planning.add(
+        (*site, "output_quantizer"),
+        leaving,
+        planning.parameter_scans,
+        active=True,
+        fixed_scale=fixed_scale(leaving.bits) if pinned and settings.choices.fixed_scales_always_hold else None,
+    )
+    node = dataclasses.replace(node, site=site, config=config, quantized=True, bits=(leaving.bits,))
+    if not settings.choices.warns_of_clipped_constants:
+        return node
+    remarks = [text for a in node.inputs if (text := clipped_constant(a, entering)) is not None]
+    for text in remarks:
+        planning.warn(f"{node.label}{f' at {node.source}' if node.source else ''}: {text}")
+    return dataclasses.replace(node, reason="; ".join(remarks))
 
 
-def _float_reason(node: Node) -> str:
-    if node.op in FLOAT_FUNCTIONS:
-        return f"{node.op} has no integer kernel yet"
+def _float_reason(planning: Planning, node: Node, kind: OperatorKind) -> str | None:
+    """Why a known operator stays float here; None where it is quantized.
+
+    Raises:
+      UnsupportedError: under ``compat: reference``, a concatenation of more than two values.
+    """
+    choices, platform = planning.settings.choices, planning.settings.config.platform
+    disabled = planning.settings.disabled_operator(kind)
+    if disabled is not None:
+        return disabled
+    if node.op == "stack" and not choices.joins_any_number:
+        return "stack is float in linger (compat: reference)"
+    if node.op == "concatenate" and len(node.inputs) > _JOINABLE_BY_REFERENCE and not choices.joins_any_number:
+        raise UnsupportedError(
+            f"{node.label}: linger concatenates two values, not {len(node.inputs)} (compat: reference); "
+            "nest the concatenations, or use compat: chip"
+        )
+    if node.attributes.get("approximate") is True and kind.name == "gelu" and not choices.gelu_forms_are_one:
+        return "gelu in its tanh form is float in linger (compat: reference)"
+    if not kind.runs_on(platform) and choices.missing_kernels_are_float:
+        reason = f"{platform.value} has no {kind.name} kernel"
+        planning.warn(f"{node.label}{f' at {node.source}' if node.source else ''}: {reason}; {kind.name} runs as float")
+        return reason
+    return None
+
+
+def _no_form(node: Node) -> str:
     return f"{node.attributes.get('name', node.op)} has no quantized form; its operand leaves the integer grid here"
+
+
+def _not_float32(info: ValueInfo) -> str | None:
+    return None if info.dtype == np.float32 else f"{info.dtype} result: quantization is exact in float32 only"
 
 
 def _parameter_operand(node: Node, infos: Infos) -> Path | None:

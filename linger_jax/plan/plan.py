@@ -40,6 +40,8 @@ class Plan:
       settings: what the user asked for.
       staged: the trace it was made from.
       modules: dotted paths of all modules met.
+      warnings: what the user should know when the model is made: functions that the platform has no kernel for (D8),
+        constants that their own quantizers clip (O19).
     """
 
     graph: Graph
@@ -47,6 +49,7 @@ class Plan:
     settings: PlanSettings
     staged: Staged
     modules: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def rows(self) -> tuple[Row, ...]:
         """The coverage table: every layer, every quantized operator, every place where a scale is lost."""
@@ -94,7 +97,7 @@ def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int 
     planning = Planning(settings)
     arguments = argument_bits or (None,) * len(staged.arguments)
     graph, _ = plan_graph(planning, recognise(raw, TEMPLATES), ((None,) * len(staged.variables)) + arguments)
-    plan = Plan(graph, planning.quantizers, settings, staged, modules)
+    plan = Plan(graph, planning.quantizers, settings, staged, modules, planning.warnings)
     if settings.strict and plan.float_rows:
         lines = "\n".join(
             f"  {r.name}: {r.op}: {r.reason}" + (f" ({r.source})" if r.source else "") for r in plan.float_rows

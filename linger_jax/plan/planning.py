@@ -24,9 +24,16 @@ class _Decisions:
     stacks: dict[Path, tuple[Scan, ...]] = dataclasses.field(default_factory=dict)
     counters: Counter[tuple[int, str]] = dataclasses.field(default_factory=Counter)
     touched: dict[Path, None] = dataclasses.field(default_factory=dict)
+    warnings: dict[str, None] = dataclasses.field(default_factory=dict)
 
     def copy(self) -> _Decisions:
-        return _Decisions(dict(self.quantizers), dict(self.stacks), Counter(self.counters), dict(self.touched))
+        return _Decisions(
+            dict(self.quantizers),
+            dict(self.stacks),
+            Counter(self.counters),
+            dict(self.touched),
+            dict(self.warnings),
+        )
 
 
 class Planning:
@@ -62,6 +69,7 @@ class Planning:
         active: bool,
         parameter: Path | None = None,
         layout: FileLayout | None = None,
+        fixed_scale: float | None = None,
     ) -> None:
         """Notes one visit of a quantizer.
 
@@ -72,6 +80,7 @@ class Planning:
           active: it quantizes here; otherwise it records an incoming scale.
           parameter: the parameter it quantizes, when it reads that parameter directly.
           layout: of the parameter in the reference's memory, where the order of a sum over it counts.
+          fixed_scale: the scale that it has whatever data it sees.
         """
         known = self.quantizers.get(path)
         times = 1
@@ -87,7 +96,17 @@ class Planning:
             parameter=parameter,
             visits=(known.visits if known else 0) + times * active,
             file_layout=layout,
+            fixed_scale=fixed_scale,
         )
+
+    def warn(self, text: str) -> None:
+        """Notes what the user should know although nothing is wrong; told when a model is made."""
+        self._decided.warnings[text] = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was noted, each text once."""
+        return tuple(self._decided.warnings)
 
     def name(self, owner: Owner, stem: str, counter: str) -> Path:
         """Next name of an operator of an owner: ``stem`` and a number (spec/ops.md section 7)."""

@@ -47,6 +47,9 @@ FLOAT_PRESERVING = STRUCTURAL | SELECTING | PARALLEL | {"select_n", "concatenate
 INLINED_LIBRARY_CALLS = frozenset(
     {
         "matmul",
+        "matvec",
+        "vecmat",
+        "vecdot",
         "dot",
         "vdot",
         "inner",

@@ -15,6 +15,7 @@ from linger_jax.plan.equations import is_library_call
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, ValueId
 from linger_jax.plan.pool_window import Window, integer_divisor
 from linger_jax.plan.primitives import UNIT_AXES
+from linger_jax.plan.scalar_division import scalar_division
 from linger_jax.plan.templates import Template, match_template
 
 
@@ -24,6 +25,7 @@ def recognise(graph: Graph, templates: Sequence[Template]) -> Graph:
     nodes = [_activation(node) for node in nodes]
     nodes = _fold(graph, nodes, lambda g, n, i: match_template(g, n, i, templates))
     nodes = _fold(graph, nodes, _average_pool)
+    nodes = _fold(graph, nodes, _division_by_scalar)
     return dataclasses.replace(graph, nodes=tuple(nodes))
 
 
@@ -79,6 +81,12 @@ def _activation(node: Node) -> Node:
         name = _custom_jvp_name(node)
         if name in ("relu", "relu6"):
             return dataclasses.replace(node, op=name)
+    elif (
+        node.op in ("jit", "pjit")
+        and node.attributes.get("name") == "silu"
+        and is_library_call(node.attributes["jaxpr"])
+    ):
+        return dataclasses.replace(node, op="silu", attributes={"primitive": "jit"})
     elif node.op == "max" and any(isinstance(a, Constant) and a.is_scalar(0.0) for a in node.inputs):
         tensors = tuple(a for a in node.inputs if not isinstance(a, Constant))
         if len(tensors) == 1:
@@ -155,6 +163,14 @@ def _float_average(total: Node, after: Sequence[Node], count: np.ndarray[Any, An
         return [true_quotient(value, divisor)]
 
     return run
+
+
+def _division_by_scalar(uses: Uses, nodes: list[Node], index: int) -> Match | None:
+    node = nodes[index]
+    if node.op != "div" or len(node.inputs) != 2 or uses.infos[node.outputs[0]].dtype != np.float32:
+        return None
+    folded = scalar_division(node, constant_value(node.inputs[1], uses, nodes))
+    return None if folded is None else (folded, frozenset({index}))
 
 
 def _read_once(uses: Uses, node: Node) -> bool:

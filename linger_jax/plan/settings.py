@@ -10,6 +10,7 @@ import flax.linen as nn
 from linger_jax.config import QuantConfig
 from linger_jax.path_patterns import matches
 from linger_jax.plan.choices import Choices, choices
+from linger_jax.plan.operator_kinds import OPERATOR_NAMES, OperatorKind
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class PlanSettings:
       purpose: quantize the model or constrain it.
       disable_module: module types left as they are (exact type).
       disable_submodel: dotted names left as they are, with everything below them.
+      disable_ops: names of operators left as they are (``OPERATOR_NAMES``).
       strict: anything that stays float is an error.
     """
 
@@ -28,6 +30,7 @@ class PlanSettings:
     purpose: Literal["quantize", "constrain"] = "quantize"
     disable_module: tuple[type[nn.Module], ...] = ()
     disable_submodel: tuple[str, ...] = ()
+    disable_ops: tuple[str, ...] = ()
     strict: bool = False
 
     @property
@@ -45,3 +48,8 @@ class PlanSettings:
             if module_type in types:
                 return f"disable_module {module_type.__name__}"
         return None
+
+    def disabled_operator(self, kind: OperatorKind) -> str | None:
+        """Why an operator is left float wherever it is met, or None."""
+        name = next((name for name in self.disable_ops if OPERATOR_NAMES[name] is kind), None)
+        return None if name is None else f"disable_ops {name!r}"

@@ -73,8 +73,12 @@ def layer_spec(settings: PlanSettings, module: LayerConfig, role: str) -> Quanti
     return _spec(config, module, QuantizerKind.bias, info.bias_bits, clamp_value=clamp.clamp_bias_value)
 
 
-def operator_spec(settings: PlanSettings, owner: LayerConfig) -> QuantizerSpec:
-    """Specification of an operator's quantizers (spec/ops.md section 3): no clamp, two-sided statistic."""
+def operator_spec(settings: PlanSettings, owner: LayerConfig, role: str) -> QuantizerSpec:
+    """Specification of an operator's ``input`` or ``output`` quantizers (spec/ops.md section 3): no clamp, two-sided.
+
+    The owner's mixed-precision section counts under ``compat: chip``, its ``input_bits`` and ``output_bits`` too (O15).
+    """
     config = settings.config
     module = owner if settings.choices.operators_see_parts else config.for_path("")
-    return _spec(config, module, QuantizerKind.activation, module.quant_info.activate_bits)
+    bits = module.input_bits if role == "input" else module.output_bits
+    return _spec(config, module, QuantizerKind.activation, bits)

@@ -80,6 +80,7 @@ def test_float_operand_goes_through_its_own_quantizer():
     ("constant", "used"),
     [(0.5, 0.49609375), (1.0, 0.9921875), (-0.5, -0.5), (-1.0, -1.0), (3.0, 3.0), (0.75, 0.75)],
 )
+@pytest.mark.filterwarnings("ignore:.*it is clipped:linger_jax.LingerWarning")
 def test_constant_operand_is_quantized_like_any_other(constant, used):
     """A power of two saturates one step below itself (defect O19, kept)."""
     output, _ = run(lambda x: x * constant, A)

@@ -51,22 +51,29 @@ ACTIVATIONS = {
     "lax.max": _passes(lambda x: jax.lax.max(x, 0.0), "relu"),
     "relu6": _passes(jax.nn.relu6, "relu6"),
     "maximum(x, 1)": _float(lambda x: jnp.maximum(x, 1), "max"),
-    "silu": _float(jax.nn.silu, "silu"),
+    "silu": _quantized(jax.nn.silu, "silu"),
     "log_softmax": _float(jax.nn.log_softmax, "log_softmax"),
     "elu": _float(jax.nn.elu, "elu"),
     "hard_swish": _float(jax.nn.hard_swish, "hard_silu"),
     "hard_sigmoid": _float(jax.nn.hard_sigmoid, "hard_sigmoid"),
     "leaky_relu": _float(jax.nn.leaky_relu, "leaky_relu"),
     "glu": _float(jax.nn.glu, "glu"),
-    "sigmoid": _float(jax.nn.sigmoid, "logistic"),
-    "tanh": _float(jnp.tanh, "tanh"),
-    "gelu, tanh form": _float(jax.nn.gelu, "gelu"),
-    "gelu, erf form": _float(lambda x: jax.nn.gelu(x, approximate=False), "gelu"),
+    "sigmoid": _quantized(jax.nn.sigmoid, "logistic"),
+    "tanh": _quantized(jnp.tanh, "tanh"),
+    "gelu, tanh form": _quantized(jax.nn.gelu, "gelu"),
+    "gelu, erf form": _quantized(lambda x: jax.nn.gelu(x, approximate=False), "gelu"),
+    "nn.swish": _quantized(nn.swish, "silu"),
+    "x * sigmoid(x)": Case(lambda x: x * jax.nn.sigmoid(x), (("logistic", "quantized"), ("mul", "quantized"))),
+    "lax.logistic": _quantized(jax.lax.logistic, "logistic"),
+    "expit": _quantized(jax.scipy.special.expit, "logistic"),
+    "nn.tanh": _quantized(nn.tanh, "tanh"),
+    "nn.softmax": _quantized(nn.softmax, "softmax"),
+    "softmax with where": _float(lambda x: jax.nn.softmax(x, where=jnp.ones((2, 4), bool)), "reduce_max", "sub"),
     "clip": _float(lambda x: jnp.clip(x, 0, 6), "clip"),
     "where": _float(lambda x: jnp.where(x > 0, x, 0.0), "select_n"),
     **{
-        f"softmax, axis {axis} of {len(shape)}": _float(
-            lambda x, axis=axis: jax.nn.softmax(x, axis=axis), "softmax", shape=shape
+        f"softmax, axis {axis} of {len(shape)}": _quantized(
+            lambda x, axis=axis: jax.nn.softmax(x, axis=axis), "softmax", shape
         )
         for shape in (VECTOR, IMAGE)
         for axis in (*range(len(shape)), -1)
@@ -111,6 +118,12 @@ ARITHMETIC = {
     "matmul": _quantized(lambda x: jnp.matmul(x, x.T), "dot_general"),
     "batched matmul": _quantized(lambda x: x @ x.transpose(0, 2, 1), "dot_general", SEQUENCE),
     "dot": _quantized(lambda x: jnp.dot(x, x.T), "dot_general"),
+    "matvec": _quantized(lambda x: jnp.matvec(x, x[0]), "dot_general"),
+    "vecdot": _quantized(lambda x: jnp.vecdot(x, x), "dot_general"),
+    "einsum of several contracted axes": _quantized(
+        lambda x: jnp.einsum("abc,dcb->ad", x, x.transpose(0, 2, 1)), "dot_general", SEQUENCE
+    ),
+    "attention scores": _quantized(lambda x: jnp.einsum("bqd,bkd->bqk", x, x), "dot_general", SEQUENCE),
     "einsum": _quantized(lambda x: jnp.einsum("ab,cb->ac", x, x), "dot_general"),
     "einsum of three": Case(
         lambda x: jnp.einsum("ab,cb,cd->ad", x, x, x), (("dot_general", "quantized"), ("dot_general", "quantized"))
@@ -119,7 +132,12 @@ ARITHMETIC = {
     "inside a jit of the user": _quantized(jax.jit(lambda x: x + 1.0), "add"),
     "x - x": _float(lambda x: x - x, "sub"),
     "-x": _float(lambda x: -x, "neg"),
-    "x / 2": _float(lambda x: x / 2.0, "div"),
+    "x / 2": _quantized(lambda x: x / 2.0, "mul"),
+    "x / sqrt(8)": _quantized(lambda x: x / jnp.sqrt(8.0), "mul"),
+    "x / array of one number": _quantized(lambda x: x / np.float32([[4, 4, 4, 4]]), "mul"),
+    "x / 0": _float(lambda x: x / 0.0, "div"),
+    "2 / x": _float(lambda x: 2.0 / x, "div"),
+    "x / array": _float(lambda x: x / np.float32([[1, 2, 3, 4]]), "div"),
     "x ** 2": _float(lambda x: x**2, "integer_pow"),
     "square": _float(jnp.square, "square"),
     "exp": _float(jnp.exp, "exp"),

@@ -11,6 +11,8 @@ from linger_jax.numerics.chip_kernels.platforms import (
     GATED_FRACTION_BITS,
     SOFTMAX_INPUT_FRACTION_BITS,
     SOFTMAX_RESULT_FRACTION_BITS,
+    has_gated_kernels,
+    has_kernels,
     input_fraction_bits,
     result_fraction_bits,
 )
@@ -23,6 +25,8 @@ __all__ = [
     "SOFTMAX_INPUT_FRACTION_BITS",
     "SOFTMAX_RESULT_FRACTION_BITS",
     "gelu",
+    "has_gated_kernels",
+    "has_kernels",
     "input_fraction_bits",
     "inverse_square_root",
     "normalized",

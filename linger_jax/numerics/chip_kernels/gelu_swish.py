@@ -10,6 +10,7 @@ from jax import lax
 from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import wide
+from linger_jax.numerics.chip_kernels.platforms import has_gated_kernels
 from linger_jax.numerics.chip_kernels.segments import of_segment, segment_of
 from linger_jax.numerics.chip_kernels.tables import read, segment_table
 
@@ -53,7 +54,7 @@ def swish(x: jax.Array, platform: Platform = Platform.venusA) -> jax.Array:
 
 
 def _gated(x: jax.Array, platform: Platform, kernel: str) -> jax.Array:
-    if platform is not Platform.venusA:
+    if not has_gated_kernels(platform):
         raise PlatformLimitError(
             f"platform {platform} has no integer kernel for {kernel}: only venusA has one; leave it in float"
         )

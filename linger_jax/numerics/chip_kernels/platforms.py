@@ -43,6 +43,16 @@ def result_fraction_bits(platform: Platform, output_bits: int) -> int:
     return VENUS_RESULT_FRACTION_BITS if platform is Platform.venus else output_bits - 1
 
 
+def has_kernels(platform: Platform) -> bool:
+    """Whether the platform has sigmoid, tanh and softmax."""
+    return platform in _TABLE_OWNER
+
+
+def has_gated_kernels(platform: Platform) -> bool:
+    """Whether the platform has gelu and swish."""
+    return platform is Platform.venusA
+
+
 def table_owner(platform: Platform) -> Platform:
     """The platform whose tables and formulas a platform uses: mars uses those of arcs."""
     return _TABLE_OWNER[platform]
