@@ -68,7 +68,7 @@ ACTIVATIONS = {
     "expit": _quantized(jax.scipy.special.expit, "logistic"),
     "nn.tanh": _quantized(nn.tanh, "tanh"),
     "nn.softmax": _quantized(nn.softmax, "softmax"),
-    "softmax with where": _float(lambda x: jax.nn.softmax(x, where=jnp.ones((2, 4), bool)), "reduce_max", "sub"),
+    "softmax with where": _float(lambda x: jax.nn.softmax(x, where=jnp.ones((2, 4), bool)), "select_n", "select_n"),
     "clip": _float(lambda x: jnp.clip(x, 0, 6), "clip"),
     "where": _float(lambda x: jnp.where(x > 0, x, 0.0), "select_n"),
     **{
