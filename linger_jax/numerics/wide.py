@@ -46,11 +46,28 @@ def round_shift(v: jax.Array, shift: int | jax.Array) -> jax.Array:
     if not isinstance(shift, int):
         return _traced_round_shift(v, jnp.broadcast_to(of(shift), v.shape))
     if shift <= 0:
-        return _shift_left(v, -shift)
+        return shift_left(v, -shift)
     if shift >= _WIDTH:
         return jnp.zeros_like(v)
     doubled = floor_shift(v, shift - 1)
     return floor_shift(doubled, 1) + (doubled & _ONE)
+
+
+def round_shift_with_room(v: jax.Array, shift: int | jax.Array) -> jax.Array:
+    """`round_shift` by one addition and one shift.
+
+    Args:
+        v: int64 array, |v| < 2^62.
+        shift: a Python integer >= 1, or an int64 array of such, broadcastable to v's shape; more than 62 counts as 62.
+
+    Returns:
+        int64 array of v's shape.
+    """
+    most = _WIDTH - 2
+    if isinstance(shift, int):
+        return floor_shift(v + np.int64(2 ** (min(shift, most) - 1)), min(shift, most))
+    shift = jnp.broadcast_to(lax.min(shift, np.int64(most)), v.shape)
+    return lax.shift_right_arithmetic(v + lax.shift_left(jnp.full_like(v, 1), shift - _ONE), shift)
 
 
 def floor_shift(v: jax.Array, shift: int | jax.Array) -> jax.Array:
@@ -67,6 +84,11 @@ def floor_shift(v: jax.Array, shift: int | jax.Array) -> jax.Array:
     if isinstance(shift, int):
         return v if shift == 0 else lax.shift_right_arithmetic(v, jnp.full_like(v, min(shift, _WIDTH - 1)))
     return lax.shift_right_arithmetic(v, jnp.broadcast_to(lax.min(of(shift), np.int64(_WIDTH - 1)), v.shape))
+
+
+def shift_left(v: jax.Array, shift: int) -> jax.Array:
+    """v * 2^shift, shift >= 0; bits beyond the width are lost."""
+    return v if shift == 0 else lax.shift_left(v, jnp.full_like(v, shift))
 
 
 def saturate(v: jax.Array, bits: int) -> jax.Array:
@@ -89,7 +111,3 @@ def _traced_round_shift(v: jax.Array, shift: jax.Array) -> jax.Array:
     right = floor_shift(doubled, 1) + (doubled & _ONE)
     left = lax.shift_left(v, lax.clamp(_ZERO, -shift, np.int64(_WIDTH - 1)))
     return jnp.where(shift > _ZERO, right, left)
-
-
-def _shift_left(v: jax.Array, shift: int) -> jax.Array:
-    return v if shift == 0 else lax.shift_left(v, jnp.full_like(v, shift))

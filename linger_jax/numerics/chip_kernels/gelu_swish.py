@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
 from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import wide
 from linger_jax.numerics.chip_kernels.platforms import has_gated_kernels
-from linger_jax.numerics.chip_kernels.segments import of_segment, segment_of
-from linger_jax.numerics.chip_kernels.tables import read, segment_table
-
-_LARGEST_INT32 = np.int64(2**31 - 1)
+from linger_jax.numerics.chip_kernels.segments import segments_of
+from linger_jax.numerics.chip_kernels.tables import segment_table
 
 
 def gelu(x: jax.Array, platform: Platform = Platform.venusA) -> jax.Array:
@@ -58,13 +53,9 @@ def _gated(x: jax.Array, platform: Platform, kernel: str) -> jax.Array:
         raise PlatformLimitError(
             f"platform {platform} has no integer kernel for {kernel}: only venusA has one; leave it in float"
         )
-    name = f"{kernel}_venusA"
-    content, table = read(name), segment_table(name)
+    table = segment_table(f"{kernel}_venusA")
+    segment = segments_of(x, table)
     with wide.region():
-        v = wide.of(x)
-        segment = segment_of(lax.min(lax.abs(v), _LARGEST_INT32), table.upper)
-        slope = jnp.where(
-            v >= np.int64(0), of_segment(segment, table.slope_nonneg), of_segment(segment, table.slope_neg)
-        )
-        bias = wide.round_shift(of_segment(segment, table.bias_nonneg), -int(content["bias_left_shift"]))
-        return wide.narrow(wide.round_shift(slope * v + bias, int(content["shift_after_add"])))
+        bias = wide.shift_left(wide.of(segment.bias), table.bias_left_shift)
+        value = wide.of(segment.slope) * wide.of(x) + bias
+        return wide.narrow(wide.round_shift_with_room(value, table.shift_after_add))

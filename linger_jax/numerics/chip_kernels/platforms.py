@@ -10,6 +10,8 @@ SOFTMAX_RESULT_FRACTION_BITS = 15
 GATED_FRACTION_BITS = 27
 """Input and result of gelu and swish."""
 VENUS_RESULT_FRACTION_BITS = 15
+PRODUCT_FRACTION_BITS = 58
+"""Slope times input of the 32-bit sigmoid and tanh."""
 
 _INPUT_FRACTION_BITS = {Platform.venus: 11, Platform.arcs: 27, Platform.mars: 27, Platform.venusA: 27}
 _RAW_FRACTION_BITS = {Platform.venus: 15, Platform.arcs: 31, Platform.mars: 31, Platform.venusA: 58}
@@ -40,7 +42,8 @@ def result_fraction_bits(platform: Platform, output_bits: int) -> int:
 
     Source: spec chip_kernels.md section 5.
     """
-    return VENUS_RESULT_FRACTION_BITS if platform is Platform.venus else output_bits - 1
+    on_venus = with_kernels(platform, "sigmoid and tanh") is Platform.venus
+    return VENUS_RESULT_FRACTION_BITS if on_venus else output_bits - 1
 
 
 def has_kernels(platform: Platform) -> bool:

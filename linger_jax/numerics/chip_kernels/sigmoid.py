@@ -1,20 +1,16 @@
-"""Sigmoid: a piecewise linear table, one for each sign's bias."""
+"""Sigmoid: a piecewise linear table with a bias for each sign."""
 
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from linger_jax.config import Platform
 from linger_jax.numerics import wide
 from linger_jax.numerics.chip_kernels.platforms import table_owner, with_kernels
-from linger_jax.numerics.chip_kernels.requantize import requantized
-from linger_jax.numerics.chip_kernels.segments import of_segment, segment_of
-from linger_jax.numerics.chip_kernels.tables import read, segment_table
-
-_LARGEST_INT32 = np.int64(2**31 - 1)
+from linger_jax.numerics.chip_kernels.requantize import check_fraction_bits, requantized, unrounded
+from linger_jax.numerics.chip_kernels.segments import segments_of
+from linger_jax.numerics.chip_kernels.tables import segment_table
 
 
 def sigmoid(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
@@ -34,24 +30,28 @@ def sigmoid(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
 
     Source: spec chip_kernels.md sections 3 and 5.
     """
+    owner = table_owner(with_kernels(platform, "sigmoid"))
+    check_fraction_bits(owner, fraction_bits)
+    if owner is Platform.venus:
+        return _venus(x)
     with wide.region():
-        return requantized(raw_sigmoid(x, platform), platform, fraction_bits)
+        return requantized(_product(x, owner), owner, fraction_bits)
 
 
 def raw_sigmoid(x: jax.Array, platform: Platform) -> jax.Array:
     """Sigmoid before requantization: int64, Q15 on venus, Q31 on arcs and mars, Q58 on venusA. In `wide.region()`."""
     owner = table_owner(with_kernels(platform, "sigmoid"))
-    name = f"sigmoid_{owner}"
-    table = segment_table(name)
-    v = wide.of(x)
-    magnitude = lax.abs(v)
-    if owner is Platform.venusA:
-        magnitude = lax.min(magnitude, _LARGEST_INT32)
-    segment = segment_of(magnitude, table.upper)
-    product = of_segment(segment, table.slope_nonneg) * v
-    bias = jnp.where(v >= np.int64(0), of_segment(segment, table.bias_nonneg), of_segment(segment, table.bias_neg))
-    if owner is Platform.venus:
-        return wide.floor_shift(product, of_segment(segment, table.shift)) + bias
-    if owner is Platform.arcs:
-        return wide.floor_shift(product, int(read(name)["shift_after_multiply"])) + bias
-    return product + wide.round_shift(bias, -int(read(name)["bias_left_shift"]))
+    return wide.of(_venus(x)) if owner is Platform.venus else unrounded(_product(x, owner), owner)
+
+
+def _venus(x: jax.Array) -> jax.Array:
+    """Q11 to Q15 in 32 bits: the slope is 0 where a product would not fit."""
+    segment = segments_of(x, segment_table("sigmoid_venus"))
+    return lax.shift_right_arithmetic(segment.slope * x, segment.shift) + segment.bias
+
+
+def _product(x: jax.Array, owner: Platform) -> jax.Array:
+    """slope * x + bias: int64 Q58."""
+    table = segment_table(f"sigmoid_{owner}")
+    segment = segments_of(x, table)
+    return wide.of(segment.slope) * wide.of(x) + wide.shift_left(wide.of(segment.bias), table.bias_left_shift)

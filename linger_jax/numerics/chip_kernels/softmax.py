@@ -17,11 +17,14 @@ from linger_jax.numerics.chip_kernels.tables import read
 
 _INT32 = np.iinfo(np.int32)
 _ZERO = np.int64(0)
-_ONE = np.int64(1)
 _FRACTION_BITS = 23
 """Q-format of the exponent and of the polynomial."""
 _EXPONENT_SHIFT = 31
 """Q25 times log2(e) in Q29 down to Q23."""
+_FINER_BITS = 30
+"""Fraction bits that venusA adds to the polynomial's before its one rounding."""
+_LEADING_BIT = np.int64(30)
+_MANTISSA_BITS = np.int64(23)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,84 +55,76 @@ def softmax(x: jax.Array, platform: Platform) -> jax.Array:
     """
     owner = table_owner(with_kernels(platform, "softmax"))
     with wide.region():
-        powers = exponentials(differences(x, owner), owner)
+        powers = exponentials(wide.of(differences(x, owner)), owner)
         total = lax.min(jnp.sum(powers, axis=-1, keepdims=True), np.int64(_INT32.max))
         return quotients(powers, total, owner)
 
 
 def differences(x: jax.Array, owner: Platform) -> jax.Array:
-    """Step 1 and 2: x - max(x) along the last axis, saturated; int64 array."""
-    v = wide.of(x)
-    largest = jnp.max(v, axis=-1, keepdims=True)
+    """Steps 1 and 2: x - max(x) along the last axis, saturated; int32 array, never above 0."""
+    largest = jnp.max(x, axis=-1, keepdims=True)
     if owner is Platform.venusA:
-        largest = lax.max(largest, np.int64(_INT32.min + 1))
-    return wide.saturate(v - largest, 32)
+        largest = lax.max(largest, np.int32(_INT32.min + 1))
+    wrapped = x - largest
+    return jnp.where(wrapped > np.int32(0), np.int32(_INT32.min), wrapped)
 
 
 def exponentials(d: jax.Array, owner: Platform) -> jax.Array:
-    """Steps 3 to 6: 2^23 e^(d / 2^25) for d <= 0 (d = 1 is possible on venusA); int64 array."""
+    """Steps 3 to 6: 2^23 e^(d / 2^25) for int64 d in -2^31..0; int64 array, 0..2^24. Inside `wide.region()`."""
     constants = _constants(owner)
-    exponent = wide.round_shift(d * np.int64(constants.log2e), _EXPONENT_SHIFT)
-    whole = wide.floor_shift(exponent, _FRACTION_BITS) + _ONE
+    exponent = wide.round_shift_with_room(d * np.int64(constants.log2e), _EXPONENT_SHIFT)
+    halvings = -wide.floor_shift(exponent, _FRACTION_BITS)  # 1 - E
     fraction = (exponent & np.int64(2**_FRACTION_BITS - 1)) - np.int64(2**_FRACTION_BITS)
     first, *middle, last = constants.polynomial
     y = jnp.full_like(fraction, first)
     for coefficient in middle:
-        y = wide.round_shift(y * fraction, _FRACTION_BITS) + np.int64(coefficient)
+        y = wide.round_shift_with_room(y * fraction, _FRACTION_BITS) + np.int64(coefficient)
+    y = y * fraction
     if owner is Platform.venusA:
-        return _scaled_once(y * fraction, whole, last)
-    y = wide.round_shift(y * fraction, _FRACTION_BITS) + np.int64(last)
-    down = lax.max(-whole, _ZERO)
-    return jnp.where(whole > _ZERO, y + y, wide.floor_shift(y, down))
-
-
-def _scaled_once(product: jax.Array, whole: jax.Array, last: int) -> jax.Array:
-    """The last polynomial step of venusA: one rounding for the step and the scaling."""
-    seven, thirty = 7, np.int64(30)
-    sum_q53 = wide.round_shift(product, -seven) + np.int64(last) * np.int64(2**30)
-    shift = thirty - whole
-    return jnp.where(shift > np.int64(63), _ZERO, wide.round_shift(sum_q53, shift))
+        finer = wide.shift_left(y, _FINER_BITS - _FRACTION_BITS) + np.int64(last << _FINER_BITS)
+        return wide.round_shift_with_room(finer, halvings + np.int64(_FINER_BITS - 1))
+    doubled = wide.shift_left(wide.round_shift_with_room(y, _FRACTION_BITS) + np.int64(last), 1)
+    return wide.floor_shift(doubled, halvings)
 
 
 def quotients(powers: jax.Array, total: jax.Array, owner: Platform) -> jax.Array:
-    """Step 8: powers / total in Q15; int32 array of powers' shape. `total` is int64 [..., 1], 1..2^31 - 1."""
-    shift = _constants(owner).final_shift
-    if owner is Platform.venus:
-        return wide.narrow(wide.round_shift(_venus_reciprocal(total) * powers, shift))
-    return lax.convert_element_type(wide.round_shift(_long_division(total, owner) * powers, shift), jnp.int32)
+    """Step 8: powers / total in Q15.
+
+    Args:
+        powers: int64 array [..., n], 0..2^24.
+        total: int64 array [..., 1], 1..2^31 - 1.
+        owner: venus, arcs or venusA.
+
+    Returns:
+        int32 array of powers' shape.
+    """
+    factor = _newton_reciprocal(total) if owner is Platform.venus else _long_division(total)
+    return wide.narrow(wide.round_shift_with_room(factor * powers, _constants(owner).final_shift))
 
 
-def _long_division(total: jax.Array, owner: Platform) -> jax.Array:
-    """2^23 * 2^30 / total by 30 steps of compare and subtract."""
-    constants = _constants(owner)
-
-    def step(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        quotient, rest = carry
-        fits = rest >= total
-        quotient = quotient + lax.convert_element_type(fits, jnp.int64)
-        rest = jnp.where(fits, rest - total, rest)
-        return quotient + quotient, rest + rest
-
-    start = jnp.zeros_like(total), jnp.full_like(total, constants.numerator)
-    return lax.fori_loop(0, constants.iterations, step, start)[0]
+def _long_division(total: jax.Array) -> jax.Array:
+    """The quotient of 30 steps of compare, subtract and double: one bit a step, the last doubled too."""
+    constants = _constants(Platform.arcs)
+    numerator = jnp.full_like(total, constants.numerator << (constants.iterations - 1))
+    return wide.shift_left(lax.div(numerator, total), 1)
 
 
-def _venus_reciprocal(total: jax.Array) -> jax.Array:
+def _newton_reciprocal(total: jax.Array) -> jax.Array:
     """Two Newton steps from a linear estimate."""
     constants = _constants(Platform.venus)
-    up = lax.clz(total) - np.int64(33) - np.int64(8)
-    mantissa = _shifted(total, up)
+    up = lax.clz(total) - (np.int64(63) - _LEADING_BIT) - (_LEADING_BIT + np.int64(1) - _MANTISSA_BITS)
+    mantissa = _scaled(total, up)
     r = np.int64(constants.reciprocal_start) - mantissa
     for _ in range(2):
-        product = wide.round_shift(mantissa * r, _FRACTION_BITS)
-        error = np.int64(2) * (np.int64(constants.reciprocal_one) - product)
-        r = r + wide.round_shift(r * error, _FRACTION_BITS)
-    return wide.saturate(_shifted(r, up + _ONE), 32)
+        product = wide.round_shift_with_room(mantissa * r, _FRACTION_BITS)
+        error = wide.shift_left(np.int64(constants.reciprocal_one) - product, 1)
+        r = r + wide.round_shift_with_room(r * error, _FRACTION_BITS)
+    return wide.saturate(_scaled(r, up + np.int64(1)), 32)
 
 
-def _shifted(v: jax.Array, up: jax.Array) -> jax.Array:
-    left = lax.shift_left(v, lax.max(up, _ZERO))
-    return jnp.where(up >= _ZERO, left, wide.floor_shift(v, lax.max(-up, _ZERO)))
+def _scaled(v: jax.Array, up: jax.Array) -> jax.Array:
+    """floor(v * 2^up)."""
+    return wide.floor_shift(lax.shift_left(v, lax.max(up, _ZERO)), lax.max(-up, _ZERO))
 
 
 @functools.cache

@@ -23,6 +23,8 @@ class SegmentTable:
         slope_nonneg, slope_neg: slope for inputs >= 0 and < 0.
         bias_nonneg, bias_neg: bias for inputs >= 0 and < 0.
         shift: right shift of the product, where the table has one a segment; zeros otherwise.
+        bias_left_shift: brings the biases to the product's Q-format, where no segment shifts the product.
+        shift_after_add: brings the sum of both to the result's Q-format, where the table says so.
     """
 
     upper: Ints
@@ -31,6 +33,8 @@ class SegmentTable:
     bias_nonneg: Ints
     bias_neg: Ints
     shift: Ints
+    bias_left_shift: int
+    shift_after_add: int
 
 
 def read(name: str) -> dict[str, Any]:
@@ -56,4 +60,6 @@ def segment_table(name: str) -> SegmentTable:
         bias_nonneg=column("bias_nonneg", "bias"),
         bias_neg=column("bias_neg", "bias"),
         shift=column("shift"),
+        bias_left_shift=content.get("bias_left_shift", content.get("shift_after_multiply", 0)),
+        shift_after_add=content.get("shift_after_add", 0),
     )

@@ -10,12 +10,12 @@ from jax import lax
 from linger_jax.config import Platform
 from linger_jax.numerics import wide
 from linger_jax.numerics.chip_kernels.platforms import table_owner, with_kernels
-from linger_jax.numerics.chip_kernels.requantize import requantized
-from linger_jax.numerics.chip_kernels.segments import of_segment, segment_of
-from linger_jax.numerics.chip_kernels.tables import read, segment_table
+from linger_jax.numerics.chip_kernels.requantize import check_fraction_bits, requantized, unrounded
+from linger_jax.numerics.chip_kernels.segments import segments_of
+from linger_jax.numerics.chip_kernels.tables import segment_table
 
-_MOST_NEGATIVE = {Platform.venus: -(2**15), Platform.arcs: -(2**31), Platform.venusA: -(2**31)}
-"""Input whose magnitude is taken one smaller than it is."""
+_VENUS_MOST_NEGATIVE = np.int32(-(2**15))
+_MOST_NEGATIVE = np.int32(-(2**31))
 
 
 def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
@@ -35,24 +35,40 @@ def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
 
     Source: spec chip_kernels.md sections 4 and 5.
     """
+    owner = table_owner(with_kernels(platform, "tanh"))
+    check_fraction_bits(owner, fraction_bits)
+    if owner is Platform.venus:
+        return _venus(x)
     with wide.region():
-        return requantized(raw_tanh(x, platform), platform, fraction_bits)
+        return requantized(_product(x, owner), owner, fraction_bits)
 
 
 def raw_tanh(x: jax.Array, platform: Platform) -> jax.Array:
     """Tanh before requantization: int64, Q15 on venus, Q31 on arcs and mars, Q58 on venusA. In `wide.region()`."""
     owner = table_owner(with_kernels(platform, "tanh"))
-    name = f"tanh_{owner}"
-    table = segment_table(name)
-    v = wide.of(x)
-    sign = jnp.where(v < np.int64(0), np.int64(-1), np.int64(1))
-    most_negative = np.int64(_MOST_NEGATIVE[owner])
-    magnitude = jnp.where(v == most_negative, -most_negative - np.int64(1), lax.abs(v))
-    segment = segment_of(magnitude, table.upper)
-    product = of_segment(segment, table.slope_nonneg) * magnitude
-    bias = of_segment(segment, table.bias_nonneg)
-    if owner is Platform.venus:
-        return wide.floor_shift(sign * product, of_segment(segment, table.shift)) + sign * bias
-    if owner is Platform.arcs:
-        return wide.floor_shift(sign * product, int(read(name)["shift_after_multiply"])) + sign * bias
-    return sign * (product + wide.round_shift(bias, -int(read(name)["bias_left_shift"])))
+    return wide.of(_venus(x)) if owner is Platform.venus else unrounded(_product(x, owner), owner)
+
+
+def _venus(x: jax.Array) -> jax.Array:
+    """Q11 to Q15 in 32 bits: the slope is 0 where a product would not fit."""
+    x = _without(_VENUS_MOST_NEGATIVE, x)
+    segment = segments_of(x, segment_table("tanh_venus"))
+    return lax.shift_right_arithmetic(segment.slope * x, segment.shift) + _signed(segment.bias, x)
+
+
+def _product(x: jax.Array, owner: Platform) -> jax.Array:
+    """Sign * (slope * magnitude + bias): int64 Q58."""
+    x = _without(_MOST_NEGATIVE, x)
+    table = segment_table(f"tanh_{owner}")
+    segment = segments_of(x, table)
+    bias = wide.shift_left(wide.of(_signed(segment.bias, x)), table.bias_left_shift)
+    return wide.of(segment.slope) * wide.of(x) + bias
+
+
+def _without(most_negative: np.int32, x: jax.Array) -> jax.Array:
+    """The value whose magnitude the format lacks becomes its neighbour."""
+    return jnp.where(x == most_negative, most_negative + np.int32(1), x)
+
+
+def _signed(bias: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.where(x < np.int32(0), -bias, bias)
