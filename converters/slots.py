@@ -113,6 +113,9 @@ class _Finder:
                 self.reasons[node.layer.path] = node.reason
             elif node.layer is not None and node.owner.composite is not None:
                 self.reasons[node.owner.path] = f"a {node.owner.composite.what} is not imported yet"
+            elif node.layer is not None and node.layer.inside:
+                for path, _ in node.layer.inside:
+                    self.reasons[path] = "a recurrent layer is not imported yet"
             elif node.layer is not None and node.layer.kind != "dropout":
                 self.layer(graph, node, iteration)
             elif _passes(node) and not isinstance(node.inputs[0], Constant) and node.inputs[0] in self.source:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 
+from linger_jax.interpret.constrain_recurrent import constrained_recurrent
 from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.interpret.core import Rule
 from linger_jax.interpret.layers.batch_norm import GAMMA, MEAN, VARIANCE, moving_average
@@ -75,4 +76,6 @@ CONSTRAINED: Mapping[str, Rule] = {
     "layer_norm": weighted,
     "embed": weighted,
     "batch_norm": batch_norm,
+    "lstm": constrained_recurrent,
+    "gru": constrained_recurrent,
 }

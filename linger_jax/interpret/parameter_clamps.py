@@ -49,10 +49,14 @@ def clamp_parameters(
     state = dict(state)
     for path, quantizer in quantizers.items():
         clamp = _clamp_of(quantizer.spec, mode)
-        if quantizer.parameter is None or quantizer.parameter[0] != "params" or not quantizer.active or clamp is None:
+        read = quantizer.parameters
+        if clamp is None or not quantizer.active or not read or any(p[0] != "params" for p in read):
             continue
-        value = clamped.get(quantizer.parameter, parameters[quantizer.parameter])
-        clamped[quantizer.parameter], state[path] = _clamp_stacked(quantizer, clamp, value, state[path])
+        values = [clamped.get(p, parameters[p]) for p in read]
+        whole = values[0] if len(values) == 1 else jnp.concatenate(values, axis=-1)
+        whole, state[path] = _clamp_stacked(quantizer, clamp, whole, state[path])
+        widths = np.cumsum([value.shape[-1] for value in values[:-1]])
+        clamped.update(zip(read, jnp.split(whole, widths, axis=-1), strict=True))
     return clamped, state
 
 

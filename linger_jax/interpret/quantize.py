@@ -40,7 +40,7 @@ def run_quantizer(
     """
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
     if ctx.mode is Mode.calibrate:
-        if ctx.quantizers[path].parameter is not None:
+        if ctx.quantizers[path].parameters:
             spec = dataclasses.replace(spec, clamp_value=None, clamp_factor=None)
         ctx.non_finite[path] = ctx.non_finite.get(path, jax.numpy.array(False)) | has_non_finite(x)
         # A fresh quantizer joins nothing: the first batch, later ones and a shared layer run one program.
@@ -75,7 +75,7 @@ def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:
     folded scale, in the first training step (spec/layers.md section 4).
     """
     quantizer = ctx.quantizers[path]
-    if ctx.training and quantizer.parameter is None:
+    if ctx.training and not quantizer.parameters:
         weight, ctx.state[path] = clamp_weight_once(quantizer.spec, weight, ctx.state[path])
     return run_quantizer(ctx, path, weight)
 

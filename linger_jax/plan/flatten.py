@@ -113,7 +113,7 @@ class Flattener:
         }
         if eqn.primitive is layer_p:
             info, inner = eqn.params["info"], eqn.params["jaxpr"]
-            self.modules[info.path] = None
+            self.modules.update(dict.fromkeys((info.path, *(path for path, _ in info.inside))))
             return [Node(op=info.kind, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common)]
         if name in ("remat2", "checkpoint", "remat"):
             body_infos = [_atom_info(a, region.infos) for a in operands]

@@ -126,6 +126,7 @@ class Quantizer:
       stack: lengths of the surrounding scans that iterate over its layer's parameters; leading axes of its state.
       active: it quantizes (or calibrates) in this plan; False for one that only records an incoming scale.
       parameter: the parameter it quantizes, when the layer reads that parameter directly.
+      pieces: the parameters that it quantizes joined along their last axis (the gates of a recurrent layer), likewise.
       visits: how often one call reaches it.
       file_layout: layout of the parameter in the reference's memory, where the order of a sum over it counts.
       fixed_scale: the scale that it has whatever data it sees (spec/ops.md section 5, O6); None where data decides.
@@ -139,3 +140,9 @@ class Quantizer:
     visits: int = 0
     file_layout: FileLayout | None = None
     fixed_scale: float | None = None
+    pieces: tuple[Path, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[Path, ...]:
+        """Every parameter it reads directly."""
+        return self.pieces or (() if self.parameter is None else (self.parameter,))

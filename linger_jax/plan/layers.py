@@ -11,6 +11,8 @@ from linger_jax.plan.file_layout import FileLayout, file_layout
 from linger_jax.plan.graph import Constant, Node, ValueId, ValueInfo
 from linger_jax.plan.limits import check_window
 from linger_jax.plan.planning import Bits, Planning, Scan, as_float
+from linger_jax.plan.recurrent import plan_recurrent
+from linger_jax.plan.recurrent_roles import RECURRENT_KINDS
 from linger_jax.plan.specs import layer_spec
 from linger_jax.staging.marker import Path
 
@@ -36,7 +38,9 @@ LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
         "output",
     ),
 }
-CONSTRAINED_LAYERS = frozenset({"dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "embed"})
+CONSTRAINED_LAYERS = frozenset(
+    {"dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "embed", *RECURRENT_KINDS}
+)
 
 # Names of the parameters that the weight and bias quantizers read; other such quantizers are named after theirs.
 _PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding"), "bias": ("bias",)}
@@ -62,6 +66,8 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
     if settings.purpose == "constrain":
         return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
     _check_limits(planning, node)
+    if info.kind in RECURRENT_KINDS:
+        return plan_recurrent(planning, node, infos, operand_bits[0], _stack(planning, node, infos))
     parameters = {role[-1] for role in info.operands if role[0] == "params"}
     stack = _stack(planning, node, infos)
     for role in LAYER_ROLES[info.kind]:
@@ -86,6 +92,8 @@ def _float_reason(planning: Planning, node: Node, infos: Infos) -> str | None:
     assert info is not None
     constrain = settings.purpose == "constrain"
     disabled = settings.disabled(info.path, (info.module_type, *node.owner.module_types))
+    for path, module_type in info.inside:
+        disabled = disabled or settings.disabled(path, (module_type,))
     if disabled is not None:
         return disabled
     if node.owner.composite is not None:

@@ -68,6 +68,7 @@ class Planning:
         *,
         active: bool,
         parameter: Path | None = None,
+        pieces: tuple[Path, ...] = (),
         layout: FileLayout | None = None,
         fixed_scale: float | None = None,
     ) -> None:
@@ -79,6 +80,7 @@ class Planning:
           stack: the scans that iterate over its state.
           active: it quantizes here; otherwise it records an incoming scale.
           parameter: the parameter it quantizes, when it reads that parameter directly.
+          pieces: the parameters that it quantizes as one, when it reads them directly.
           layout: of the parameter in the reference's memory, where the order of a sum over it counts.
           fixed_scale: the scale that it has whatever data it sees.
         """
@@ -94,6 +96,7 @@ class Planning:
             stack=tuple(length for _, length in stack),
             active=active or (known is not None and known.active),
             parameter=parameter,
+            pieces=pieces,
             visits=(known.visits if known else 0) + times * active,
             file_layout=layout,
             fixed_scale=fixed_scale,

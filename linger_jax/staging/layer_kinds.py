@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from linger_jax.nn import ConvTranspose, SparifyFFN
+from linger_jax.nn import ConvTranspose, SparifyFFN, TorchGRUCell, TorchLSTMCell
 
 Attributes = dict[str, Any]
 Refusal = str | None
@@ -115,13 +115,13 @@ LAYERS: Mapping[type[nn.Module], tuple[str, Describe]] = {
 """A class is a layer when its ``__call__`` stands here, its own or an inherited one."""
 
 FLOAT_COMPOSITES: Mapping[type[nn.Module], str] = {
-    nn.RNN: "recurrent layer",
-    nn.Bidirectional: "recurrent layer",
-    nn.LSTMCell: "recurrent cell",
-    nn.OptimizedLSTMCell: "recurrent cell",
+    nn.LSTMCell: "recurrent cell outside nn.RNN",
+    nn.OptimizedLSTMCell: "recurrent cell outside nn.RNN",
+    nn.GRUCell: "recurrent cell outside nn.RNN",
+    TorchLSTMCell: "recurrent cell outside nn.RNN",
+    TorchGRUCell: "recurrent cell outside nn.RNN",
     nn.ConvLSTMCell: "recurrent cell",
     nn.SimpleCell: "recurrent cell",
-    nn.GRUCell: "recurrent cell",
     nn.MGUCell: "recurrent cell",
     nn.ConvLocal: "locally connected convolution",
     nn.Einsum: "einsum layer",

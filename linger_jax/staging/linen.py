@@ -14,6 +14,7 @@ import numpy as np
 
 from linger_jax.staging.layer_kinds import FLOAT_COMPOSITES, LAYERS, defining_class
 from linger_jax.staging.marker import LayerInfo, Path, layer_p, scope_p
+from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS, RecurrentCall, recurrent_call, recurrent_info
 
 # Part of jax.jit's cache key. nn.jit keeps traces between calls: one that was made without markers, or for another
 # module of equal attributes, must not be used in their place.
@@ -44,12 +45,16 @@ class Interceptor:
         layer = defining_class(context.orig_method, LAYERS)
         if layer is not None:
             return self._layer(module, layer, visit, args, kwargs)
+        recurrent = defining_class(context.orig_method, RECURRENT_LAYERS)
+        found = recurrent_call(recurrent, module, args, kwargs) if recurrent is not None else None
+        if isinstance(found, RecurrentCall):
+            return self._recurrent(found, visit)
         composite = defining_class(context.orig_method, FLOAT_COMPOSITES)
         scope = {
             "path": module.path,
             "method": context.method_name,
             "module_type": type(module),
-            "composite": FLOAT_COMPOSITES[composite] if composite else None,
+            "composite": FLOAT_COMPOSITES[composite] if composite else found,
             "visit": visit,
         }
         scope_p.bind(enter=True, **scope)
@@ -87,11 +92,7 @@ class Interceptor:
             return clone.apply(collections, *layer_args, mutable=mutable, method=layer.__call__, **layer_kwargs)
 
         values = [leaf for _, leaf in variable_leaves]
-        self._inside_layer = True
-        try:
-            closed, shapes = jax.make_jaxpr(pure, return_shape=True)(inputs, values)
-        finally:
-            self._inside_layer = False
+        closed, shapes = self._traced(pure, inputs, values)
 
         result_leaves, result_tree = jax.tree_util.tree_flatten_with_path(shapes)
         info = LayerInfo(
@@ -117,6 +118,30 @@ class Interceptor:
             for name, value in entries.items():
                 module.put_variable(collection, name, value)
         return result
+
+    def _recurrent(self, call: RecurrentCall, visit: int) -> Any:
+        arguments = (call.x, call.lengths, call.initial)
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(call.bound_parameters())
+        values = [leaf for _, leaf in leaves]
+        run = call.pure()
+
+        def pure(arguments: Any, values: list[Any]) -> Any:
+            return run(*arguments, jax.tree.unflatten(treedef, values))
+
+        closed, shapes = self._traced(pure, arguments, values)
+        result_leaves, result_tree = jax.tree_util.tree_flatten_with_path((shapes,))
+        parameters: list[Path] = [("params", str(path[0].idx), *entry_path(path)) for path, _ in leaves]
+        info = recurrent_info(call, parameters, visit, _wrong_dtype(result_leaves))
+        outputs = layer_p.bind(*jax.tree.leaves(arguments), *values, jaxpr=closed, info=info)
+        return jax.tree.unflatten(result_tree, outputs)[0]
+
+    def _traced(self, pure: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+        """The jaxpr of a layer's float computation, without markers, and the shapes of its results."""
+        self._inside_layer = True
+        try:
+            return jax.make_jaxpr(pure, return_shape=True)(*arguments)
+        finally:
+            self._inside_layer = False
 
 
 def entry_path(path: tuple[Any, ...]) -> Path:

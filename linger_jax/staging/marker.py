@@ -33,6 +33,7 @@ class LayerInfo:
       results: role of each result: ``("output", "0")`` or ``(collection, *entry path)`` for an updated variable.
       visit: number of the module call that bound the marker, never given twice in a process.
       refusal: why this layer cannot be quantized whatever the configuration says, or None.
+      inside: path and class of the modules that the layer is made of (the cells of a recurrent layer).
     """
 
     kind: str
@@ -44,6 +45,7 @@ class LayerInfo:
     results: tuple[Path, ...]
     visit: int
     refusal: str | None = None
+    inside: tuple[tuple[Path, type], ...] = ()
 
     def __repr__(self) -> str:
         return f"{self.kind}:{'.'.join(self.path) or '<root>'}"

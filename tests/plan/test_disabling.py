@@ -99,7 +99,7 @@ def test_recurrent_layer_is_one_row_whatever_is_inside():
 
     plan = planned(Net(), x)
     row = row_of(plan, "rnn")
-    assert (row.op, row.status, row.reason) == ("RNN", "float", "a recurrent layer: not covered yet")
+    assert (row.op, row.status, row.reason) == ("RNN", "float", "RNN has no quantized form yet")
     assert [r.name for r in plan.rows()] == ["entry", "rnn", "head"]
 
 

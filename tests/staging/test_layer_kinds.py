@@ -113,11 +113,3 @@ def test_subclass_with_another_computation_is_no_layer():
 def test_subclass_that_computes_its_parameters_is_refused():
     staged = staged_and_float(Standardized(3, (3, 3)), IMAGE)
     assert layers(staged)[0].refusal == "Standardized computes its parameters (it overrides param)"
-
-
-def test_recurrent_layer_is_a_composite_scope():
-    model = nn.RNN(nn.LSTMCell(3))
-    x = random_array(3, 2, 5, 4)
-    staged, _ = staged_call(model, model.init(jax.random.key(0), x), x)
-    composites = {e.params["composite"] for e in staged.jaxpr.jaxpr.eqns if e.primitive.name == "linger_scope"}
-    assert "recurrent layer" in composites
