@@ -3,5 +3,7 @@
 from converters.import_report import ImportReport as ImportReport
 from converters.import_report import ImportRow as ImportRow
 from converters.linger_import import load_linger_checkpoint as load_linger_checkpoint
+from converters.torch_export import save_torch as save_torch
+from converters.torch_export import to_torch as to_torch
 from converters.torch_import import from_torch as from_torch
 from linger_jax.errors import ConversionError as ConversionError

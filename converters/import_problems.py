@@ -35,11 +35,13 @@ class ImportProblems:
       source: name of the checkpoint.
       model: name of the model.
       quantized: the model has quantizers, so that their entries are no surprise.
+      exporting: the model is written as a state dict instead.
     """
 
     source: str
     model: str
     quantized: bool = False
+    exporting: bool = False
     conflicts: list[str] = dataclasses.field(default_factory=list)
     ambiguous: list[str] = dataclasses.field(default_factory=list)
     missing: list[tuple[str, Shape, str]] = dataclasses.field(default_factory=list)
@@ -76,7 +78,9 @@ class ImportProblems:
         sections = [self._plain(), self._conflicts(), self._ambiguous(), self._missing(), self._unexpected()]
         told = [section for section in sections if section]
         if told:
-            raise ConversionError("\n".join([f"{self.source} cannot be imported into {self.model}:", *told]))
+            what = f"{self.source} cannot be imported into {self.model}:"
+            what = f"{self.model} cannot be written as a PyTorch state dict:" if self.exporting else what
+            raise ConversionError("\n".join([what, *told]))
 
     def _plain(self) -> str:
         return "\n".join(f"  {text}" for text in self.texts)

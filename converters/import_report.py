@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+# Begins the reason for which a second name of a tensor was dropped; the first name follows.
+TIED = "the same tensor as "
+
 
 @dataclasses.dataclass(frozen=True)
 class ImportRow:
@@ -59,6 +62,11 @@ class ImportReport:
     def widened(self) -> tuple[tuple[str, str], ...]:
         """Keys that were not float32, with their dtype."""
         return tuple((row.key, row.dtype) for row in self.rows if row.dtype is not None)
+
+    @property
+    def tied(self) -> Mapping[str, str]:
+        """Keys that were another name of an imported tensor, with the name it was imported by."""
+        return {key: reason.removeprefix(TIED) for key, reason in self.dropped if reason.startswith(TIED)}
 
     @property
     def mapping(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from typing import Literal
 from converters.explicit_mapping import MappingEntry, resolve_mapping
 from converters.free_variables import fits
 from converters.import_problems import ImportProblems
+from converters.import_report import TIED
 from converters.layer_weights import leaf_rules
 from converters.name_matching import match_by_name, unique_by_name
 from converters.order_matching import match_in_order
@@ -201,7 +202,7 @@ class _Matcher:
             storage = self.state.storage(key)
             owner = owners.get(storage) if storage is not None else None
             if owner is not None:
-                self.found.dropped.append((key, f"the same tensor as {owner}"))
+                self.found.dropped.append((key, f"{TIED}{owner}"))
             else:
                 self.found.unexpected.append(key)
         return self.found

@@ -8,6 +8,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,26 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
             f"{file}: is truncated, damaged or no file of torch.save ({_first_line(error)}); "
             f"copy it again, or save the model's state_dict() again"
         ) from error
+
+
+def write_torch_file(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -> None:
+    """Saves tensors for ``torch.load``; the file appears, or changes, only when everything is written.
+
+    Raises:
+      ConversionError: the folder does not exist or cannot be written to.
+    """
+    torch = require_torch()
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise ConversionError(f"{file}: there is no folder {file.parent}; make it first")
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        torch.save(dict(tensors), partial)
+        os.replace(partial, file)
+    except OSError as error:
+        raise ConversionError(f"{file}: cannot be written ({_first_line(error)})") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _check_archive(file: Path) -> bool:

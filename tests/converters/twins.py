@@ -65,7 +65,7 @@ def assert_twins(
     seed: int = 0,
     **options: Any,
 ) -> converters.ImportReport:
-    """Imports a randomised module and compares the outputs; returns the report."""
+    """Imports a randomised module, compares the outputs, and exports it again to the bit; returns the report."""
     module = randomized(module, seed)
     inputs = channels_last(x) if flax_x is None else flax_x
     variables, report = converters.from_torch(module.state_dict(), model, inputs, **options)
@@ -75,4 +75,19 @@ def assert_twins(
     )
     difference = largest_difference(module, model, variables, x, flax_x)
     assert difference <= TOLERANCE, difference
+    orders = {name: value for name, value in options.items() if name == "flatten_order"}
+    assert_same_state(converters.to_torch(model, variables, inputs, mapping=report, **orders), module, report)
     return report
+
+
+def assert_same_state(
+    written: Mapping[str, torch.Tensor], module: torch.nn.Module, report: converters.ImportReport
+) -> None:
+    """An exported state dict is the module's own, to the bit; what the import dropped on purpose is left out."""
+    left_out = {key for key, _ in report.dropped} - report.tied.keys()
+    want = {key: value for key, value in module.state_dict().items() if key not in left_out}
+    counters = {key for key in written if key.endswith("num_batches_tracked")}
+    assert written.keys() - counters == want.keys()
+    for key, tensor in want.items():
+        assert written[key].dtype == tensor.dtype
+        np.testing.assert_array_equal(written[key].numpy(), tensor.numpy(), err_msg=key)

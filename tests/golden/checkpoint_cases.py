@@ -16,6 +16,7 @@ import numpy as np
 import converters
 import linger_jax
 from tests.golden import compare, tolerances
+from tests.golden.device_cases import as_arrays, without_counters
 from tests.golden.layer_form import configuration
 from tests.golden.outcome import NotSupportedError
 from tests.golden.trajectory_models import Cnn, Mlp
@@ -42,6 +43,8 @@ def replay(case: Mapping[str, np.ndarray], meta: Mapping[str, Any], path: Path) 
         return _replay_quantized(case, meta, path, model, inputs)
     variables, report = converters.from_torch(path, model, inputs)
     wrong = [f"{key} was not imported" for key in shapes.keys() - _accounted(report)]
+    written = as_arrays(converters.to_torch(model, variables, inputs, mapping=report))
+    wrong += compare.same_arrays("state", without_counters(written), without_counters(as_arrays(_tensors(path))))
     got = jax.jit(model.apply)(variables, inputs)
     return wrong + tolerances.float_value("y", np.asarray(got), case["out.y"])
 
@@ -54,7 +57,8 @@ def _replay_quantized(
         raise NotSupportedError("a fused model needs trace_layers, which is not built yet")
     qmodel = linger_jax.init(model, configuration(meta, ()))
     variables, report = converters.load_linger_checkpoint(path, qmodel, None, inputs)
-    wrong = [f"{key} was not imported" for key in _shapes(path).keys() - _accounted(report)]
+    written = converters.to_torch(qmodel, variables, inputs, mapping=report)
+    wrong = compare.same_arrays("state", as_arrays(written), as_arrays(_tensors(path)))
     got = qmodel.apply_qtensor(variables, inputs)
     wrong += compare.same_bits("y", np.asarray(got.value), case["out.y"])
     wrong += compare.same_bits("y.scale", np.asarray(got.scale), case["out.y.scale"])
@@ -65,11 +69,14 @@ def _accounted(report: converters.ImportReport) -> set[str]:
     return {row.key for row in report.rows} | {key for key, _ in report.dropped}
 
 
-def _shapes(path: Path) -> Shapes:
+def _tensors(path: Path) -> Mapping[str, Any]:
     import torch
 
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    return {key: tuple(value.shape) for key, value in state.items()}
+    return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def _shapes(path: Path) -> Shapes:
+    return {key: tuple(value.shape) for key, value in _tensors(path).items()}
 
 
 def _model(shapes: Shapes) -> nn.Module:

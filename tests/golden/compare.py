@@ -58,6 +58,12 @@ def same_keys(name: str, got: Mapping[str, object], want: Mapping[str, object]) 
     return [f"{name} {verb} {', '.join(keys)}" for verb, keys in texts if keys]
 
 
+def same_arrays(name: str, got: Mapping[str, npt.ArrayLike], want: Mapping[str, npt.ArrayLike]) -> list[str]:
+    """Both mappings have the same keys, and arrays of the same bits."""
+    wrong = same_keys(name, got, want)
+    return wrong + [text for key in want if key in got for text in same_bits(f"{name}.{key}", got[key], want[key])]
+
+
 def _same_form(name: str, got: np.ndarray, want: np.ndarray) -> list[str]:
     if got.shape != want.shape:
         return [f"{name}: shape {got.shape}, golden {want.shape}"]
