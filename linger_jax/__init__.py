@@ -1,11 +1,14 @@
 """Quantization-aware training for JAX/Flax, from a pretrained PyTorch checkpoint to a file a chip runs."""
 
+from linger_jax.api import CheckpointAdapter as CheckpointAdapter
+from linger_jax.api import FusedModel as FusedModel
 from linger_jax.api import QuantizedModel as QuantizedModel
 from linger_jax.api import calibrate as calibrate
 from linger_jax.api import calibration as calibration
 from linger_jax.api import constrain as constrain
 from linger_jax.api import init as init
 from linger_jax.api import parameter_labels as parameter_labels
+from linger_jax.api import trace_layers as trace_layers
 from linger_jax.config import QuantConfig as QuantConfig
 from linger_jax.config import config_save_to_yaml as config_save_to_yaml
 from linger_jax.config import load_config as load_config

@@ -43,6 +43,10 @@ class ConfigError(LingerError):
         self.problems = tuple(problems)
 
 
+class PlanError(LingerError):
+    """The model cannot be planned as asked."""
+
+
 class PlatformLimitError(LingerError):
     """A layer asks for something the target chip cannot do."""
 

@@ -8,17 +8,20 @@ from typing import Any, Literal
 
 import flax.linen as nn
 
+from linger_jax.api.fused_model import FusedModel
 from linger_jax.api.model import QuantizedModel
+from linger_jax.api.tracing import require_unbound
 from linger_jax.config import QuantConfig, check_device, load_config
 from linger_jax.errors import LingerError
 from linger_jax.nearest_name import nearest_name
 from linger_jax.plan import OPERATOR_NAMES, OPERATORS, PlanSettings
+from linger_jax.plan.fusion import NOTHING_FUSED
 
 ConfigSource = str | os.PathLike[str] | Mapping[str, Any] | QuantConfig | None
 
 
 def init(
-    model: nn.Module,
+    model: nn.Module | FusedModel,
     config: ConfigSource = None,
     *,
     disable_module: Iterable[type[nn.Module]] | type[nn.Module] = (),
@@ -29,7 +32,7 @@ def init(
     """Prepares an unmodified Flax model for calibration and quantization-aware training.
 
     Args:
-      model: a Linen module, unbound.
+      model: a Linen module, unbound, or what :func:`linger_jax.trace_layers` made of one.
       config: a YAML file, a mapping, a :class:`QuantConfig`, or None for the defaults.
       disable_module: module types that stay float.
       disable_submodel: dotted module names that stay float, with everything below them; ``"name*"`` means the same.
@@ -48,7 +51,7 @@ def init(
 
 
 def constrain(
-    model: nn.Module,
+    model: nn.Module | FusedModel,
     config: ConfigSource = None,
     *,
     disable_module: Iterable[type[nn.Module]] | type[nn.Module] = (),
@@ -63,7 +66,7 @@ def constrain(
 
 
 def _convert(
-    model: nn.Module,
+    model: nn.Module | FusedModel,
     config: ConfigSource,
     disable_module: Iterable[type[nn.Module]] | type[nn.Module],
     disable_submodel: Iterable[str] | str,
@@ -71,10 +74,10 @@ def _convert(
     purpose: Literal["quantize", "constrain"],
     disable_ops: tuple[str, ...] = (),
 ) -> QuantizedModel:
-    if not isinstance(model, nn.Module):
-        raise LingerError(f"expected a flax.linen Module instance, got {type(model).__name__}")
-    if model.scope is not None:
-        raise LingerError("the model is bound to variables; pass the module as it was constructed")
+    fusion = NOTHING_FUSED
+    if isinstance(model, FusedModel):
+        model, fusion = model.model, model.fusion
+    require_unbound(model)
     loaded = load_config(config)
     check_device(loaded)
     settings = PlanSettings(
@@ -84,6 +87,7 @@ def _convert(
         disable_submodel=_names(disable_submodel),
         disable_ops=disable_ops,
         strict=strict,
+        fusion=fusion,
     )
     return QuantizedModel(model, settings)
 

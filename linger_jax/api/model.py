@@ -15,6 +15,7 @@ from flax.core.scope import DenyList, in_filter, intersect_filters
 
 from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
+from linger_jax.api.folding import fold_variables
 from linger_jax.api.mode import is_calibrating
 from linger_jax.api.running import Run, initial_variables, run_model, staged_plan
 from linger_jax.api.state import QUANT, Tree, float_collections
@@ -83,7 +84,8 @@ class QuantizedModel:
     def adopt(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Tree:
         """Pretrained float variables plus fresh quantizer state.
 
-        Weights come back with the one-time clamp of the first MOM step already applied (decision D24).
+        Weights come back with the one-time clamp of the first MOM step already applied (decision D24), and a
+        normalization that is fused with the convolution before it (``trace_layers``) folded into kernel and bias.
 
         Args:
           variables: the float model's collections; quantizer state among them is left out.
@@ -107,6 +109,7 @@ class QuantizedModel:
             self._refuse_nothing_to_do(plan)
             for text in plan.warnings:
                 warnings.warn(text, LingerWarning, stacklevel=2)
+            variables = fold_variables(self.settings, variables)
             if self.settings.purpose == "quantize":
                 variables = initial_variables(plan, variables)
         self._ranks.remember(method, args, kwargs)
@@ -122,7 +125,7 @@ class QuantizedModel:
         Raises:
           LingerError: as :meth:`adopt`, a model without layers excepted.
         """
-        variables = float_collections(variables)
+        variables = fold_variables(self.settings, float_collections(variables))
         refuse_empty(args, kwargs)
         mutable = tuple(c for c in variables if c != "params")
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
@@ -225,8 +228,8 @@ class QuantizedModel:
         if not self.active:
             output, updates = self._run_float(variables, args, kwargs, rngs, method, mutable)
             return (output, updates) if returns_updates else output
-        if calibrating and self.settings.purpose == "constrain":
-            raise LingerError("a constrained model has no quantizers to calibrate")
+        if calibrating and self.settings.purpose != "quantize":
+            raise LingerError("a constrained or float model has no quantizers to calibrate")
         refuse_empty(args, kwargs)
         written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_filter(mutable, c)}))
         call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))

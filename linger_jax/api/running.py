@@ -39,7 +39,7 @@ class Run:
 
     def mode(self, settings: PlanSettings) -> Mode:
         """Statistics move if and only if ``quant`` is written."""
-        if settings.purpose == "constrain":
+        if settings.purpose != "quantize":
             return Mode.constrain
         if self.calibrating:
             return Mode.calibrate
@@ -50,7 +50,7 @@ def staged_plan(
     model: nn.Module, settings: PlanSettings, variables: Tree, call: Call, arrays: list[Any]
 ) -> tuple[Plan, Staged]:
     """Stages and plans a call on the float model's variables."""
-    staged = stage(model, variables, call, arrays)
+    staged = stage(model, variables, call, arrays, settings.folded_norms)
     bits = tuple(a.bits if isinstance(a, QTensor) else None for a in arrays)
     return build_plan(staged, settings, bits), staged
 
@@ -98,6 +98,8 @@ def run_model(
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
     output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
     updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
+    # Flax leaves out a collection without entries; who asked for it gets it back as it came.
+    updates = {c: {} for c in run.written if c in float_variables and not float_variables[c]} | updates
     params = quantizer_state.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
     quant, params = quantizer_state.scatter(ctx.state, variables.get(QUANT, {}), params)
     calibrates = mode is Mode.calibrate

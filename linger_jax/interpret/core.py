@@ -36,7 +36,7 @@ def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mappin
 
     for node in graph.nodes:
         operands = [read(atom) for atom in node.inputs]
-        if node.quantized or node.body is not None:
+        if node.quantized or (node.run is None and node.op in rules):
             results = rules[node.op](ctx, node, operands)
         elif node.run is None:
             continue

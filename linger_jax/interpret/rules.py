@@ -10,12 +10,14 @@ from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.core import Rule
 from linger_jax.interpret.core import interpret as walk
 from linger_jax.interpret.layers import LAYERS
-from linger_jax.plan import Graph
+from linger_jax.interpret.layers.fused import fused
+from linger_jax.plan import CONV_BN, Graph
 
 _OPERATORS: Mapping[str, Rule] = {
     **structural.RULES,
     **operators.RULES,
     **functions.RULES,
+    CONV_BN: fused,
 }
 
 

@@ -49,6 +49,8 @@ class Choices:
       padded_output_is_float: R12, LSTM and GRU with lengths return a plain array.
       calibration_mixes_directions: R10, calibration of a bidirectional layer records the final states of both
         directions in the forward hidden quantizer, and all outputs in both output quantizers.
+      folds_with_own_epsilon: a batch normalization is folded with its own epsilon, not with 1e-5 (layers.md 5.2).
+      folds_output_channels: folding scales the output channels of a transposed convolution, not its input channels.
     """
 
     pool_keeps_scale: bool
@@ -76,6 +78,8 @@ class Choices:
     hidden_quantizer_is_output: bool
     padded_output_is_float: bool
     calibration_mixes_directions: bool
+    folds_with_own_epsilon: bool
+    folds_output_channels: bool
 
 
 CHIP = Choices(
@@ -104,6 +108,8 @@ CHIP = Choices(
     hidden_quantizer_is_output=True,
     padded_output_is_float=False,
     calibration_mixes_directions=False,
+    folds_with_own_epsilon=True,
+    folds_output_channels=True,
 )
 REFERENCE = Choices(
     pool_keeps_scale=False,
@@ -131,6 +137,8 @@ REFERENCE = Choices(
     hidden_quantizer_is_output=False,
     padded_output_is_float=True,
     calibration_mixes_directions=True,
+    folds_with_own_epsilon=False,
+    folds_output_channels=False,
 )
 
 

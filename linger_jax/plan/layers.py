@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from linger_jax.plan.file_layout import FileLayout, file_layout
+from linger_jax.plan.fusing import CONV_BN, remark_of
 from linger_jax.plan.graph import Constant, Node, ValueId, ValueInfo
 from linger_jax.plan.limits import check_window
 from linger_jax.plan.planning import Bits, Planning, Scan, as_float
@@ -60,6 +61,8 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
     node = dataclasses.replace(node, site=info.path, config=config)
     if info.kind == "dropout":
         return dataclasses.replace(node, bits=(operand_bits[0],), quantized=operand_bits[0] is not None)
+    if info.kind == CONV_BN:
+        return _plan_conv_bn(planning, node)
     reason = _float_reason(planning, node, infos)
     if reason is not None:
         return as_float(node, reason)
@@ -76,7 +79,7 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
             continue
         planning.add(
             (*info.path, f"{role}_quantizer"),
-            layer_spec(settings, config, role),
+            layer_spec(settings, config, role, settings.fusion.mark(info.path)),
             stack,
             active=operand_bits[0] is None if role == "input" else biased or info.kind == "batch_norm",
             parameter=_parameter(node, infos, role),
@@ -84,12 +87,24 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
         )
     output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
     bits = tuple(output_bits if role[0] == "output" else None for role in info.results)
-    return dataclasses.replace(node, quantized=True, bits=bits)
+    return dataclasses.replace(node, quantized=True, bits=bits, reason=remark_of(node))
+
+
+def _plan_conv_bn(planning: Planning, node: Node) -> Node:
+    """A convolution with its normalization as one layer: constrained, or float where that was asked for."""
+    info, settings = node.layer, planning.settings
+    assert info is not None
+    disabled = settings.disabled(info.path, (info.module_type, *node.owner.module_types))
+    if settings.purpose != "constrain" or disabled is not None:
+        return as_float(node, disabled or "")
+    return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
 
 
 def _float_reason(planning: Planning, node: Node, infos: Infos) -> str | None:
     info, settings = node.layer, planning.settings
     assert info is not None
+    if settings.purpose == "float":
+        return "a float model"
     constrain = settings.purpose == "constrain"
     disabled = settings.disabled(info.path, (info.module_type, *node.owner.module_types))
     for path, module_type in info.inside:

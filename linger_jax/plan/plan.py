@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 
-from linger_jax.errors import LingerError, LingerWarning
+from linger_jax.errors import LingerWarning, PlanError
 from linger_jax.nearest_name import nearest_name
 from linger_jax.path_patterns import unmatched
 from linger_jax.plan import report
 from linger_jax.plan.flatten import flatten
+from linger_jax.plan.fusing import fuse
 from linger_jax.plan.graph import Graph, Quantizer
 from linger_jax.plan.planner import plan_graph
 from linger_jax.plan.planning import Planning
@@ -22,10 +23,6 @@ from linger_jax.plan.settings import PlanSettings
 from linger_jax.plan.templates import TEMPLATES
 from linger_jax.staging import Staged
 from linger_jax.staging.marker import Path
-
-
-class PlanError(LingerError):
-    """The model cannot be planned as asked."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,7 +82,7 @@ def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int 
 
     Raises:
       PlanError: with ``strict``, anything that stays float unasked or a pattern that matches no module; under
-        ``compat: chip`` a part that names no module.
+        ``compat: chip`` a part that names no module; fused layers that this call uses in another way.
       PlatformLimitError: a layer outside the platform's limits.
 
     Warns:
@@ -96,7 +93,8 @@ def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int 
     _check_names(settings, modules)
     planning = Planning(settings)
     arguments = argument_bits or (None,) * len(staged.arguments)
-    graph, _ = plan_graph(planning, recognise(raw, TEMPLATES), ((None,) * len(staged.variables)) + arguments)
+    recognised = fuse(recognise(raw, TEMPLATES), settings.fusion.pairs)
+    graph, _ = plan_graph(planning, recognised, ((None,) * len(staged.variables)) + arguments)
     plan = Plan(graph, planning.quantizers, settings, staged, modules, planning.warnings)
     if settings.strict and plan.float_rows:
         lines = "\n".join(

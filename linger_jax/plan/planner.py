@@ -44,7 +44,7 @@ def _plan_node(
         return node
     if node.layer is not None:
         return plan_layer(planning, node, infos, operand_bits)
-    if planning.settings.purpose == "constrain":
+    if planning.settings.purpose != "quantize":
         return as_float(node)
     return plan_operator(planning, node, infos, operand_bits)
 

@@ -10,7 +10,9 @@ import flax.linen as nn
 from linger_jax.config import QuantConfig
 from linger_jax.path_patterns import matches
 from linger_jax.plan.choices import Choices, choices
+from linger_jax.plan.fusion import NOTHING_FUSED, FusedPair, Fusion
 from linger_jax.plan.operator_kinds import OPERATOR_NAMES, OperatorKind
+from linger_jax.staging import FoldedNorms
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,24 +21,39 @@ class PlanSettings:
 
     Attributes:
       config: the configuration.
-      purpose: quantize the model or constrain it.
+      purpose: quantize the model, constrain it, or leave it float (with its fused layers).
       disable_module: module types left as they are (exact type).
       disable_submodel: dotted names left as they are, with everything below them.
       disable_ops: names of operators left as they are (``OPERATOR_NAMES``).
       strict: anything that stays float is an error.
+      fusion: layers that are computed together, as ``trace_layers`` found them.
     """
 
     config: QuantConfig
-    purpose: Literal["quantize", "constrain"] = "quantize"
+    purpose: Literal["quantize", "constrain", "float"] = "quantize"
     disable_module: tuple[type[nn.Module], ...] = ()
     disable_submodel: tuple[str, ...] = ()
     disable_ops: tuple[str, ...] = ()
     strict: bool = False
+    fusion: Fusion = NOTHING_FUSED
 
     @property
     def choices(self) -> Choices:
         """The compat record of the configuration."""
         return choices(self.config.compat)
+
+    @property
+    def folded_pairs(self) -> tuple[FusedPair, ...]:
+        """The fused pairs that are one quantized convolution each; others stay a float layer with two children."""
+        if self.purpose != "quantize":
+            return ()
+        return tuple(pair for pair in self.fusion.pairs if self.disabled(pair.conv, pair.types) is None)
+
+    @property
+    def folded_norms(self) -> FoldedNorms:
+        """The folded pairs as staging takes them."""
+        pairs = self.folded_pairs
+        return FoldedNorms(frozenset(p.conv for p in pairs), frozenset(p.norm for p in pairs))
 
     def disabled(self, path: tuple[str, ...], types: tuple[type, ...] = ()) -> str | None:
         """Why the module at ``path`` is left float, or None."""

@@ -34,8 +34,16 @@ def _spec(
     )
 
 
-def layer_spec(settings: PlanSettings, module: LayerConfig, role: str) -> QuantizerSpec:
+def layer_spec(
+    settings: PlanSettings, module: LayerConfig, role: str, mark: ActivationType | None = None
+) -> QuantizerSpec:
     """Specification of a layer's ``input``, ``weight``, ``bias`` or ``output`` quantizer (spec/quantizers.md 1).
+
+    Args:
+      settings: what the user asked for.
+      module: configuration of the layer.
+      role: which quantizer.
+      mark: activation behind the layer, where the model was traced (spec/config.md section 2.1).
 
     The further quantizers of a SparifyFFN have bounds of their own, whatever the configuration says
     (spec/layers.md section 11).
@@ -49,7 +57,7 @@ def layer_spec(settings: PlanSettings, module: LayerConfig, role: str) -> Quanti
             module,
             QuantizerKind.activation,
             module.output_bits,
-            activation_type=info.activation_type,
+            activation_type=info.activation_type if mark is None else mark,
             clamp_value=clamp.clamp_activation_value,
         )
     if role == "weight":

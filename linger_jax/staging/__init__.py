@@ -2,6 +2,9 @@
 
 from linger_jax.staging.call import Call as Call
 from linger_jax.staging.call import split_call as split_call
+from linger_jax.staging.folded_norms import FOLDED_NORM as FOLDED_NORM
+from linger_jax.staging.folded_norms import NOTHING_FOLDED as NOTHING_FOLDED
+from linger_jax.staging.folded_norms import FoldedNorms as FoldedNorms
 from linger_jax.staging.marker import LayerInfo as LayerInfo
 from linger_jax.staging.marker import layer_p as layer_p
 from linger_jax.staging.marker import lost_p as lost_p

@@ -47,6 +47,8 @@ def _conv(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, 
         "features": module.features,
         "use_bias": module.use_bias,
         "groups": getattr(module, "feature_group_count", 1),
+        "padding": module.padding,
+        "transpose_kernel": getattr(module, "transpose_kernel", False),
     }
     return attributes, refusal or _injected(module, "conv_general_dilated", "conv_general_dilated_cls")
 

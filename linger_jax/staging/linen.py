@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from linger_jax.staging.folded_norms import FOLDED_NORM, NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.layer_kinds import FLOAT_COMPOSITES, LAYERS, defining_class
 from linger_jax.staging.marker import LayerInfo, Path, layer_p, scope_p
 from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS, RecurrentCall, recurrent_call, recurrent_info
@@ -29,8 +30,9 @@ class Interceptor:
       visits: number of each module call so far that bound a marker.
     """
 
-    def __init__(self, changed_context: Callable[[], None]) -> None:
+    def __init__(self, changed_context: Callable[[], None], folded: FoldedNorms = NOTHING_FOLDED) -> None:
         self.visits: set[int] = set()
+        self._folded = folded
         self._inside_layer = False
         self._changed_context = changed_context
 
@@ -44,6 +46,8 @@ class Interceptor:
         self._changed_context()
         layer = defining_class(context.orig_method, LAYERS)
         if layer is not None:
+            if layer is nn.BatchNorm and module.path in self._folded.norms:
+                return _folded_norm(module, visit, args, kwargs)
             return self._layer(module, layer, visit, args, kwargs)
         recurrent = defining_class(context.orig_method, RECURRENT_LAYERS)
         found = recurrent_call(recurrent, module, args, kwargs) if recurrent is not None else None
@@ -82,7 +86,8 @@ class Interceptor:
         is_array = [isinstance(leaf, (jax.Array, np.ndarray)) for leaf in leaves]
         inputs = [leaf for leaf, dynamic in zip(leaves, is_array, strict=True) if dynamic]
         variable_leaves, variable_tree = jax.tree_util.tree_flatten_with_path(variables)
-        clone = module.clone(parent=None)
+        changes = {"use_bias": True} if module.path in self._folded.convs else {}
+        clone = module.clone(parent=None, **changes)
 
         def pure(inputs: list[Any], values: list[Any]) -> Any:
             rest = iter(inputs)
@@ -144,6 +149,23 @@ class Interceptor:
             self._inside_layer = False
 
 
+def _folded_norm(module: nn.Module, visit: int, args: Any, kwargs: Any) -> jax.Array:
+    """The marker of a normalization that the convolution before it holds."""
+    x = inspect.signature(nn.BatchNorm.__call__).bind(module, *args, **kwargs).arguments["x"]
+    info = LayerInfo(
+        kind=FOLDED_NORM,
+        type_name=type(module).__name__,
+        module_type=type(module),
+        path=module.path,
+        attributes={},
+        operands=(("input", "0"),),
+        results=(("output", "0"),),
+        visit=visit,
+    )
+    (y,) = layer_p.bind(x, jaxpr=jax.make_jaxpr(lambda value: [value])(x), info=info)
+    return y
+
+
 def entry_path(path: tuple[Any, ...]) -> Path:
     """Names along a tree path of variables; boxes around a leaf (``nn.Partitioned``) are no level of their own."""
     return tuple(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
@@ -163,15 +185,16 @@ def _wrong_dtype(results: list[tuple[Any, Any]]) -> str | None:
 
 
 @contextlib.contextmanager
-def marking(*, reuse_traces: bool) -> Iterator[Interceptor]:
+def marking(*, reuse_traces: bool, folded: FoldedNorms = NOTHING_FOLDED) -> Iterator[Interceptor]:
     """Within this context (one thread, one trace) layers bind markers.
 
     Args:
       reuse_traces: whether a function under ``jit`` that was traced in another such context may be used again. It may
         be, unless it holds modules (``nn.jit``); then markers of other visits turn up in the jaxpr.
+      folded: normalizations that are part of the convolution before them.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_staging_context("staging"))
+        stack.enter_context(_staging_context(("staging", folded)))
         change: Callable[[], None] = _keep_context
         if not reuse_traces:
             run = object()
@@ -180,7 +203,7 @@ def marking(*, reuse_traces: bool) -> Iterator[Interceptor]:
             def change() -> None:
                 stack.enter_context(_staging_context((run, next(numbers))))
 
-        interceptor = Interceptor(change)
+        interceptor = Interceptor(change, folded)
         stack.enter_context(nn.intercept_methods(interceptor))
         yield interceptor
 

@@ -13,6 +13,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, jaxprs_in_params
 
 from linger_jax.quantizers import QTensor
 from linger_jax.staging.call import DYNAMIC, Call
+from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.linen import entry_path, marking
 from linger_jax.staging.marker import Path, layer_p, scope_p
 
@@ -51,7 +52,9 @@ def _argument_names(call: Call) -> tuple[str, ...]:
     return tuple(names)
 
 
-def stage(model: nn.Module, variables: Any, call: Call, arrays: list[Any]) -> Staged:
+def stage(
+    model: nn.Module, variables: Any, call: Call, arrays: list[Any], folded: FoldedNorms = NOTHING_FOLDED
+) -> Staged:
     """Traces ``model`` with its layers as markers. Arrays may be ``jax.ShapeDtypeStruct``.
 
     Args:
@@ -59,6 +62,7 @@ def stage(model: nn.Module, variables: Any, call: Call, arrays: list[Any]) -> St
       variables: the float model's collections (no quantizer state).
       call: static half of the call.
       arrays: the call's arrays; a ``QTensor`` stands for its value.
+      folded: normalizations whose numbers the variables hold inside the convolution before them.
     """
     leaves, treedef = jax.tree.flatten(variables)
     values = [a.value if isinstance(a, QTensor) else a for a in arrays]
@@ -68,7 +72,7 @@ def stage(model: nn.Module, variables: Any, call: Call, arrays: list[Any]) -> St
 
         def run(leaves: list[Any], arrays: list[Any]) -> Any:
             args, kwargs, rngs = call.merge(arrays)
-            with marking(reuse_traces=reuse_traces) as interceptor:
+            with marking(reuse_traces=reuse_traces, folded=folded) as interceptor:
                 result = model.apply(
                     jax.tree.unflatten(treedef, leaves),
                     *args,

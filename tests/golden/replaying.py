@@ -14,6 +14,7 @@ from tests.golden import (
     config_cases,
     conv_bn_cases,
     device_cases,
+    fold_cases,
     kernel_cases,
     layer_cases,
     pool_division_cases,
@@ -37,6 +38,8 @@ def _layer(case: Case) -> list[str]:
         return pool_division_cases.replay(case.arrays, case.meta)
     if case.op == "layernorm_kernel":
         return kernel_cases.replay_normalization(case.arrays)
+    if case.op in fold_cases.OPS and case.meta["mode"] == "load":
+        return fold_cases.replay(case)
     return layer_cases.replay(case)
 
 

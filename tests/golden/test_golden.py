@@ -21,14 +21,13 @@ NOT_COVERED = frozenset(
     {
         ("layer", "GLU"),
         ("layer", "LayerNorm"),
-        ("trajectory", "convbn"),
         ("checkpoint", "qat_convbn"),
     }
 )
 
 
 # Reasons for which single cases of a covered operator are not supported.
-REASONS = ("mode 'load'",)
+REASONS: tuple[str, ...] = ()
 
 
 def _files_by_operator() -> dict[tuple[str, str], list[Path]]:

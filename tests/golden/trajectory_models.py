@@ -43,7 +43,7 @@ class Cnn(nn.Module):
 
 
 def build_model(op: str, params: Mapping[str, np.ndarray]) -> nn.Module:
-    """The model ``op`` with the widths of a file's parameters.
+    """The model ``op`` with the widths of a file's parameters; ``convbn`` before its layers are fused.
 
     Raises:
       NotSupportedError: another model.
@@ -54,11 +54,9 @@ def build_model(op: str, params: Mapping[str, np.ndarray]) -> nn.Module:
 
     if op == "mlp":
         return Mlp(tuple(width(f"fc{i}") for i in (1, 2, 3)))
-    if op in ("cnn", "bncnn"):
+    if op in ("cnn", "bncnn", "convbn"):
         biases = ("conv1.bias" in params, "conv2.bias" in params)
-        return Cnn((width("conv1"), width("conv2"), width("fc")), biases, normalized=op == "bncnn")
-    if op == "convbn":
-        raise NotSupportedError("convbn needs trace_layers, which is not built yet")
+        return Cnn((width("conv1"), width("conv2"), width("fc")), biases, normalized=op != "cnn")
     raise NotSupportedError(f"model {op} is not covered yet")
 
 

@@ -1,0 +1,26 @@
+"""Batch normalizations that a model no longer runs because the convolution before each of them holds their numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from linger_jax.staging.marker import Path
+
+FOLDED_NORM = "folded_norm"
+"""Layer kind of the marker that stands where such a normalization is called: it returns its input."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldedNorms:
+    """How a model is staged whose variables hold folded convolutions (spec/layers.md section 5.1).
+
+    Attributes:
+      convs: paths of the convolutions; each has a bias, whatever the module says.
+      norms: paths of the normalizations; each returns its input and reads no variables.
+    """
+
+    convs: frozenset[Path] = frozenset()
+    norms: frozenset[Path] = frozenset()
+
+
+NOTHING_FOLDED = FoldedNorms()
