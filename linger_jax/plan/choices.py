@@ -46,6 +46,8 @@ class Choices:
         GRU, follows the statistic of the steps before, and both directions use the smaller scale; an initial state has
         no say in it (D4, R16). Otherwise the hidden scale stays what the first input's was, and the output declares
         the scale of a quantizer of its own.
+      gate_products_in_float: products with gates of 32 bits in the GRU are rounded to 53 bits before they are shifted
+        (spec/recurrent.md section 4).
       padded_output_is_float: R12, LSTM and GRU with lengths return a plain array.
       calibration_mixes_directions: R10, calibration of a bidirectional layer records the final states of both
         directions in the forward hidden quantizer, and all outputs in both output quantizers.
@@ -76,6 +78,7 @@ class Choices:
     gru_gates_saturate: bool
     reset_before_product: bool
     hidden_quantizer_is_output: bool
+    gate_products_in_float: bool
     padded_output_is_float: bool
     calibration_mixes_directions: bool
     folds_with_own_epsilon: bool
@@ -106,6 +109,7 @@ CHIP = Choices(
     gru_gates_saturate=True,
     reset_before_product=False,
     hidden_quantizer_is_output=True,
+    gate_products_in_float=False,
     padded_output_is_float=False,
     calibration_mixes_directions=False,
     folds_with_own_epsilon=True,
@@ -135,6 +139,7 @@ REFERENCE = Choices(
     gru_gates_saturate=False,
     reset_before_product=True,
     hidden_quantizer_is_output=False,
+    gate_products_in_float=True,
     padded_output_is_float=True,
     calibration_mixes_directions=True,
     folds_with_own_epsilon=False,

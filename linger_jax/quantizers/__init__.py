@@ -9,6 +9,7 @@ from linger_jax.quantizers.calibration_methods import register_calibrate_method 
 from linger_jax.quantizers.calibration_methods import top_10 as top_10
 from linger_jax.quantizers.calibration_methods import w_like as w_like
 from linger_jax.quantizers.qtensor import QTensor as QTensor
+from linger_jax.quantizers.quantize import gradient_mask as gradient_mask
 from linger_jax.quantizers.quantize import quantize as quantize
 from linger_jax.quantizers.spec import QuantizerKind as QuantizerKind
 from linger_jax.quantizers.spec import QuantizerSpec as QuantizerSpec

@@ -118,6 +118,11 @@ def _threshold_backward(
 fake_quant_with_threshold.defvjp(_threshold_forward, _threshold_backward)
 
 
+def passes_gradient(grid: Grid, x: jax.Array, scale: jax.Array) -> jax.Array:
+    """Where `fake_quant` passes the gradient: a bool array of `x`'s shape; `scale` may be an array of `x`'s rank."""
+    return _forward(grid, x, scale)[1]
+
+
 def _forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Output, whether the gradient passes the saturation, and the clipped input."""
     low, high = np.float32(grid.low), np.float32(grid.high)

@@ -17,7 +17,7 @@ from linger_jax.numerics.scale_rule import (
     scale_of_statistic,
     scale_of_threshold,
 )
-from linger_jax.quantizers.fake_quant import Grid, fake_quant, fake_quant_with_threshold
+from linger_jax.quantizers.fake_quant import Grid, fake_quant, fake_quant_with_threshold, passes_gradient
 from linger_jax.quantizers.spec import QuantizerSpec
 from linger_jax.quantizers.state import IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, State, require
 from linger_jax.quantizers.statistic import largest_value, moving_average
@@ -75,6 +75,22 @@ def quantize(
     if spec.qat_method is QatMethod.MOM:
         return _train_with_statistic(spec, grid, x, state, min_scale)
     return _train_with_threshold(spec, grid, x, state, min_scale)
+
+
+def gradient_mask(spec: QuantizerSpec, x: jax.Array, scale: jax.Array) -> jax.Array:
+    """Where fake quantization in training passes the gradient.
+
+    Args:
+        spec: the quantizer.
+        x: float32 array of any shape.
+        scale: float32, a power of two; a scalar or of `x`'s rank.
+
+    Returns:
+        bool array of `x`'s shape.
+
+    Source: spec quantizers.md sections 4 and 8.
+    """
+    return passes_gradient(_grid(spec, spec.quant_method in _KERNEL_METHODS, None), x, scale)
 
 
 def limit_scale(scale: jax.Array, min_scale: jax.Array | None) -> jax.Array:

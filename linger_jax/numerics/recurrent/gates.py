@@ -1,0 +1,47 @@
+"""From pre-activations to gates, and the slopes of the float functions that the backward pass uses."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linger_jax.numerics.chip_kernels import sigmoid, tanh, venus_saturated
+from linger_jax.numerics.recurrent import whole
+from linger_jax.numerics.recurrent.forms import GateForm
+
+_ONE = np.float32(1)
+
+
+def sigmoid_gate(form: GateForm, pre: jax.Array, fraction_bits: int) -> jax.Array:
+    """Sigmoid kernel of int32 pre-activations: float64 integers in Q(fraction_bits). Inside ``wide.region()``."""
+    value = sigmoid(_in_range(form, pre), form.platform, form.kernel_bits)
+    return whole.round_shift(whole.of(value), form.kernel_bits - fraction_bits)
+
+
+def tanh_gate(form: GateForm, pre: jax.Array, fraction_bits: int) -> jax.Array:
+    """Tanh kernel of int32 pre-activations: float64 integers in Q(fraction_bits). Inside ``wide.region()``."""
+    value = tanh(_in_range(form, pre), form.platform, form.kernel_bits)
+    return whole.round_shift(whole.of(value), form.kernel_bits - fraction_bits)
+
+
+def sigmoid_slope(form: GateForm, pre: jax.Array) -> jax.Array:
+    """Derivative of the float sigmoid at int32 pre-activations, before any saturation to 16 bits: float32."""
+    small = jnp.exp(-jnp.abs(_real(form, pre)))
+    return small / jnp.square(_ONE + small)
+
+
+def tanh_slope(form: GateForm, pre: jax.Array) -> jax.Array:
+    """Derivative of the float tanh at int32 pre-activations, before any saturation to 16 bits: float32."""
+    # 1 - tanh^2 would keep no digit of a slope that is nearly zero.
+    small = jnp.exp(np.float32(-2) * jnp.abs(_real(form, pre)))
+    return np.float32(4) * small / jnp.square(_ONE + small)
+
+
+def _in_range(form: GateForm, pre: jax.Array) -> jax.Array:
+    return venus_saturated(pre) if form.saturates else pre
+
+
+def _real(form: GateForm, pre: jax.Array) -> jax.Array:
+    return lax.convert_element_type(pre, jnp.float32) * np.float32(2.0**-form.fraction_bits)
