@@ -51,7 +51,7 @@ class ModelCall:
         mutable = tuple(name for name in shapes if name != "params")
         call, arrays = split_call(self.args, self.kwargs, self.rngs, self.method, mutable)
         staged = stage(self.model, shapes, call, arrays)
-        return build_plan(staged, PlanSettings(config=QuantConfig(), purpose="constrain"))
+        return build_plan(staged, PlanSettings(config=QuantConfig(custom_layers=False), purpose="constrain"))
 
     def _init(self, call: Any) -> Callable[[list[Any]], Any]:
         def run(arrays: list[Any]) -> Any:

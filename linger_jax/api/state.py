@@ -48,6 +48,22 @@ def is_threshold(path: Path) -> bool:
     return path[-1] == THRESHOLD and any(key.endswith("_quantizer") for key in path[-3:-1])
 
 
+def threshold_path(params: Mapping[str, Any], path: Path) -> Path:
+    """Where the threshold of the quantizer at ``path`` is in ``params``: at the same path.
+
+    A custom layer is named after its parameter (decision D23), which stands at that path itself; the layer's thresholds
+    are beside it then, under ``_linger_<parameter name>``.
+    """
+    level: Any = params
+    for depth, key in enumerate(path):
+        if key not in level:
+            break
+        level = level[key]
+        if not isinstance(level, Mapping):
+            return (*path[:depth], f"_linger_{key}", *path[depth + 1 :])
+    return path
+
+
 def float_collections(variables: Mapping[str, Any]) -> Tree:
     """The float model's collections as plain dicts, without quantizer state."""
     kept: Tree = {c: v for c, v in flax.core.unfreeze(dict(variables)).items() if c != QUANT}
@@ -96,16 +112,16 @@ def gather(plan: Plan, variables: Mapping[str, Any]) -> State:
     for path, quantizer in plan.quantizers.items():
         entries = {}
         for name, fresh in initial_state(quantizer.spec).items():
-            collection = "params" if name == THRESHOLD else QUANT
-            value = get_in(variables.get(collection, {}), (*path, name))
+            collection, place = QUANT, (*path, name)
+            if name == THRESHOLD:
+                collection, place = "params", (*threshold_path(variables.get("params", {}), path), name)
+            value = get_in(variables.get(collection, {}), place)
             if value is None:
-                missing.append(f"{collection}: {'.'.join((*path, name))}")
+                missing.append(f"{collection}: {'.'.join(place)}")
                 continue
             wanted = (*quantizer.stack, *fresh.shape)
             if jnp.shape(value) != wanted:
-                raise StateError(
-                    f"{collection}: {'.'.join((*path, name))} has shape {jnp.shape(value)}, expected {wanted}"
-                )
+                raise StateError(f"{collection}: {'.'.join(place)} has shape {jnp.shape(value)}, expected {wanted}")
             entries[name] = value
         state[path] = entries
     if missing:
@@ -122,7 +138,10 @@ def scatter(state: State, quant: Mapping[str, Any], params: Mapping[str, Any]) -
     new_quant, new_params = copied(quant), copied(params)
     for path, entries in state.items():
         for name, value in entries.items():
-            set_in(new_params if name == THRESHOLD else new_quant, (*path, name), value)
+            if name == THRESHOLD:
+                set_in(new_params, (*threshold_path(params, path), name), value)
+            else:
+                set_in(new_quant, (*path, name), value)
     return new_quant, new_params
 
 

@@ -73,6 +73,8 @@ CONSTRAINED: Mapping[str, Rule] = {
     "dense": weighted,
     "conv": weighted,
     "conv_transpose": weighted,
+    "custom_linear": weighted,
+    "custom_conv": weighted,
     "layer_norm": weighted,
     "embed": weighted,
     "batch_norm": batch_norm,

@@ -15,6 +15,8 @@ from linger_jax.plan.planning import Bits, Planning, Scan, as_float
 from linger_jax.plan.recurrent import plan_recurrent
 from linger_jax.plan.recurrent_roles import RECURRENT_KINDS
 from linger_jax.plan.specs import layer_spec
+from linger_jax.quantizers import QuantizerSpec
+from linger_jax.staging.layer_kinds import LAYERS
 from linger_jax.staging.marker import Path
 
 Infos = Mapping[ValueId, ValueInfo]
@@ -26,6 +28,8 @@ LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
     "conv_transpose": ("input", "weight", "bias", "output"),
     "batch_norm": ("input", "weight", "bias", "output"),
     "embed": ("weight", "bias"),
+    "custom_linear": ("input", "weight", "bias", "output"),
+    "custom_conv": ("input", "weight", "bias", "output"),
     "sparify_ffn": (
         "input",
         "weight_fc1",
@@ -40,13 +44,24 @@ LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 CONSTRAINED_LAYERS = frozenset(
-    {"dense", "conv", "conv_transpose", "batch_norm", "layer_norm", "embed", *RECURRENT_KINDS}
+    {
+        "dense",
+        "conv",
+        "conv_transpose",
+        "batch_norm",
+        "layer_norm",
+        "embed",
+        "custom_linear",
+        "custom_conv",
+        *RECURRENT_KINDS,
+    }
 )
 
 # Names of the parameters that the weight and bias quantizers read; other such quantizers are named after theirs.
 _PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding"), "bias": ("bias",)}
 # Layer kinds that have a bias quantizer only where they have a bias.
-_BIAS_IF_GIVEN = frozenset({"dense", "sparify_ffn"})
+_BIAS_IF_GIVEN = frozenset({"dense", "custom_linear", "custom_conv", "sparify_ffn"})
+_CUSTOM = frozenset({"custom_linear", "custom_conv"})
 
 
 def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
@@ -73,12 +88,13 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
         return plan_recurrent(planning, node, infos, operand_bits[0], _stack(planning, node, infos))
     parameters = {role[-1] for role in info.operands if role[0] == "params"}
     stack = _stack(planning, node, infos)
+    weight = _weight_site(planning, node, infos, layer_spec(settings, config, "weight"), stack)
     for role in LAYER_ROLES[info.kind]:
         biased = not role.startswith("bias") or role in parameters
         if not biased and info.kind in _BIAS_IF_GIVEN:
             continue
         planning.add(
-            (*info.path, f"{role}_quantizer"),
+            weight if role == "weight" else (*info.path, f"{role}_quantizer"),
             layer_spec(settings, config, role, settings.fusion.mark(info.path)),
             stack,
             active=operand_bits[0] is None if role == "input" else biased or info.kind == "batch_norm",
@@ -87,7 +103,8 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
         )
     output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
     bits = tuple(output_bits if role[0] == "output" else None for role in info.results)
-    return dataclasses.replace(node, quantized=True, bits=bits, reason=remark_of(node))
+    attributes = {**node.attributes, "weight_quantizer": weight}
+    return dataclasses.replace(node, quantized=True, bits=bits, reason=remark_of(node), attributes=attributes)
 
 
 def _plan_conv_bn(planning: Planning, node: Node) -> Node:
@@ -98,6 +115,28 @@ def _plan_conv_bn(planning: Planning, node: Node) -> Node:
     if settings.purpose != "constrain" or disabled is not None:
         return as_float(node, disabled or "")
     return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
+
+
+def _weight_site(planning: Planning, node: Node, infos: Infos, spec: QuantizerSpec, stack: tuple[Scan, ...]) -> Path:
+    """Path of a layer's weight quantizer.
+
+    A parameter has one integer form: a custom layer whose parameter another layer has read before it as it is stored
+    (a tied embedding) takes that layer's weight quantizer, if it is of the same kind.
+    """
+    info = node.layer
+    assert info is not None
+    own = (*info.path, "weight_quantizer")
+    parameter = _parameter(node, infos, "weight")
+    if parameter is None:
+        return own
+    if info.kind in _CUSTOM:
+        owner = node.owner
+        if not owner.is_call and parameter[1:-1] == owner.path and issubclass(info.module_type, tuple(LAYERS)):
+            own = (*owner.path, "weight_quantizer")  # a method of a known layer, as ``Embed.attend``
+    known = planning.weights.setdefault(parameter, own)
+    shares = info.kind in _CUSTOM and known in planning.quantizers
+    shares = shares and planning.quantizers[known].spec == spec and planning.stack_of(known) == stack
+    return known if shares else own
 
 
 def _float_reason(planning: Planning, node: Node, infos: Infos) -> str | None:
@@ -164,12 +203,13 @@ def _not_float32(node: Node, infos: Infos) -> str | None:
 
 
 def _check_limits(planning: Planning, node: Node) -> None:
-    if node.op not in ("conv", "conv_transpose") or node.jaxpr is None:
+    if node.op not in ("conv", "conv_transpose", "custom_conv") or node.jaxpr is None:
         return
-    transposed = node.op == "conv_transpose"
     for eqn in node.jaxpr.jaxpr.eqns:
         if eqn.primitive.name != "conv_general_dilated":
             continue
+        stretched = any(d != 1 for d in eqn.params["lhs_dilation"])
+        transposed = node.op == "conv_transpose" or (node.op == "custom_conv" and stretched)
         kernel_axes = eqn.params["dimension_numbers"].rhs_spec[2:]
         check_window(
             node.label,

@@ -10,6 +10,7 @@ from linger_jax.config import Platform
 from linger_jax.errors import UnsupportedError
 from linger_jax.numerics.kernel_conversion import fixed_scale
 from linger_jax.plan.clipped_constants import clipped_constant
+from linger_jax.plan.custom_layers import COMPUTED_FROM
 from linger_jax.plan.graph import Constant, Node, ValueInfo
 from linger_jax.plan.layers import Infos
 from linger_jax.plan.operator_kinds import KIND_OF_NODE, OperatorKind
@@ -19,7 +20,6 @@ from linger_jax.plan.pools import plan_average_pool, plan_max_pool
 from linger_jax.plan.primitives import JOIN, PARALLEL, SELECTING, STRUCTURAL
 from linger_jax.plan.scalar_division import SCALAR_DIVISION, as_multiplication
 from linger_jax.plan.specs import operator_spec
-from linger_jax.staging.marker import Path
 
 PASSES = frozenset({"relu", "relu6"})
 # Products that are a layer of their own when one operand is a parameter (decision D23).
@@ -48,18 +48,16 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
         return plan_max_pool(planning, node, infos, carried)
     if node.op == "avg_pool" and (carried is not None or not node.attributes["whole_plane"]):
         return plan_average_pool(planning, node, infos, operand_bits)
-    parameter = _parameter_operand(node, infos)
-    if carried is None and parameter is None:
+    parameter_reason = _parameter_reason(planning, node, infos)
+    if carried is None and not parameter_reason:
         return as_float(node)
     if not any(np.issubdtype(infos[v].dtype, np.inexact) for v in node.outputs):
         return as_float(node)  # a comparison or an index: no scale is lost
     owner, reason = planning.owner(node)
     if owner is None:
         return as_float(node, reason)
-    if parameter is not None and planning.settings.config.quantizes_custom_layers:
-        return as_float(node, f"product of parameter {'.'.join(parameter)}: custom layers are not built yet")
     if carried is None:
-        return as_float(node, "disabled by custom_layers: false")
+        return as_float(node, parameter_reason)
     kind = KIND_OF_NODE.get(node.op)
     if kind is None:
         return as_float(node, _no_form(node))
@@ -130,15 +128,16 @@ def _not_float32(info: ValueInfo) -> str | None:
     return None if info.dtype == np.float32 else f"{info.dtype} result: quantization is exact in float32 only"
 
 
-def _parameter_operand(node: Node, infos: Infos) -> Path | None:
-    """The parameter that a product outside the known layers multiplies with (decision D23)."""
+def _parameter_reason(planning: Planning, node: Node, infos: Infos) -> str:
+    """Why a product with a parameter is no layer (decision D23); empty for other products and operators."""
     if node.op not in PRODUCTS:
-        return None
-    for atom in node.inputs:
-        parameter = None if isinstance(atom, Constant) else infos[atom].parameter
-        if parameter is not None and parameter[0] == "params":
-            return parameter
-    return None
+        return ""
+    if planning.settings.config.quantizes_custom_layers:
+        sources = node.attributes.get(COMPUTED_FROM, ())
+        return f"its weight is computed from {', '.join(sources)}, not a view of a parameter" if sources else ""
+    parameters = [infos[atom].parameter for atom in node.inputs if not isinstance(atom, Constant)]
+    multiplies = any(parameter is not None and parameter[0] == "params" for parameter in parameters)
+    return "disabled by custom_layers: false" if multiplies else ""
 
 
 def _structural(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:

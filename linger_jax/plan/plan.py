@@ -12,6 +12,7 @@ from linger_jax.errors import LingerWarning, PlanError
 from linger_jax.nearest_name import nearest_name
 from linger_jax.path_patterns import unmatched
 from linger_jax.plan import report
+from linger_jax.plan.custom_layers import with_custom_layers
 from linger_jax.plan.flatten import flatten
 from linger_jax.plan.fusing import fuse
 from linger_jax.plan.graph import Graph, Quantizer
@@ -89,11 +90,15 @@ def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int 
       LingerWarning: a ``disable_submodel`` pattern that matches no module.
     """
     raw, paths = flatten(staged.jaxpr, staged.variables)
+    recognised = fuse(recognise(raw, TEMPLATES), settings.fusion.pairs)
     modules = _with_modules_around(paths)
+    if settings.config.quantizes_custom_layers:
+        taken = {*paths, *(path[1:] for path in staged.variables)}
+        recognised, custom = with_custom_layers(recognised, taken)
+        modules = tuple(dict.fromkeys((*modules, *(".".join(path) for path in custom))))
     _check_names(settings, modules)
     planning = Planning(settings)
     arguments = argument_bits or (None,) * len(staged.arguments)
-    recognised = fuse(recognise(raw, TEMPLATES), settings.fusion.pairs)
     graph, _ = plan_graph(planning, recognised, ((None,) * len(staged.variables)) + arguments)
     plan = Plan(graph, planning.quantizers, settings, staged, modules, planning.warnings)
     if settings.strict and plan.float_rows:

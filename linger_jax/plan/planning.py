@@ -24,6 +24,7 @@ class _Decisions:
     stacks: dict[Path, tuple[Scan, ...]] = dataclasses.field(default_factory=dict)
     counters: Counter[tuple[int, str]] = dataclasses.field(default_factory=Counter)
     touched: dict[Path, None] = dataclasses.field(default_factory=dict)
+    weights: dict[Path, Path] = dataclasses.field(default_factory=dict)
     warnings: dict[str, None] = dataclasses.field(default_factory=dict)
 
     def copy(self) -> _Decisions:
@@ -32,6 +33,7 @@ class _Decisions:
             dict(self.stacks),
             Counter(self.counters),
             dict(self.touched),
+            dict(self.weights),
             dict(self.warnings),
         )
 
@@ -55,6 +57,11 @@ class Planning:
     def quantizers(self) -> dict[Path, Quantizer]:
         """Every quantizer so far, by path."""
         return self._decided.quantizers
+
+    @property
+    def weights(self) -> dict[Path, Path]:
+        """The weight quantizer of each parameter that a layer reads as it is stored; the first to read it names it."""
+        return self._decided.weights
 
     def stack_of(self, path: Path) -> tuple[Scan, ...]:
         """The scans that iterate over the state of a quantizer."""
@@ -95,7 +102,7 @@ class Planning:
             spec=spec,
             stack=tuple(length for _, length in stack),
             active=active or (known is not None and known.active),
-            parameter=parameter,
+            parameter=parameter if parameter is not None or known is None else known.parameter,
             pieces=pieces,
             visits=(known.visits if known else 0) + times * active,
             file_layout=layout,

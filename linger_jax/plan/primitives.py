@@ -28,7 +28,18 @@ STRUCTURAL = frozenset(
 
 # A parameter stays recognisable as one behind these (spec/decisions.md D23).
 PROVENANCE = frozenset(
-    {"reshape", "transpose", "slice", "squeeze", "expand_dims", "convert_element_type", "broadcast_in_dim", "copy"}
+    {
+        "reshape",
+        "transpose",
+        "slice",
+        "squeeze",
+        "expand_dims",
+        "convert_element_type",
+        "broadcast_in_dim",
+        "split",
+        "rev",
+        "copy",
+    }
 )
 
 # Parts of one array put together again, by a library function that only moves values (plan/library_calls.py).

@@ -17,7 +17,7 @@ Refusal = str | None
 Describe = Callable[[nn.Module, inspect.BoundArguments], tuple[Attributes, Refusal]]
 
 # Kernels of the target chips slide over one or two axes.
-_MOST_SPATIAL_AXES = 2
+MOST_SPATIAL_AXES = 2
 
 
 def _plain(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
@@ -37,7 +37,7 @@ def _conv(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, 
     window = (module.kernel_size,) if isinstance(module.kernel_size, int) else tuple(module.kernel_size)
     input_dilation = getattr(module, "input_dilation", 1)
     refusal = None
-    if len(window) > _MOST_SPATIAL_AXES:
+    if len(window) > MOST_SPATIAL_AXES:
         refusal = f"a convolution over {len(window)} axes: only one or two are supported"
     elif getattr(module, "mask", None) is not None:
         refusal = "a weight mask is not supported"

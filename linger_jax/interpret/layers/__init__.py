@@ -14,6 +14,8 @@ LAYERS: Mapping[str, Rule] = {
     "dense": weighted,
     "conv": weighted,
     "conv_transpose": weighted,
+    "custom_linear": weighted,
+    "custom_conv": weighted,
     "batch_norm": batch_norm,
     "embed": embed,
     "dropout": passes_through,

@@ -1,4 +1,4 @@
-"""Dense, Conv and ConvTranspose: fake-quantized operands, the layer's own float computation, output quantizer.
+"""Dense, Conv, ConvTranspose and products of parameters (D23): fake-quantized operands, float computation, output.
 
 spec/layers.md, common flow. The float computation is the layer's own jaxpr, so every attribute that Flax knows (padding
 strings, groups, dilation, tuples of features) means here exactly what it means there.
@@ -23,7 +23,7 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     """Rule of a layer with a kernel and perhaps a bias."""
     roles = by_role(node, operands)
     x = accept(ctx, site(node, "input_quantizer"), roles[INPUT])
-    kernel = quantize_weight(ctx, site(node, "weight_quantizer"), roles[KERNEL])
+    kernel = quantize_weight(ctx, node.attributes["weight_quantizer"], roles[KERNEL])
     fake = {**roles, INPUT: x.value, KERNEL: kernel.value}
     if BIAS in roles:
         scale = kernel.scale * x.scale
