@@ -12,7 +12,7 @@ from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.core import Rule, single
 from linger_jax.interpret.quantize import accept_operand, run_quantizer, straight_through
-from linger_jax.numerics import chip_kernels
+from linger_jax.numerics import chip_kernels, float_functions
 from linger_jax.numerics.chip_kernels import (
     GATED_FRACTION_BITS,
     SOFTMAX_INPUT_FRACTION_BITS,
@@ -38,8 +38,13 @@ _LARGEST_QUANTIZED_BITS = 24
 """Results of more bits are the kernel's integers themselves, which float32 cannot round again (spec/ops.md 5)."""
 
 
-def _fixed_scale_rule(kernel: FixedScaleKernel) -> Rule:
-    """sigmoid and tanh: the result lies at scale 2^(bits - 1), on venus at one that follows the data."""
+def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array]) -> Rule:
+    """sigmoid and tanh: the result lies at scale 2^(bits - 1), on venus at one that follows the data.
+
+    Args:
+      kernel: the integer function.
+      exact: the float function to the last bit. Where results crowd below 1 their last bits decide a threshold.
+    """
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         path = _output(node)
@@ -47,7 +52,7 @@ def _fixed_scale_rule(kernel: FixedScaleKernel) -> Rule:
         x = accept_operand(ctx, node, 0, operands[0])
         real = single(node.run, x.value)
         if ctx.mode is Mode.calibrate:
-            recorded = run_quantizer(ctx, path, real)
+            recorded = run_quantizer(ctx, path, straight_through(exact(lax.stop_gradient(x.value)), real))
             _keep_fixed_scale(ctx, path)
             return [recorded]
         _refuse_missing(ctx, node)
@@ -137,8 +142,8 @@ def _rounding(ctx: Context, node: Node) -> RoundMode:
 
 
 RULES: Mapping[str, Rule] = {
-    "logistic": _fixed_scale_rule(chip_kernels.sigmoid),
-    "tanh": _fixed_scale_rule(chip_kernels.tanh),
+    "logistic": _fixed_scale_rule(chip_kernels.sigmoid, float_functions.sigmoid),
+    "tanh": _fixed_scale_rule(chip_kernels.tanh, float_functions.tanh),
     "gelu": _gated_rule(chip_kernels.gelu),
     "silu": _gated_rule(chip_kernels.swish),
     "softmax": softmax,

@@ -17,6 +17,7 @@ from tests.golden import (
     fold_cases,
     kernel_cases,
     layer_cases,
+    operator_cases,
     pool_division_cases,
     quantizer_cases,
     sparify_cases,
@@ -54,6 +55,7 @@ def _constrained(case: Case) -> list[str]:
 _FAMILIES: Mapping[str, Replay] = {
     "quantizer": lambda case: quantizer_cases.replay(case.arrays, case.meta),
     "kernel": lambda case: kernel_cases.replay(case.arrays, case.meta),
+    "op": operator_cases.replay,
     "layer": _layer,
     "constrain": _constrained,
     "trajectory": trajectory_cases.replay,
