@@ -15,6 +15,7 @@ from linger_jax.config import load_config as load_config
 from linger_jax.errors import LingerError as LingerError
 from linger_jax.errors import LingerWarning as LingerWarning
 from linger_jax.export import OnnxRunner as OnnxRunner
+from linger_jax.export import export_onnx as export_onnx
 from linger_jax.quantizers import QTensor as QTensor
 from linger_jax.quantizers import abs_max as abs_max
 from linger_jax.quantizers import register_calibrate_method as register_calibrate_method

@@ -17,9 +17,11 @@ from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.mode import is_calibrating
+from linger_jax.api.recording import recorded
 from linger_jax.api.running import Run, initial_variables, run_model, staged_plan
 from linger_jax.api.state import QUANT, Tree, float_collections
 from linger_jax.errors import LingerError, LingerWarning
+from linger_jax.export.record import Record
 from linger_jax.interpret.context import plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
@@ -130,6 +132,23 @@ class QuantizedModel:
         mutable = tuple(c for c in variables if c != "params")
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
         return staged_plan(self.model, self.settings, variables, call, arrays)[0]
+
+    def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
+        """One evaluation with everything an exporter needs: the plan, every scale, the integers of every parameter.
+
+        Args:
+          variables: all collections.
+          *args, **kwargs, rngs, method: as in ``nn.Module.apply``.
+
+        Raises:
+          LingerError: the model is not quantized (``open_quant: false``, or a constrained model), or as :meth:`apply`.
+        """
+        if not self.active or self.settings.purpose != "quantize":
+            raise LingerError("only a quantized model has integers to record; this one runs as float")
+        self._ranks.check(method, args, kwargs)
+        refuse_empty(args, kwargs)
+        call, arrays = split_call(args, kwargs, rngs, method, ())
+        return recorded(self.model, self.settings, dict(flax.core.unfreeze(dict(variables))), call, arrays)
 
     def _refuse_nothing_to_do(self, plan: Plan) -> None:
         if any(row.status in ("quantized", "constrained") for row in plan.rows()):

@@ -1,3 +1,4 @@
 """Onto the chip: ONNX files, and running them in integers."""
 
+from linger_jax.export.export_onnx import export_onnx as export_onnx
 from linger_jax.export.runner import OnnxRunner as OnnxRunner

@@ -41,6 +41,7 @@ class Context:
       state: state of every quantizer reached, by path.
       writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode (O18).
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
+      recorded: what every quantizer returned, for those who ask for it; None otherwise. One trace, no regions.
     """
 
     settings: PlanSettings
@@ -49,6 +50,7 @@ class Context:
     state: State
     writes_state: bool = True
     non_finite: dict[Path, Array] = dataclasses.field(default_factory=dict)
+    recorded: dict[Path, QTensor] | None = None
 
     @property
     def choices(self) -> Choices:

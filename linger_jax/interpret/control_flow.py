@@ -21,6 +21,8 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
     def remat(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         assert node.body is not None
         body = node.body
+        if ctx.recorded is not None:
+            return interpret(ctx, body, operands)  # nothing is differentiated, nothing may be traced twice
 
         def run(state: State, operands: list[Value]) -> tuple[list[Value], State, dict[Path, Any]]:
             inner = ctx.region(state)

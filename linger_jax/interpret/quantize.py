@@ -50,7 +50,10 @@ def run_quantizer(
             spec, x, state, training=ctx.training, given_scale=given_scale, min_scale=min_scale, clip=clip
         )
     ctx.state[path] = state
-    return QTensor(y, state["scale"], spec.bits)
+    result = QTensor(y, state["scale"], spec.bits)
+    if ctx.recorded is not None:
+        ctx.recorded[path] = result
+    return result
 
 
 def accept(ctx: Context, path: Path, x: Value) -> QTensor:

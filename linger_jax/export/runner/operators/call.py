@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -21,13 +22,21 @@ class Call:
     node: FileNode
     operands: tuple[Value | None, ...]
 
-    def tensor(self, position: int) -> IntegerTensor:
-        """An operand that must be quantized.
+    def tensor(self, position: int, letter: str = "x") -> IntegerTensor:
+        """An operand that must be quantized; a constant of the file lies at the scale that the node states for it.
+
+        Args:
+          position: of the operand.
+          letter: of its attributes, ``scale_<letter>`` and ``<letter>_bits``.
 
         Raises:
           ExportError: it is missing or a float.
         """
         value = self.optional(position)
+        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.integer):
+            bits = self.node.integer(f"{letter}_bits")
+            self.constant(position, bits)
+            return IntegerTensor(jnp.asarray(value.astype(np.int32)), self.node.scale(f"scale_{letter}"), bits)
         if not isinstance(value, IntegerTensor):
             raise self.error(f"input {position} must be quantized, it is {'missing' if value is None else 'a float'}")
         return value

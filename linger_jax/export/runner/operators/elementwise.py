@@ -27,12 +27,12 @@ def add(call: Call) -> Sequence[Value]:
         return rounded_shift(wide.of(x.value), x.fraction_bits - fraction_bits(scale), call.node.round_mode)
 
     with wide.region():
-        return [_finish(call, on_output_grid(call.tensor(0)) + on_output_grid(call.tensor(1)), scale)]
+        return [_finish(call, on_output_grid(call.tensor(0)) + on_output_grid(call.tensor(1, "y")), scale)]
 
 
 def multiply(call: Call) -> Sequence[Value]:
     """``QMul``."""
-    x, y = call.tensor(0), call.tensor(1)
+    x, y = call.tensor(0), call.tensor(1, "y")
     with wide.region():
         total = wide.of(x.value) * wide.of(y.value)
         return [_finish(call, total, x.scale * y.scale)]
@@ -40,7 +40,7 @@ def multiply(call: Call) -> Sequence[Value]:
 
 def matrix_product(call: Call) -> Sequence[Value]:
     """``QBmm``, ``QMatmul``: batched product over the last two axes."""
-    x, y = call.tensor(0), call.tensor(1)
+    x, y = call.tensor(0), call.tensor(1, "y")
     terms = x.value.shape[-1]
     with wide.region():
         total = integer_product(
@@ -59,7 +59,7 @@ def matrix_product(call: Call) -> Sequence[Value]:
 
 def concatenate(call: Call) -> Sequence[Value]:
     """``QCat``: each operand re-rounded to the output's grid."""
-    parts = [call.tensor(i) for i in range(len(call.operands))]
+    parts = [call.tensor(i, f"x_{i}") for i in range(len(call.operands))]
     moved = [_finish(call, part.value, part.scale) for part in parts]
     axis = call.node.integer("axis") % moved[0].value.ndim
     return [moved[0].holds(lax.concatenate([part.value for part in moved], axis))]

@@ -1,0 +1,9 @@
+"""From steps of the plan to nodes of a file, one file an idea."""
+
+from collections.abc import Mapping
+
+from linger_jax.export.lowering import operators, structural, weighted
+from linger_jax.export.lowering.call import Rule
+
+RULES: Mapping[str, Rule] = {**weighted.RULES, **operators.RULES, **structural.RULES}
+"""Rule of every step, by the plan's name for it."""

@@ -1,0 +1,138 @@
+"""An ONNX graph under construction: nodes in order, constants, element types."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+HostArray = npt.NDArray[Any]
+ElementType = Literal["float32", "int8", "int16", "int32", "int64"]
+LINGER = "linger"
+
+
+@dataclasses.dataclass(eq=False)
+class GraphNode:
+    """A node; tensors by name.
+
+    Attributes:
+      op: operator; ``domain`` is empty for standard ones.
+      source: where the user's code makes it, for messages.
+    """
+
+    op: str
+    domain: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """``<op>_<first output>``, as the reference names nodes."""
+        return f"{self.op}_{self.outputs[0]}"
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphInput:
+    """A graph input."""
+
+    name: str
+    shape: tuple[int, ...]
+    element_type: ElementType
+
+
+class OnnxGraph:
+    """Nodes, constants and boundaries; tensors have provisional names until :meth:`rename_intermediates`.
+
+    Attributes:
+      inputs: graph inputs in order.
+      outputs: names of the graph outputs.
+      nodes: in execution order.
+      constants: initializers by name.
+      element_types, shapes: of every tensor a node makes.
+    """
+
+    def __init__(self) -> None:
+        self.inputs: list[GraphInput] = []
+        self.outputs: list[str] = []
+        self.nodes: list[GraphNode] = []
+        self.constants: dict[str, HostArray] = {}
+        self.element_types: dict[str, ElementType] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._count = 0
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        *,
+        element_types: Sequence[ElementType],
+        attributes: Mapping[str, Any] | None = None,
+        domain: str = "",
+        label: str = "",
+    ) -> list[str]:
+        """Appends a node and returns the names of its outputs."""
+        outputs = [self._fresh() for _ in element_types]
+        self.element_types.update(zip(outputs, element_types, strict=True))
+        self.nodes.append(GraphNode(op, domain, list(inputs), outputs, dict(attributes or {}), label))
+        return outputs
+
+    def constant(self, name: str, value: HostArray) -> str:
+        """Adds an initializer; a name that is taken by other values gets a number."""
+        stem, number = name, 0
+        while name in self.constants and not _same(self.constants[name], value):
+            number += 1
+            name = f"{stem}_{number}"
+        self.constants[name] = value
+        return name
+
+    def rename_intermediates(self) -> None:
+        """Names tensors ``0``, ``1``, ... in node order; inputs, outputs and constants keep theirs."""
+        kept = {*self.outputs, *self.constants, *(entry.name for entry in self.inputs)}
+        names: dict[str, str] = {}
+        for node in self.nodes:
+            for tensor in node.outputs:
+                if tensor not in kept and tensor not in names:
+                    names[tensor] = str(len(names))
+        for node in self.nodes:
+            node.inputs = [names.get(t, t) for t in node.inputs]
+            node.outputs = [names.get(t, t) for t in node.outputs]
+        self.element_types = {names.get(t, t): kind for t, kind in self.element_types.items()}
+        self.shapes = {names.get(t, t): shape for t, shape in self.shapes.items()}
+
+    def name_output(self, tensor: str, name: str) -> None:
+        """Gives a tensor the name of a graph output."""
+        for node in self.nodes:
+            node.inputs = [name if t == tensor else t for t in node.inputs]
+            node.outputs = [name if t == tensor else t for t in node.outputs]
+        self.element_types[name] = self.element_types.pop(tensor)
+        self.shapes[name] = self.shapes.pop(tensor)
+        self.outputs.append(name)
+
+    def drop_dead(self) -> None:
+        """Removes nodes that no output needs, and constants that no node reads."""
+        needed = set(self.outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if needed & set(node.outputs):
+                kept.append(node)
+                needed.update(node.inputs)
+        self.nodes = kept[::-1]
+        self.constants = {name: value for name, value in self.constants.items() if name in needed}
+
+    def _fresh(self) -> str:
+        self._count += 1
+        return f"#{self._count}"
+
+
+def _same(one: HostArray, other: HostArray) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def integer_type(bits: int) -> ElementType:
+    """Storage of a width (spec/onnx_export.md section 3)."""
+    return "int8" if bits <= 8 else "int16" if bits <= 16 else "int32"

@@ -1,0 +1,73 @@
+"""A graph as an ONNX file: checked, then written in one step."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from linger_jax.errors import ExportError
+from linger_jax.export.onnx_graph import LINGER, ElementType, OnnxGraph
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+
+# spec/onnx_export.md section 1: what the packer's ONNX release reads.
+LINGER_OPSET = 1
+_IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8}
+
+
+def to_model(graph: OnnxGraph, opset: int) -> ModelProto:
+    """An ONNX model of a graph, checked.
+
+    Raises:
+      ExportError: the onnx package is missing, the opset is not supported, or the checker complains.
+    """
+    try:
+        import onnx
+        from onnx import helper, numpy_helper
+    except ImportError as error:
+        raise ExportError("writing ONNX files needs the onnx package: pip install linger-jax[onnx]") from error
+    if opset not in _IR_VERSIONS:
+        raise ExportError(
+            f"opset {opset} is not supported; allowed: {min(_IR_VERSIONS)} to {max(_IR_VERSIONS)} (12 is the packer's)"
+        )
+    kinds = {kind: helper.np_dtype_to_tensor_dtype(np.dtype(kind)) for kind in get_args(ElementType)}
+    nodes = [
+        helper.make_node(n.op, n.inputs, n.outputs, name=n.name, domain=n.domain, **n.attributes) for n in graph.nodes
+    ]
+    inputs = [helper.make_tensor_value_info(e.name, kinds[e.element_type], list(e.shape)) for e in graph.inputs]
+
+    def info(tensor: str) -> ValueInfoProto:
+        return helper.make_tensor_value_info(tensor, kinds[graph.element_types[tensor]], graph.shapes[tensor])
+
+    outputs = [info(name) for name in graph.outputs]
+    between = [info(tensor) for node in graph.nodes for tensor in node.outputs]
+    constants = [numpy_helper.from_array(value, name) for name, value in graph.constants.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "main_graph", inputs, outputs, constants, value_info=between),
+        opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(LINGER, LINGER_OPSET)],
+        ir_version=_IR_VERSIONS[opset],
+        producer_name="linger_jax",
+    )
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the ONNX checker refuses the exported graph: {error}") from error
+    return model
+
+
+def write_model(model: ModelProto, path: Path) -> None:
+    """Writes a model; the file is either whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(model.SerializeToString())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
