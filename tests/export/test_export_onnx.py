@@ -168,7 +168,7 @@ def attention(x):
 @pytest.mark.parametrize("platform", ["arcs", "venus", "venusA"])
 @pytest.mark.filterwarnings("ignore:.*is clipped")
 def test_attention(tmp_path, platform):
-    operators = exported(tmp_path, attention, normal(4, 5, 6), platform=platform)
+    operators = exported(tmp_path, attention, normal(32, 5, 6), platform=platform)
     assert [op for op in operators if op.startswith("Q") and op not in ("Quant", "QLinear")] == [
         *("QBmm", "QMul", "QSoftmax", "QBmm", "QAdd", "QSigmoid"),
     ]
