@@ -37,6 +37,7 @@ class Choices:
       gelu_forms_are_one: D21, gelu in its tanh form is quantized like the other; otherwise it is float.
       divisions_multiply: division by a constant scalar is multiplication with its reciprocal; otherwise it is float.
       warns_of_clipped_constants: O19, a constant operand that its own quantizer clips is warned about.
+      warns_of_epsilon: a LayerNorm whose epsilon is not the chip's warns.
       update_gate_keeps_new: D1 (R1), the venus GRU keeps (1 - z) of the state and z of the new value; otherwise
         h' = n + z (h - n), as in the float layer.
       update_difference_passes_gradient: D1 (R2), the saturated difference of the venus GRU passes gradients.
@@ -73,6 +74,7 @@ class Choices:
     gelu_forms_are_one: bool
     divisions_multiply: bool
     warns_of_clipped_constants: bool
+    warns_of_epsilon: bool
     update_gate_keeps_new: bool
     update_difference_passes_gradient: bool
     gru_gates_saturate: bool
@@ -104,6 +106,7 @@ CHIP = Choices(
     gelu_forms_are_one=True,
     divisions_multiply=True,
     warns_of_clipped_constants=True,
+    warns_of_epsilon=True,
     update_gate_keeps_new=False,
     update_difference_passes_gradient=True,
     gru_gates_saturate=True,
@@ -134,6 +137,7 @@ REFERENCE = Choices(
     gelu_forms_are_one=False,
     divisions_multiply=False,
     warns_of_clipped_constants=False,
+    warns_of_epsilon=False,
     update_gate_keeps_new=True,
     update_difference_passes_gradient=False,
     gru_gates_saturate=False,

@@ -11,6 +11,7 @@ from linger_jax.plan.file_layout import FileLayout, file_layout
 from linger_jax.plan.fusing import CONV_BN, remark_of
 from linger_jax.plan.graph import Constant, Node, ValueId, ValueInfo
 from linger_jax.plan.limits import check_window
+from linger_jax.plan.norms import plan_layer_norm
 from linger_jax.plan.planning import Bits, Planning, Scan, as_float
 from linger_jax.plan.recurrent import plan_recurrent
 from linger_jax.plan.recurrent_roles import RECURRENT_KINDS
@@ -27,6 +28,7 @@ LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
     "conv": ("input", "weight", "bias", "output"),
     "conv_transpose": ("input", "weight", "bias", "output"),
     "batch_norm": ("input", "weight", "bias", "output"),
+    "layer_norm": ("input", "weight", "bias", "output"),
     "embed": ("weight", "bias"),
     "custom_linear": ("input", "weight", "bias", "output"),
     "custom_conv": ("input", "weight", "bias", "output"),
@@ -57,8 +59,11 @@ CONSTRAINED_LAYERS = frozenset(
     }
 )
 
+# What layer kinds lack that stay float for good.
+_MISSING: Mapping[str, str] = dict.fromkeys(("group_norm", "rms_norm", "instance_norm"), "kernel on the target chips")
+
 # Names of the parameters that the weight and bias quantizers read; other such quantizers are named after theirs.
-_PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding"), "bias": ("bias",)}
+_PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding", "scale"), "bias": ("bias",)}
 # Layer kinds that have a bias quantizer only where they have a bias.
 _BIAS_IF_GIVEN = frozenset({"dense", "custom_linear", "custom_conv", "sparify_ffn"})
 _CUSTOM = frozenset({"custom_linear", "custom_conv"})
@@ -68,7 +73,7 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
     """Decides a layer.
 
     Raises:
-      PlatformLimitError: a convolution outside the platform's limits.
+      PlatformLimitError: a layer outside the platform's limits.
     """
     info, settings = node.layer, planning.settings
     assert info is not None
@@ -86,6 +91,8 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
     _check_limits(planning, node)
     if info.kind in RECURRENT_KINDS:
         return plan_recurrent(planning, node, infos, operand_bits[0], _stack(planning, node, infos))
+    if info.kind == "layer_norm":
+        node = plan_layer_norm(planning, node, infos, operand_bits[0] or config.input_bits)
     parameters = {role[-1] for role in info.operands if role[0] == "params"}
     stack = _stack(planning, node, infos)
     weight = _weight_site(planning, node, infos, layer_spec(settings, config, "weight"), stack)
@@ -153,8 +160,10 @@ def _float_reason(planning: Planning, node: Node, infos: Infos) -> str | None:
     if node.owner.composite is not None:
         return f"inside a {node.owner.composite.what}: not covered yet"
     if info.kind not in (CONSTRAINED_LAYERS if constrain else LAYER_ROLES):
-        return f"{info.type_name} has no {'constrained' if constrain else 'quantized'} form yet"
-    return info.refusal or _not_float32(node, infos)
+        missing = "constrained form" if constrain else _MISSING.get(info.kind, "quantized form yet")
+        return f"{info.type_name} has no {missing}"
+    refusal = info.refusal if constrain else info.refusal or info.attributes.get("integer_refusal")
+    return refusal or _not_float32(node, infos)
 
 
 def _parameter(node: Node, infos: Infos, role: str) -> Path | None:

@@ -16,6 +16,7 @@ from linger_jax.plan.custom_layers import with_custom_layers
 from linger_jax.plan.flatten import flatten
 from linger_jax.plan.fusing import fuse
 from linger_jax.plan.graph import Graph, Quantizer
+from linger_jax.plan.norms import replaced_epsilons
 from linger_jax.plan.planner import plan_graph
 from linger_jax.plan.planning import Planning
 from linger_jax.plan.recognition import recognise
@@ -39,7 +40,7 @@ class Plan:
       staged: the trace it was made from.
       modules: dotted paths of all modules met.
       warnings: what the user should know when the model is made: functions that the platform has no kernel for (D8),
-        constants that their own quantizers clip (O19).
+        constants that their own quantizers clip (O19), epsilons that the chip replaces.
     """
 
     graph: Graph
@@ -100,7 +101,8 @@ def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int 
     planning = Planning(settings)
     arguments = argument_bits or (None,) * len(staged.arguments)
     graph, _ = plan_graph(planning, recognised, ((None,) * len(staged.variables)) + arguments)
-    plan = Plan(graph, planning.quantizers, settings, staged, modules, planning.warnings)
+    notes = (*planning.warnings, *replaced_epsilons(graph.walk(), settings))
+    plan = Plan(graph, planning.quantizers, settings, staged, modules, notes)
     if settings.strict and plan.float_rows:
         lines = "\n".join(
             f"  {r.name}: {r.op}: {r.reason}" + (f" ({r.source})" if r.source else "") for r in plan.float_rows

@@ -85,8 +85,27 @@ def _dropout(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attribute
 
 
 def _layer_norm(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
-    del call
-    return {"epsilon": float(module.epsilon)}, None
+    """``axes`` is how many trailing axes are normalized; ``integer_refusal`` why the integer kernel cannot."""
+    rank = np.ndim(call.arguments["x"])
+    over = _axes(module.reduction_axes, rank)
+    trailing = tuple(range(rank - len(over), rank))
+    reason = None
+    if over != trailing:
+        reason = f"reduction_axes {module.reduction_axes}: only trailing axes are supported"
+    elif (module.use_scale or module.use_bias) and _axes(module.feature_axes, rank) != over:
+        reason = (
+            f"feature_axes {module.feature_axes} are not the reduction_axes {module.reduction_axes}: "
+            "the chip has a scale and a bias for each normalized value"
+        )
+    elif call.arguments.get("mask") is not None:
+        reason = "a mask is not supported"
+    elif module.axis_name is not None:
+        reason = "axis_name belongs to pmap; shard other axes than the normalized ones"
+    return {"epsilon": float(module.epsilon), "axes": len(over), "integer_refusal": reason}, None
+
+
+def _axes(given: Any, rank: int) -> tuple[int, ...]:
+    return tuple(sorted({int(axis) % rank for axis in np.ravel(given)}))
 
 
 def _embed(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:

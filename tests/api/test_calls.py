@@ -116,10 +116,10 @@ def test_model_without_layers_is_refused_and_says_what_it_found():
     class Empty(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return jnp.tanh(nn.LayerNorm(name="norm")(x))
+            return jnp.tanh(nn.RMSNorm(name="norm")(x))
 
     for make, verb in ((linger_jax.init, "quantize"), (linger_jax.init, "quantize")):
-        with pytest.raises(PlanError, match=f"Empty has no layer to {verb}; what was found:\n  norm: LayerNorm"):
+        with pytest.raises(PlanError, match=f"Empty has no layer to {verb}; what was found:\n  norm: RMSNorm"):
             make(Empty()).init(KEY, X)
     with pytest.raises(PlanError, match="has no layer to quantize"):
         linger_jax.init(Mlp(), disable_submodel="*").init(KEY, X)

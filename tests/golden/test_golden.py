@@ -20,7 +20,6 @@ DATA = Path(__file__).parent / "data"
 NOT_COVERED = frozenset(
     {
         ("layer", "GLU"),
-        ("layer", "LayerNorm"),
         ("checkpoint", "qat_convbn"),
     }
 )

@@ -167,12 +167,12 @@ def test_strict_names_everything_that_would_run_as_float():
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return nn.softmax(nn.LayerNorm(name="norm")(nn.Dense(4, name="layer")(x)))
+            return nn.softmax(nn.RMSNorm(name="norm")(nn.Dense(4, name="layer")(x)))
 
     with pytest.raises(PlanError) as error:
         planned(Net(), X, strict=True)
-    assert "norm: LayerNorm: LayerNorm has no quantized form yet" in str(error.value)
-    planned(Net(), X, strict=True, disable_module=nn.LayerNorm)
+    assert "norm: RMSNorm: RMSNorm has no kernel on the target chips" in str(error.value)
+    planned(Net(), X, strict=True, disable_module=nn.RMSNorm)
 
 
 def test_path_under_a_lifted_transform_is_the_one_the_user_sees():

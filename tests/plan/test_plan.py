@@ -46,7 +46,7 @@ def test_text_shows_brackets_of_names_and_reasons_as_they_are():
     class Odd(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return nn.LayerNorm(name="[bold]norm")(nn.Dense(4)(x))
+            return nn.RMSNorm(name="[bold]norm")(nn.Dense(4)(x))
 
     assert "[bold]norm" in str(planned(Odd(), X))
 
@@ -114,8 +114,8 @@ def test_layers_that_compute_in_half_precision_are_float_with_the_reason():
 
 
 def test_layer_without_a_rule_is_float_with_the_reason():
-    row = planned(nn.Sequential([nn.Dense(4), nn.LayerNorm()]), X).float_rows[0]
-    assert (row.name, row.op, row.reason) == ("layers_1", "LayerNorm", "LayerNorm has no quantized form yet")
+    row = planned(nn.Sequential([nn.Dense(4), nn.RMSNorm()]), X).float_rows[0]
+    assert (row.name, row.op, row.reason) == ("layers_1", "RMSNorm", "RMSNorm has no kernel on the target chips")
 
 
 def test_constrain_plan_has_layers_only_and_no_quantizers():

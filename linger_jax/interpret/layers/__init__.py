@@ -6,6 +6,7 @@ from linger_jax.interpret.core import Rule
 from linger_jax.interpret.layers.average_pool import average_pool
 from linger_jax.interpret.layers.batch_norm import batch_norm
 from linger_jax.interpret.layers.embed import embed
+from linger_jax.interpret.layers.layer_norm import layer_norm
 from linger_jax.interpret.layers.sparify_ffn import sparify_ffn
 from linger_jax.interpret.layers.weighted import weighted
 from linger_jax.interpret.structural import passes_through
@@ -20,5 +21,6 @@ LAYERS: Mapping[str, Rule] = {
     "embed": embed,
     "dropout": passes_through,
     "avg_pool": average_pool,
+    "layer_norm": layer_norm,
     "sparify_ffn": sparify_ffn,
 }

@@ -6,7 +6,11 @@ gradient around the kernel.
 
 from linger_jax.numerics.chip_kernels.gelu_swish import gelu, swish
 from linger_jax.numerics.chip_kernels.input_range import saturated_int32, venus_saturated, wrapped_int32
-from linger_jax.numerics.chip_kernels.inverse_square_root import inverse_square_root, normalized
+from linger_jax.numerics.chip_kernels.inverse_square_root import (
+    doubling_factor,
+    inverse_square_root,
+    normalized,
+)
 from linger_jax.numerics.chip_kernels.platforms import (
     GATED_FRACTION_BITS,
     SOFTMAX_INPUT_FRACTION_BITS,
@@ -24,6 +28,7 @@ __all__ = [
     "GATED_FRACTION_BITS",
     "SOFTMAX_INPUT_FRACTION_BITS",
     "SOFTMAX_RESULT_FRACTION_BITS",
+    "doubling_factor",
     "gelu",
     "has_gated_kernels",
     "has_kernels",

@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import lax
 
 from linger_jax.numerics import wide
@@ -15,6 +16,8 @@ from linger_jax.numerics.chip_kernels.tables import Ints, read
 _FIRST_MANTISSA = 256
 _MANTISSA_SHIFT = 8
 _HIGHEST_BIT = np.int64(63)
+_EXPONENTS = 31
+_FACTOR_BITS = 16
 
 
 def inverse_square_root(d: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -30,15 +33,41 @@ def inverse_square_root(d: jax.Array) -> tuple[jax.Array, jax.Array]:
     Source: spec layers.md section 6, step 4.
     """
     zero = np.int64(0)
+    position, k = _position(d)
+    r = jnp.take(jnp.asarray(_table()), lax.convert_element_type(position, jnp.int32), mode="clip")
+    return jnp.where(d == zero, _table()[0], r), jnp.where(d == zero, zero, k)
+
+
+def doubling_factor(d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """f and s with f / 2^s twice r / 2^k of `inverse_square_root`, exactly. Inside `wide.region()`.
+
+    Both come out of one look-up: what a compiler finds after it is cheap enough to be done again for each element of
+    a row, the search for the leading bits is not.
+
+    Args:
+        d: int64 array of any shape, 0 <= d < 2^62.
+
+    Returns:
+        f: int32 array of d's shape, below 2^16.
+        s: int32 array of d's shape, 0..29.
+    """
+    position, k = _position(d)
+    entries = np.int64(_table().size)
+    index = jnp.where(d == np.int64(0), np.int64(_doubling_table().size - 1), k * entries + position)
+    found = jnp.take(jnp.asarray(_doubling_table()), lax.convert_element_type(index, jnp.int32), mode="clip")
+    return found & np.int32(2**_FACTOR_BITS - 1), lax.shift_right_logical(found, jnp.full_like(found, _FACTOR_BITS))
+
+
+def _position(d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Index into the table, and k; int64. 0 is taken for 1."""
+    zero = np.int64(0)
     some = lax.max(d, np.int64(1))
     k = wide.floor_shift(_HIGHEST_BIT - lax.clz(some), 1)
     mantissa = wide.floor_shift(
         lax.shift_left(some, lax.max(np.int64(_MANTISSA_SHIFT) - np.int64(2) * k, zero)),
         lax.max(np.int64(2) * k - np.int64(_MANTISSA_SHIFT), zero),
     )
-    index = lax.convert_element_type(mantissa - np.int64(_FIRST_MANTISSA), jnp.int32)
-    r = jnp.take(jnp.asarray(_table()), index, mode="clip")
-    return jnp.where(d == zero, _table()[0], r), jnp.where(d == zero, zero, k)
+    return mantissa - np.int64(_FIRST_MANTISSA), k
 
 
 def normalized(numerator: jax.Array, d: jax.Array) -> jax.Array:
@@ -62,3 +91,13 @@ def normalized(numerator: jax.Array, d: jax.Array) -> jax.Array:
 @functools.cache
 def _table() -> Ints:
     return np.array(read("rsqrt_q15")["table"], np.int64)
+
+
+@functools.cache
+def _doubling_table() -> npt.NDArray[np.int32]:
+    """Factor and shift of every k and position, packed; the last entry is that of 0."""
+    factors = np.tile(_table(), (_EXPONENTS, 1))
+    factors[0] *= 2
+    shifts = np.maximum(np.arange(_EXPONENTS) - 1, 0)[:, None]
+    packed = (shifts << _FACTOR_BITS) + factors
+    return np.append(packed.ravel(), 2 * _table()[0]).astype(np.int32)

@@ -1,0 +1,109 @@
+"""LayerNorm by the chip's integer kernel; the gradient is the float layer's (spec/layers.md section 6)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linger_jax.config import QuantMethod, RoundMode
+from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.layers.roles import by_role, results, site
+from linger_jax.interpret.layers.weighted import BIAS, INPUT, quantize_output
+from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight
+from linger_jax.numerics.contraction import rounded_product
+from linger_jax.numerics.integer_layer_norm import EPSILON, RESULT_FRACTION_BITS, normalize
+from linger_jax.numerics.rounding import round_half_even, round_scaled
+from linger_jax.plan import Node
+
+SCALE = ("params", "scale")
+_RESULT_UNIT = np.float32(2**RESULT_FRACTION_BITS)
+_LARGEST = np.float32(2.0**31)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """Static half of a LayerNorm: trailing axes, width and rounding of its input, width of its bias."""
+
+    axes: int
+    bits: int
+    rounding: RoundMode
+    bias_bits: int
+
+
+def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Rule of a LayerNorm over trailing axes; without scale its weight is one, without bias its bias zero."""
+    assert node.layer is not None
+    roles, axes = by_role(node, operands), node.layer.attributes["axes"]
+    path = site(node, "input_quantizer")
+    x = accept(ctx, path, roles[INPUT])
+    shape = x.value.shape[x.value.ndim - axes :]
+    weight = quantize_weight(ctx, site(node, "weight_quantizer"), roles.get(SCALE, jnp.ones(shape, jnp.float32)))
+    bias = roles.get(BIAS)
+    if ctx.mode is Mode.calibrate or ctx.settings.config.quant_method is QuantMethod.ONNX:
+        if bias is not None:
+            bias = quantize_bias(ctx, site(node, "bias_quantizer"), bias, _RESULT_UNIT * weight.scale).value
+        y = _float_layer_norm(axes, x.value, weight.value, bias)
+    else:
+        bias_bits = ctx.quantizers[site(node, "bias_quantizer")].spec.bits
+        form = _Form(axes, x.bits, ctx.quantizers[path].spec.rounding, bias_bits)
+        bias = jnp.zeros(shape, jnp.float32) if bias is None else bias
+        y = _integer_layer_norm(form, x.value, x.scale, weight.value, weight.scale, bias)
+    return results(node, quantize_output(ctx, node, y))
+
+
+def _float_layer_norm(axes: int, x: Array, weight: Array, bias: Array | None) -> Array:
+    over = tuple(range(x.ndim - axes, x.ndim))
+    centred = x - jnp.mean(x, over, keepdims=True)
+    deviation = jnp.sqrt(jnp.mean(jnp.square(centred), over, keepdims=True) + np.float32(EPSILON))
+    y = centred / deviation * _over_rows(weight, x)
+    return y if bias is None else y + _over_rows(bias, x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _integer_layer_norm(form: _Form, x: Array, scale: Array, weight: Array, weight_scale: Array, bias: Array) -> Array:
+    return _forward(form, x, scale, weight, weight_scale, bias)[0]
+
+
+def _forward(
+    form: _Form, x: Array, scale: Array, weight: Array, weight_scale: Array, bias: Array
+) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    steps = _limited(round_scaled(x, scale, form.rounding), form.bits)
+    rows = normalize(steps, scale, form.axes, form.bits)
+    unit = _RESULT_UNIT * weight_scale
+    shift = _limited(round_half_even(bias * unit), form.bias_bits)
+    q15 = lax.convert_element_type(rows.steps, jnp.float32)
+    product = rounded_product(q15, _over_rows(weight * weight_scale, x))
+    total = lax.clamp(-_LARGEST, product + _over_rows(shift, x), _LARGEST)
+    y = total * (np.float32(1) / unit)
+    return y, (x, weight, rows.mean, rows.reciprocal_deviation)
+
+
+def _backward(
+    form: _Form, residuals: tuple[Array, Array, Array, Array], g: Array
+) -> tuple[Array, Array, Array, Array, Array]:
+    x, weight, mean, reciprocal_deviation = residuals
+    over = tuple(range(x.ndim - form.axes, x.ndim))
+    rows = tuple(range(x.ndim - form.axes))
+    normalized = (x - mean) * reciprocal_deviation
+    inner = g * _over_rows(weight, x)
+    along = jnp.mean(inner * normalized, over, keepdims=True)
+    of_x = reciprocal_deviation * (inner - jnp.mean(inner, over, keepdims=True) - normalized * along)
+    none = jnp.zeros((), jnp.float32)
+    return of_x, none, jnp.sum(g * normalized, rows), none, jnp.sum(g, rows)
+
+
+_integer_layer_norm.defvjp(_forward, _backward)
+
+
+def _limited(v: Array, bits: int) -> Array:
+    return lax.clamp(np.float32(-(2 ** (bits - 1))), v, np.float32(2 ** (bits - 1) - 1))
+
+
+def _over_rows(v: Array, x: Array) -> Array:
+    return v.reshape((1,) * (x.ndim - v.ndim) + v.shape)
