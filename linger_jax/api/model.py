@@ -103,7 +103,7 @@ class QuantizedModel:
 
         Warns:
           LingerWarning: a function runs as float for want of a kernel on the platform (D8); a constant is clipped by
-            its own quantizer (O19).
+            its own quantizer (O19); a LayerNorm's epsilon is not the chip's.
         """
         variables = float_collections(variables)
         if self.active:

@@ -110,8 +110,13 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
         )
     output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
     bits = tuple(output_bits if role[0] == "output" else None for role in info.results)
-    attributes = {**node.attributes, "weight_quantizer": weight}
-    return dataclasses.replace(node, quantized=True, bits=bits, reason=remark_of(node), attributes=attributes)
+    return dataclasses.replace(
+        node,
+        quantized=True,
+        bits=bits,
+        reason=node.reason or remark_of(node),
+        attributes={**node.attributes, "weight_quantizer": weight},
+    )
 
 
 def _plan_conv_bn(planning: Planning, node: Node) -> Node:
