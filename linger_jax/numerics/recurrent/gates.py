@@ -15,15 +15,19 @@ _ONE = np.float32(1)
 
 
 def sigmoid_gate(form: GateForm, pre: jax.Array, fraction_bits: int) -> jax.Array:
-    """Sigmoid kernel of int32 pre-activations: float64 integers in Q(fraction_bits). Inside ``wide.region()``."""
-    value = sigmoid(_in_range(form, pre), form.platform, form.kernel_bits)
-    return whole.round_shift(whole.of(value), form.kernel_bits - fraction_bits)
+    """Sigmoid kernel of int32 pre-activations, rounded to Q(fraction_bits): float64 numbers, about 0 to 1.
+
+    Inside ``wide.region()``.
+    """
+    return _number(form, sigmoid(_in_range(form, pre), form.platform, form.kernel_bits), fraction_bits)
 
 
 def tanh_gate(form: GateForm, pre: jax.Array, fraction_bits: int) -> jax.Array:
-    """Tanh kernel of int32 pre-activations: float64 integers in Q(fraction_bits). Inside ``wide.region()``."""
-    value = tanh(_in_range(form, pre), form.platform, form.kernel_bits)
-    return whole.round_shift(whole.of(value), form.kernel_bits - fraction_bits)
+    """Tanh kernel of int32 pre-activations, rounded to Q(fraction_bits): float64 numbers, -1 to about 1.
+
+    Inside ``wide.region()``.
+    """
+    return _number(form, tanh(_in_range(form, pre), form.platform, form.kernel_bits), fraction_bits)
 
 
 def sigmoid_slope(form: GateForm, pre: jax.Array) -> jax.Array:
@@ -37,6 +41,17 @@ def tanh_slope(form: GateForm, pre: jax.Array) -> jax.Array:
     # 1 - tanh^2 would keep no digit of a slope that is nearly zero.
     small = jnp.exp(np.float32(-2) * jnp.abs(_real(form, pre)))
     return np.float32(4) * small / jnp.square(_ONE + small)
+
+
+def _number(form: GateForm, value: jax.Array, fraction_bits: int) -> jax.Array:
+    """The kernel's answer as a number, computed once.
+
+    XLA repeats elementwise work in each of its readers, a whole kernel for each here, unless it ends in a division by
+    what might not be a constant.
+    """
+    rounded = whole.round_shift(whole.of(value), form.kernel_bits - fraction_bits)
+    unit = jnp.where(rounded == rounded, np.float64(2.0**fraction_bits), np.float64(np.nan))
+    return rounded / unit
 
 
 def _in_range(form: GateForm, pre: jax.Array) -> jax.Array:

@@ -101,13 +101,12 @@ class GruCell:
             hidden_n = self._gated(r, both[:, 2 * width :])
             reset_side = both[:, 2 * width :] / scales.accumulator
         pre_n = self._pre_activation(input_n + hidden_n, scales)
-        n = whole.rescale(tanh_gate(gates, pre_n, bits), scales.hidden * np.float64(2.0**-bits))
+        n = whole.rescale(tanh_gate(gates, pre_n, bits), scales.hidden)
         start, end = (before, n) if form.update_keeps_new else (n, before)
         difference = whole.saturate(end - start, 16) if form.saturates_difference else end - start
         raw = start + self._gated(z, difference)
-        unit = np.float64(2.0**-bits)
-        exact = (start + z * unit * difference) / scales.hidden
-        numbers = (r * unit, z * unit, n, reset_side)
+        exact = (start + z * difference) / scales.hidden
+        numbers = (r, z, n, reset_side)
         left = GruStep((pre_r, pre_z, pre_n), *(whole.to_float32(v) for v in numbers))
         return StepResult(whole.to_float32(raw), (), left, whole.to_float32(exact))
 
@@ -197,9 +196,11 @@ class GruCell:
         return whole.to_int32(whole.saturate(v, 32))
 
     def _gated(self, gate: Array, v: Array) -> Array:
-        """rs(gate * v, kernel bits) of float64 integers below 2^32."""
+        """floor(gate * v + 1/2) of a gate's number and float64 integers below 2^32."""
         bits = self.form.gates.kernel_bits
-        if bits <= _EXACT_IN_DOUBLE_BITS or self.form.rounds_products_in_float:
-            return whole.round_shift(gate * v, bits)
-        product = lax.convert_element_type(gate, jnp.int64) * lax.convert_element_type(v, jnp.int64)
-        return whole.of(wide.round_shift(product, bits))
+        if bits <= _EXACT_IN_DOUBLE_BITS:
+            return whole.rescale(v, gate)
+        if self.form.rounds_products_in_float:
+            return whole.rescale_rounded(v, gate)
+        integer = lax.convert_element_type(gate * np.float64(2.0**bits), jnp.int64)
+        return whole.of(wide.round_shift(integer * lax.convert_element_type(v, jnp.int64), bits))

@@ -20,6 +20,7 @@ GATE_BITS = 15
 CELL_SCALE = 2.0**GATE_BITS
 
 _PRODUCT_BITS = 2 * GATE_BITS
+_GATE = np.float64(2.0**GATE_BITS)
 _GATE_STEP = np.float32(2.0**-GATE_BITS)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -85,7 +86,7 @@ class LstmCell:
         pre_i, pre_f, pre_g, pre_o = jnp.split(pre, GATES, axis=-1)
         i, f, o = (sigmoid_gate(gates, p, GATE_BITS) for p in (pre_i, pre_f, pre_o))
         g = tanh_gate(gates, pre_g, GATE_BITS)
-        kept, added = f * whole.of(c), i * g
+        kept, added = f * whole.of(c) * _GATE, i * g * _GATE * _GATE
         if self.form.rounds_cell_once:
             total = kept + added
             cell = whole.saturate(whole.round_shift(total, _PRODUCT_BITS - GATE_BITS), 32)
@@ -97,10 +98,10 @@ class LstmCell:
         squashed_from = whole.to_int32(whole.saturate(squashed_from, 32))
         squashed = tanh_gate(gates, squashed_from, GATE_BITS)
         product = o * squashed
-        raw = whole.rescale(product, scales.hidden * np.float64(2.0**-_PRODUCT_BITS))
-        left = LstmStep(pre, (_real(i), _real(f), _real(g), _real(o)), _real(squashed), squashed_from)
-        exact = whole.to_float32(product) * np.float32(2.0**-_PRODUCT_BITS)
-        return StepResult(whole.to_float32(raw), (whole.to_float32(cell),), left, exact)
+        raw = whole.rescale(product, scales.hidden)
+        i, f, g, o, squashed = (whole.to_float32(v) for v in (i, f, g, o, squashed))
+        left = LstmStep(pre, (i, f, g, o), squashed, squashed_from)
+        return StepResult(whole.to_float32(raw), (whole.to_float32(cell),), left, whole.to_float32(product))
 
     def factors(self, steps: LstmStep, before: tuple[Array, ...], hidden_scale: Array) -> LstmFactors:
         """Factors of every step.
@@ -160,7 +161,3 @@ class LstmCell:
         """
         del steps
         return over_time(h_before, d_pre), d_pre.sum((0, 1))
-
-
-def _real(v: Array) -> Array:
-    return whole.to_float32(v) * _GATE_STEP

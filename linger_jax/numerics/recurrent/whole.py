@@ -32,6 +32,12 @@ def rescale(v: jax.Array, factor: jax.Array | np.float64) -> jax.Array:
     return lax.floor(v * factor + _HALF)
 
 
+def rescale_rounded(v: jax.Array, factor: jax.Array) -> jax.Array:
+    """`rescale` whose product is rounded to float64 on its own where it is not exact, fused into no sum."""
+    product = v * factor
+    return lax.floor(jnp.where(product == product, product, np.float64(np.nan)) + _HALF)
+
+
 def round_shift(v: jax.Array, shift: int) -> jax.Array:
     """rs(v, s): floor(v / 2^s + 1/2) of float64 integers."""
     return v if shift == 0 else rescale(v, np.float64(2.0**-shift))
