@@ -8,6 +8,7 @@ from linger_jax.api import calibration as calibration
 from linger_jax.api import constrain as constrain
 from linger_jax.api import init as init
 from linger_jax.api import parameter_labels as parameter_labels
+from linger_jax.api import supported as supported
 from linger_jax.api import trace_layers as trace_layers
 from linger_jax.config import QuantConfig as QuantConfig
 from linger_jax.config import config_save_to_yaml as config_save_to_yaml

@@ -1,0 +1,61 @@
+"""What can be quantized, by platform: read off the tables that planning itself uses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+from rich.table import Table
+
+from linger_jax.config import Platform
+from linger_jax.numerics.chip_kernels import has_kernels
+from linger_jax.plan import LAYER_ROLES, OPERATORS
+from linger_jax.plan.report import as_text
+from linger_jax.staging.layer_kinds import LAYERS
+from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS
+
+
+@dataclasses.dataclass(frozen=True)
+class Supported:
+    """Layers and operators with an integer form; printing it gives a table.
+
+    Attributes:
+      layers: class name -> names of the platforms that run it, for every Flax class that is recognised.
+      operators: operator -> names of the platforms that run it; ``disable_ops`` takes these names.
+    """
+
+    layers: Mapping[str, tuple[str, ...]]
+    operators: Mapping[str, tuple[str, ...]]
+
+    def table(self) -> Table:
+        """A line for each layer and operator, a column for each platform, for ``rich``."""
+        result = Table(title="quantized by linger_jax")
+        for column in ("", *(platform.value for platform in Platform)):
+            result.add_column(column)
+        for section, entries in (("layer", self.layers), ("operator", self.operators)):
+            for name, platforms in entries.items():
+                marks = ("yes" if platform.value in platforms else "-" for platform in Platform)
+                result.add_row(f"{section} {name}", *marks)
+        return result
+
+    def __str__(self) -> str:
+        return as_text(self.table())
+
+
+def supported() -> Supported:
+    """What has an integer form, by platform; everything else of a model runs as float and is listed in its plan.
+
+    Operators that only hand a scale on (``relu``, pooling by maximum, reshape, ...) run everywhere and are not listed.
+    """
+    layers: dict[str, tuple[str, ...]] = {}
+    for module_type, (kind, _) in LAYERS.items():
+        if kind in LAYER_ROLES:
+            layers[module_type.__name__] = _platforms(Platform)
+    for module_type in RECURRENT_LAYERS:
+        layers[module_type.__name__] = _platforms(Platform, has_kernels)
+    operators = {kind.name: _platforms(Platform, kind.runs_on) for kind in OPERATORS}
+    return Supported(layers, operators)
+
+
+def _platforms(every: Iterable[Platform], runs: Callable[[Platform], bool] = lambda _: True) -> tuple[str, ...]:
+    return tuple(platform.value for platform in every if runs(platform))

@@ -1,0 +1,162 @@
+"""The numbered defects of spec/ops.md section 8 in operators of several operands: wanted, and as the reference."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import linger_jax
+from linger_jax import LingerWarning, QTensor
+from linger_jax.errors import UnsupportedError
+from tests.interpret.steps import REFERENCE, TQT, prepared, quantized, scale_for
+from tests.interpret.test_operators import OnArguments, on_grid, run
+
+A, B, C = on_grid(0, 64.0, 3, 4), on_grid(1, 16.0, 3, 4), on_grid(2, 32.0, 3, 4)
+
+
+def sites(operator, *args, config=None):
+    return [n for n in prepared(OnArguments(operator), *args, config=config)[1]["quant"] if n.startswith("_linger")]
+
+
+@pytest.mark.parametrize(
+    ("operator", "numpy_operator"),
+    [
+        (lambda x, y: x @ y.T, lambda x, y: x @ y.T),
+        (lambda x, y: jnp.einsum("ab,cb->ca", x, y), lambda x, y: (x @ y.T).T),
+        (lambda x, y: jnp.einsum("ab,ab->", x, y), lambda x, y: np.sum(x * y)),
+        (lambda x, y: jnp.tensordot(x, y, axes=((0, 1), (0, 1))), lambda x, y: np.sum(x * y)),
+        (lambda x, y: jnp.matmul(x[None], y.T[None]), lambda x, y: (x @ y.T)[None]),
+        (lambda x, y: jnp.matmul(x, y[0]), lambda x, y: x @ y[0]),
+        (lambda x, y: jnp.einsum("bxy,bzy->bxz", x[None], y[None]), lambda x, y: (x @ y.T)[None]),
+    ],
+    ids=["@", "transposed result", "full contraction", "tensordot", "batched", "vector", "einsum batched"],
+)
+def test_every_product_of_two_activations_is_a_matmul_o1(operator, numpy_operator):
+    output, state = run(operator, A, B)
+    exact = numpy_operator(np.asarray(A.value), np.asarray(B.value))
+    assert set(state["input_quantizer"]) == {"0", "1"}
+    np.testing.assert_array_equal(output.value, quantized(exact, float(output.scale)))
+    assert sites(operator, A, B) == ["_linger_qtensor_qmatmul_0"]
+
+
+@pytest.mark.parametrize("join", [jnp.concatenate, jnp.stack])
+def test_three_values_are_joined_with_an_input_quantizer_each_o2(join):
+    output, state = run(lambda *values: join(values), A, B, C)
+    assert [float(state["input_quantizer"][str(i)]["scale"]) for i in range(3)] == [64.0, 16.0, 32.0]
+    exact = join([A.value, B.value, C.value])
+    np.testing.assert_array_equal(output.value, quantized(exact, float(output.scale)))
+
+
+def test_joined_float_operand_goes_through_its_own_quantizer_o2():
+    plain = jnp.float32([[0.3, -0.7, 0.1, 0.2]])
+    output, state = run(lambda x, y, z: jnp.concatenate([x, y, z]), A, plain, C)
+    entry = state["input_quantizer"]["1"]
+    assert float(entry["scale"]) == scale_for(0.7)
+    exact = np.concatenate([A.value, quantized(plain, scale_for(0.7)), C.value])
+    np.testing.assert_array_equal(output.value, quantized(exact, float(output.scale)))
+
+
+def test_reference_joins_two_values_only_and_stacks_in_float_o2():
+    assert sites(lambda x, y: jnp.concatenate([x, y]), A, B, config=REFERENCE) == ["_linger_qtensor_qcat_0"]
+    assert sites(lambda x, y: jnp.stack([x, y]), A, B, config=REFERENCE) == []
+    with pytest.raises(UnsupportedError, match="linger concatenates two values, not 3"):
+        sites(lambda x, y, z: jnp.concatenate([x, y, z]), A, B, C, config=REFERENCE)
+
+
+def test_top_k_returns_grid_values_and_plain_indices_o3():
+    qmodel, variables = prepared(OnArguments(lambda x: jax.lax.top_k(x, 2)), A)
+    values, indices = qmodel.apply_qtensor(variables, A, mutable=["quant"])[0]
+    assert (float(values.scale), values.bits) == (64.0, 8)
+    assert not isinstance(indices, QTensor)
+    np.testing.assert_array_equal(values.value, jax.lax.top_k(A.value, 2)[0])
+
+
+def test_operators_have_their_thresholds_from_the_start_o5():
+    _, variables = prepared(OnArguments(lambda x, y: jax.nn.softmax(x @ y.T)), A, B, config=TQT)
+    for site, inputs in (("_linger_qtensor_qmatmul_0", {"0", "1"}), ("_linger_qtensor_qsoftmax_1", {"0"})):
+        thresholds = variables["params"][site]
+        assert set(thresholds["input_quantizer"]) == inputs
+        assert thresholds["output_quantizer"]["learning_data"].shape == (1,)
+
+
+class Owner(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4, name="dense")(x) * 3.0
+
+
+class Owners(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return Owner(name="other")(Owner(name="wide")(x))
+
+
+@pytest.mark.parametrize(("config", "bits"), [({}, (6, 16)), (REFERENCE, (8, 8))])
+def test_operator_takes_the_widths_of_its_owner_s_part_o15(config, bits):
+    part = {"name": ["wide"], "quant_info": {"input_bits": 6, "output_bits": 16}}
+    qmodel = linger_jax.init(Owners(), {**config, "part1": part})
+    x = jnp.ones((2, 4))
+    plan = qmodel.plan(qmodel.model.init(jax.random.key(0), x), x)
+    site = ("wide", "_linger_qtensor_qmul_0")
+    found = (
+        plan.quantizers[(*site, "input_quantizer", "1")].spec.bits,
+        plan.quantizers[(*site, "output_quantizer")].spec.bits,
+    )
+    assert found == bits
+    assert plan.quantizers[("other", "_linger_qtensor_qmul_0", "output_quantizer")].spec.bits == 8
+
+
+@pytest.mark.parametrize(
+    ("config", "mutable", "rounded"),
+    [(TQT, False, False), ({**TQT, **REFERENCE}, ["quant"], False), ({**TQT, **REFERENCE}, False, True)],
+    ids=["chip", "reference, training", "reference, evaluation"],
+)
+def test_sum_is_plain_in_calibration_o18(config, mutable, rounded):
+    """The reference, calibrating in evaluation mode, rounds the operands at an output scale that is still 1."""
+    qmodel, variables = prepared(OnArguments(lambda x, y: x + y), A, B, config=config)
+    with linger_jax.calibration():
+        output, _ = qmodel.apply(variables, A, B, mutable=mutable)
+    plain = np.asarray(A.value) + np.asarray(B.value)
+    whole = np.floor(np.asarray(A.value) + 0.5) + np.floor(np.asarray(B.value) + 0.5)
+    np.testing.assert_array_equal(output, whole if rounded else plain)
+
+
+@pytest.mark.filterwarnings("ignore:.*it is clipped:linger_jax.LingerWarning")
+@pytest.mark.parametrize("divisor", [3.0, -2.0, 8.0])
+def test_division_by_a_number_is_multiplication_with_its_reciprocal(divisor):
+    """As in attention's q / sqrt(d); the reciprocal is a constant operand like any other."""
+    divided, state = run(lambda x: x / divisor, A)
+    multiplied, other = run(lambda x: x * (1 / divisor), A)
+    np.testing.assert_array_equal(divided.value, multiplied.value)
+    jax.tree.map(np.testing.assert_array_equal, state, other)
+
+
+def test_division_by_a_computed_constant_is_known_too():
+    output, _ = run(lambda x: x / jnp.sqrt(jnp.float32(20.0)), A)
+    np.testing.assert_array_equal(output.value, run(lambda x: x * (1 / np.float32(20**0.5)), A)[0].value)
+
+
+def test_division_is_float_under_the_reference():
+    assert sites(lambda x: x / 3.0, A, config=REFERENCE) == []
+    qmodel, variables = prepared(OnArguments(lambda x: x / 3.0), A, config=REFERENCE)
+    np.testing.assert_array_equal(qmodel.apply(variables, A, mutable=["quant"])[0], A.value / 3.0)
+
+
+def test_clipped_constant_is_warned_about_once_with_its_place_o19():
+    qmodel = linger_jax.init(OnArguments(lambda x: x * 0.5 + 1.3))
+    with pytest.warns(LingerWarning) as caught:
+        variables = qmodel.init(jax.random.key(0), A)
+    assert [str(w.message).partition(": ")[2] for w in caught] == [
+        "the constant 0.5 counts as 0.49609375: in 8 bits at scale 2^8 it is clipped",
+        "the constant 1.29999995 counts as 0.9921875: in 8 bits at scale 2^7 it is clipped",
+    ]
+    assert "_linger_qtensor_qmul_0 at test_operator_defects.py:" in str(caught[0].message)
+    (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == "mul")
+    assert row.reason.startswith("the constant 0.5 counts as 0.49609375")
+    qmodel.apply(variables, A, mutable=["quant"])
+
+
+def test_constants_that_fit_and_the_reference_do_not_warn_o19():
+    prepared(OnArguments(lambda x: x * 0.75 + -1.0), A)
+    prepared(OnArguments(lambda x: x * 0.5), A, config=REFERENCE)
