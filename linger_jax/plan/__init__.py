@@ -13,6 +13,7 @@ from linger_jax.plan.graph import Quantizer as Quantizer
 from linger_jax.plan.graph import ValueInfo as ValueInfo
 from linger_jax.plan.layers import CONSTRAINED_LAYERS as CONSTRAINED_LAYERS
 from linger_jax.plan.layers import LAYER_ROLES as LAYER_ROLES
+from linger_jax.plan.multiply_accumulates import MultiplyAccumulates as MultiplyAccumulates
 from linger_jax.plan.operator_kinds import KIND_OF_NODE as KIND_OF_NODE
 from linger_jax.plan.operator_kinds import OPERATOR_NAMES as OPERATOR_NAMES
 from linger_jax.plan.operator_kinds import OPERATORS as OPERATORS

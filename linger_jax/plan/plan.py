@@ -16,6 +16,7 @@ from linger_jax.plan.custom_layers import with_custom_layers
 from linger_jax.plan.flatten import flatten
 from linger_jax.plan.fusing import fuse
 from linger_jax.plan.graph import Graph, Quantizer
+from linger_jax.plan.multiply_accumulates import MultiplyAccumulates, multiply_accumulates
 from linger_jax.plan.norms import replaced_epsilons
 from linger_jax.plan.planner import plan_graph
 from linger_jax.plan.planning import Planning
@@ -59,6 +60,11 @@ class Plan:
         """What runs as float although the user did not ask for it."""
         return tuple(row for row in self.rows() if row.status == "float")
 
+    @property
+    def multiply_accumulates(self) -> MultiplyAccumulates:
+        """How many multiply-accumulates the call needs, and how many of them are quantized."""
+        return multiply_accumulates(self.graph)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
             return NotImplemented
@@ -68,7 +74,8 @@ class Plan:
 
     def table(self) -> Table:
         """The coverage table for ``rich``."""
-        return report.table(self.rows(), f"linger_jax plan, platform {self.settings.config.platform.value}")
+        title = f"linger_jax plan, platform {self.settings.config.platform.value}"
+        return report.table(self.rows(), title, str(self.multiply_accumulates))
 
     def __str__(self) -> str:
         return report.as_text(self.table())

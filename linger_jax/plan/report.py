@@ -96,9 +96,9 @@ def _composite_row(composite: Composite, graph: Graph, settings: PlanSettings) -
     return Row(".".join(composite.path) or "<root>", composite.type_name, status, None, reason, source)
 
 
-def table(lines: Iterable[Row], title: str) -> Table:
+def table(lines: Iterable[Row], title: str, caption: str | None = None) -> Table:
     """The rows for ``rich``."""
-    result = Table(title=title)
+    result = Table(title=title, caption=caption)
     for column in ("name", "operator", "status", "bits", "remark", "source"):
         result.add_column(column, overflow="fold")
     for row in lines:
