@@ -73,6 +73,7 @@ CONSTRAINED: Mapping[str, Rule] = {
     "dense": weighted,
     "conv": weighted,
     "conv_transpose": weighted,
+    "einsum": weighted,
     "custom_linear": weighted,
     "custom_conv": weighted,
     "layer_norm": weighted,

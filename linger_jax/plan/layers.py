@@ -30,6 +30,7 @@ LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
     "batch_norm": ("input", "weight", "bias", "output"),
     "layer_norm": ("input", "weight", "bias", "output"),
     "embed": ("weight", "bias"),
+    "einsum": ("input", "weight", "bias", "output"),
     "custom_linear": ("input", "weight", "bias", "output"),
     "custom_conv": ("input", "weight", "bias", "output"),
     "sparify_ffn": (
@@ -53,6 +54,7 @@ CONSTRAINED_LAYERS = frozenset(
         "batch_norm",
         "layer_norm",
         "embed",
+        "einsum",
         "custom_linear",
         "custom_conv",
         *RECURRENT_KINDS,
@@ -65,7 +67,7 @@ _MISSING: Mapping[str, str] = dict.fromkeys(("group_norm", "rms_norm", "instance
 # Names of the parameters that the weight and bias quantizers read; other such quantizers are named after theirs.
 _PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding", "scale"), "bias": ("bias",)}
 # Layer kinds that have a bias quantizer only where they have a bias.
-_BIAS_IF_GIVEN = frozenset({"dense", "custom_linear", "custom_conv", "sparify_ffn"})
+_BIAS_IF_GIVEN = frozenset({"dense", "einsum", "custom_linear", "custom_conv", "sparify_ffn"})
 _CUSTOM = frozenset({"custom_linear", "custom_conv"})
 
 
@@ -167,6 +169,8 @@ def _float_reason(planning: Planning, node: Node, infos: Infos) -> str | None:
     if info.kind not in (CONSTRAINED_LAYERS if constrain else LAYER_ROLES):
         missing = "constrained form" if constrain else _MISSING.get(info.kind, "quantized form yet")
         return f"{info.type_name} has no {missing}"
+    if info.attributes.get("custom") and not settings.config.quantizes_custom_layers:
+        return "disabled by custom_layers: false"
     refusal = info.refusal if constrain else info.refusal or info.attributes.get("integer_refusal")
     return refusal or _not_float32(node, infos)
 

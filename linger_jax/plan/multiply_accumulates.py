@@ -65,8 +65,8 @@ def _of_jaxpr(jaxpr: Jaxpr) -> int:
 def _of_equation(eqn: JaxprEqn) -> int:
     name = eqn.primitive.name
     if name in ("dot_general", "conv_general_dilated"):
-        left, right = (tuple(v.aval.shape) for v in eqn.invars[:2])
-        return _of_product(name, eqn.params, left, right, tuple(eqn.outvars[0].aval.shape))
+        operands: list[Any] = [*eqn.invars[:2], *eqn.outvars]
+        return _of_product(name, eqn.params, *(tuple(v.aval.shape) for v in operands))
     inside = [_of_jaxpr(inner) for inner in jaxprs_in_params(eqn.params)]
     if name == "cond":
         return max(inside, default=0)

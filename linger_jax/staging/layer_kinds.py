@@ -27,9 +27,17 @@ def _plain(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes,
 
 def _dense(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
     del call
-    if isinstance(module, nn.DenseGeneral) and tuple(module.batch_dims):
-        return {}, "DenseGeneral with batch_dims is not a Dense"
     return {}, _injected(module, "dot_general", "dot_general_cls")
+
+
+def _dense_general(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    attributes, refusal = _dense(module, call)
+    return {**attributes, "custom": bool(np.size(module.batch_dims))}, refusal
+
+
+def _einsum(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
+    del module, call
+    return {"custom": True}, None
 
 
 def _conv(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, Refusal]:
@@ -44,6 +52,7 @@ def _conv(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attributes, 
     elif input_dilation is not None and set(np.ravel(input_dilation).tolist()) != {1}:
         refusal = "input_dilation is not supported; use ConvTranspose"
     attributes = {
+        "custom": isinstance(module, nn.ConvLocal),
         "features": module.features,
         "use_bias": module.use_bias,
         "groups": getattr(module, "feature_group_count", 1),
@@ -120,7 +129,8 @@ def _sparify_ffn(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attri
 
 LAYERS: Mapping[type[nn.Module], tuple[str, Describe]] = {
     nn.Dense: ("dense", _dense),
-    nn.DenseGeneral: ("dense", _dense),
+    nn.DenseGeneral: ("dense", _dense_general),
+    nn.Einsum: ("einsum", _einsum),
     nn.Conv: ("conv", _conv),
     nn.ConvTranspose: ("conv_transpose", _conv),
     ConvTranspose: ("conv_transpose", _conv),
@@ -145,7 +155,6 @@ FLOAT_COMPOSITES: Mapping[type[nn.Module], str] = {
     nn.SimpleCell: "recurrent cell",
     nn.MGUCell: "recurrent cell",
     nn.ConvLocal: "locally connected convolution",
-    nn.Einsum: "einsum layer",
     nn.SpectralNorm: "spectral normalisation",
     nn.WeightNorm: "weight normalisation",
 }

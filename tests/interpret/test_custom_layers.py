@@ -116,6 +116,37 @@ def test_product_calibrates_like_the_known_layer(config):
     same_bits(as_twin(calibrated, turn), linger_jax.calibrate(twin, other, [x, 2.0 * x], progress=False))
 
 
+# --- layers of Flax that are such products ----------------------------------------------------------------------------
+
+FLAX_LAYERS = {
+    "Einsum": nn.Einsum((6, 4, 5), "bhwc,wcd->bhwd"),
+    "DenseGeneral over a batch": nn.DenseGeneral(3, axis=-1, batch_dims=(0, 1)),
+    "ConvLocal": nn.ConvLocal(3, (3, 2), (2, 1), "CIRCULAR"),
+}
+
+
+@pytest.mark.parametrize("name", FLAX_LAYERS)
+def test_layer_is_the_float_one_on_quantized_operands(name):
+    model = FLAX_LAYERS[name]
+    config = {"clamp_info": {"clamp_activation_value": None}}
+    qmodel, variables = prepared(model, IMAGE, config=config)
+    variables["params"]["bias"] = random_array(3, *variables["params"]["bias"].shape)
+    output, updates = qmodel.apply_qtensor(variables, IMAGE, mutable=["quant"])
+    scales = {name: np.float32(entry["scale"]) for name, entry in updates["quant"].items()}
+    kernel, bias = (np.asarray(variables["params"][name]) for name in ("kernel", "bias"))
+    fake = {
+        "kernel": np.clip(np.rint(kernel * scales["weight_quantizer"]), -128, 127) / scales["weight_quantizer"],
+        "bias": np.rint(bias * scales["bias_quantizer"]) / scales["bias_quantizer"],
+    }
+    x = jnp.asarray(quantized(IMAGE, scales["input_quantizer"]))
+    exact = model.apply({"params": jax.tree.map(jnp.asarray, fake)}, x)
+    np.testing.assert_array_equal(output.value, quantized(exact, scales["output_quantizer"]))
+    off = linger_jax.init(nn.Sequential([model, nn.Dense(2)]), {"custom_layers": False})
+    params = off.model.init(jax.random.key(0), IMAGE)
+    row = off.plan(params, IMAGE).rows()[0]
+    assert (row.status, row.reason) == ("disabled", "disabled by custom_layers: false")
+
+
 # --- D24: clamps -----------------------------------------------------------------------------------------------------
 
 CLAMPED = np.float32(10 / 15) * np.float32(7)  # factor * mean|w| of 5 x 3 weights

@@ -22,7 +22,10 @@ def the_layer(model, *args, **kwargs):
 KINDS = {
     "dense": (nn.Dense(3), X),
     "DenseGeneral over two axes": (nn.DenseGeneral((2, 3), axis=(-2, -1)), IMAGE),
+    "DenseGeneral over a batch": (nn.DenseGeneral(3, batch_dims=(0,)), X),
+    "einsum": (nn.Einsum((4, 3), "ab,bc->ac"), X),
     "conv": (nn.Conv(3, (3, 3)), IMAGE),
+    "ConvLocal": (nn.ConvLocal(3, (3, 3)), IMAGE),
     "one-dimensional conv": (nn.Conv(3, (3,)), random_array(2, 2, 6, 4)),
     "conv_transpose": (nn.ConvTranspose(3, (3, 3)), IMAGE),
     "batch_norm": (nn.BatchNorm(use_running_average=True), IMAGE),
@@ -32,7 +35,12 @@ KINDS = {
     "group_norm": (nn.GroupNorm(2), IMAGE),
     "rms_norm": (nn.RMSNorm(), X),
 }
-WORDS = {"DenseGeneral over two axes": "dense", "one-dimensional conv": "conv"}
+WORDS = {
+    "DenseGeneral over two axes": "dense",
+    "DenseGeneral over a batch": "dense",
+    "ConvLocal": "conv",
+    "one-dimensional conv": "conv",
+}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -44,7 +52,7 @@ def test_known_class_is_a_layer_of_its_kind(name):
 REFUSED = {
     "bfloat16": (nn.Dense(3, dtype=jnp.bfloat16), X, "bfloat16: quantization is exact in float32 only"),
     "float16": (nn.Conv(3, (3, 3), dtype=jnp.float16), IMAGE, "float16"),
-    "batched dense": (nn.DenseGeneral(3, batch_dims=(0,)), X, "batch_dims"),
+    "masked local kernel": (nn.ConvLocal(3, (3, 3), mask=jnp.ones((6, 6, 36, 3))), IMAGE, "weight mask"),
     "three axes": (nn.Conv(3, (3, 3, 3)), random_array(2, 1, 4, 4, 4, 2), "over 3 axes"),
     "input dilation": (nn.Conv(3, (3, 3), padding=1, input_dilation=2), IMAGE, "input_dilation"),
     "masked kernel": (nn.Conv(3, (3, 3), mask=jnp.ones((3, 3, 4, 3))), IMAGE, "weight mask"),

@@ -15,6 +15,7 @@ LAYERS: Mapping[str, Rule] = {
     "dense": weighted,
     "conv": weighted,
     "conv_transpose": weighted,
+    "einsum": weighted,
     "custom_linear": weighted,
     "custom_conv": weighted,
     "batch_norm": batch_norm,
