@@ -6,4 +6,5 @@ from converters.linger_import import load_linger_checkpoint as load_linger_check
 from converters.torch_export import save_torch as save_torch
 from converters.torch_export import to_torch as to_torch
 from converters.torch_import import from_torch as from_torch
+from linger_jax.api import CheckpointAdapter as CheckpointAdapter
 from linger_jax.errors import ConversionError as ConversionError

@@ -7,6 +7,7 @@ from linger_jax.api.conversion import constrain as constrain
 from linger_jax.api.conversion import init as init
 from linger_jax.api.fused_model import FusedModel as FusedModel
 from linger_jax.api.model import QuantizedModel as QuantizedModel
+from linger_jax.api.scales import scales as scales
 from linger_jax.api.state import parameter_labels as parameter_labels
 from linger_jax.api.supported import Supported as Supported
 from linger_jax.api.supported import supported as supported

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,9 +19,11 @@ from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.mode import is_calibrating
+from linger_jax.api.reconfiguring import changed_config, taken_over
 from linger_jax.api.recording import recorded
 from linger_jax.api.running import Run, initial_variables, run_model, staged_plan
 from linger_jax.api.state import QUANT, Tree, float_collections
+from linger_jax.config import QuantConfig
 from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.export.record import Record
 from linger_jax.interpret.context import plain
@@ -158,6 +162,60 @@ class QuantizedModel:
             f"{type(self.model).__name__} has no layer to {self.settings.purpose}"
             + (f"; what was found:\n{reasons}" if reasons else "")
         )
+
+    # --- another configuration ---
+
+    def replace_config(self, changes: Mapping[str, Any] | QuantConfig | str | os.PathLike[str]) -> QuantizedModel:
+        """This model with other bits, clamps or parts; :meth:`take_over` then brings its variables along.
+
+        Args:
+          changes: keys of the configuration that change, a section's key by key and parts as a whole
+            (``{"quant_info": {"weight_bits": 4}}``); a YAML file of such keys; or a complete configuration.
+
+        Raises:
+          LingerError: a change that makes another model of it (``compat``, ``custom_layers``, ``open_quant``, ...).
+          ConfigError: an unknown key, or a value that is not allowed.
+        """
+        config = changed_config(self.settings.config, changes)
+        return type(self)(self.model, dataclasses.replace(self.settings, config=config))
+
+    def take_over(
+        self,
+        other: QuantizedModel,
+        variables: Variables,
+        *args: Any,
+        rngs: Any = None,
+        method: Any = None,
+        **kwargs: Any,
+    ) -> Tree:
+        """Variables of a model that differs in its configuration, for this one.
+
+        Parameters, statistics, thresholds and flags stay; another ``qat_method`` gets its threshold from the statistic
+        or the other way round. Scales follow at the new widths, so the result can be evaluated at once, better after
+        calibration or some training steps. A weight whose clamp was changed is clamped anew.
+
+        Args:
+          other: the model that ``variables`` belong to.
+          variables: its collections.
+          *args, **kwargs, rngs, method: a call of the model, as in ``nn.Module.apply``; only shapes count.
+
+        Warns:
+          LingerWarning: quantizers that the other model had no state for; they start afresh.
+
+        Raises:
+          LingerError: the models are not of the same module, or one of them is not a quantized one.
+        """
+        if other.model != self.model or other.settings.fusion != self.settings.fusion:
+            raise LingerError(
+                f"take_over: the variables are those of {other!r}, this is {self!r}; only the configuration may differ"
+            )
+        if not (self.active and other.active) or {self.settings.purpose, other.settings.purpose} != {"quantize"}:
+            raise LingerError("take_over: both models have to be quantized; others have no state of their own")
+        plan, before = (m.plan(variables, *args, rngs=rngs, method=method, **kwargs) for m in (self, other))
+        _, arrays = split_call(args, kwargs, rngs, method, ())
+        result = taken_over(plan, before, flax.core.unfreeze(dict(variables)), arrays)
+        self._ranks.remember(method, args, kwargs)
+        return result
 
     # --- running ---
 

@@ -28,6 +28,8 @@ class Mode(enum.Enum):
     evaluate = "evaluate"
     calibrate = "calibrate"
     constrain = "constrain"
+    rescale = "rescale"
+    """Statistics stay and scales follow from them; values pass as they are."""
 
 
 @dataclasses.dataclass

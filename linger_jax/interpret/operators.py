@@ -32,7 +32,7 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     taken = [accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
     least = jnp.minimum(taken[0].scale, taken[1].scale)
     values = [x.value for x in taken]
-    unrounded = ctx.training or (
+    unrounded = ctx.mode in (Mode.train, Mode.rescale) or (
         ctx.mode is Mode.calibrate and (ctx.choices.sums_calibrate_unrounded or ctx.writes_state)
     )
     if not unrounded:

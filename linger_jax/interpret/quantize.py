@@ -15,6 +15,7 @@ from linger_jax.quantizers import (
     clamp_weight_once,
     has_non_finite,
     quantize,
+    rescale,
 )
 from linger_jax.staging.marker import Path
 
@@ -45,6 +46,8 @@ def run_quantizer(
         ctx.non_finite[path] = ctx.non_finite.get(path, jax.numpy.array(False)) | has_non_finite(x)
         # A fresh quantizer joins nothing: the first batch, later ones and a shared layer run one program.
         y, state = calibrate(spec, x, state, accumulate=True, given_scale=given_scale, min_scale=min_scale)
+    elif ctx.mode is Mode.rescale:
+        y, state = x, rescale(spec, state, given_scale=given_scale, min_scale=min_scale)
     else:
         y, state = quantize(
             spec, x, state, training=ctx.training, given_scale=given_scale, min_scale=min_scale, clip=clip

@@ -19,7 +19,7 @@ from linger_jax.numerics.scale_rule import (
 )
 from linger_jax.quantizers.fake_quant import Grid, fake_quant, fake_quant_with_threshold, passes_gradient
 from linger_jax.quantizers.spec import QuantizerSpec
-from linger_jax.quantizers.state import IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, State, require
+from linger_jax.quantizers.state import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, State, require
 from linger_jax.quantizers.statistic import largest_value, moving_average
 
 _KERNEL_METHODS = (QuantMethod.CUDA, QuantMethod.CUDA_GS)
@@ -91,6 +91,33 @@ def gradient_mask(spec: QuantizerSpec, x: jax.Array, scale: jax.Array) -> jax.Ar
     Source: spec quantizers.md sections 4 and 8.
     """
     return passes_gradient(_grid(spec, spec.quant_method in _KERNEL_METHODS, None), x, scale)
+
+
+def rescale(
+    spec: QuantizerSpec, state: State, *, given_scale: jax.Array | None = None, min_scale: jax.Array | None = None
+) -> State:
+    """The scale that follows from the statistic or threshold as it is, for a quantizer whose width was changed.
+
+    Args:
+        spec: the quantizer.
+        state: its entries; a quantizer that never saw data keeps its scale.
+        given_scale: float32 scalar handed in (bias quantizers), or None.
+        min_scale: upper limit of the scale, or None.
+
+    Returns:
+        The entries with the new `scale`.
+    """
+    if given_scale is not None:
+        return {**state, SCALE: _scale_given(spec, given_scale, min_scale)}
+    ties = exponent_ties(spec.quant_method)
+    if spec.qat_method is QatMethod.MOM:
+        require(state, RUNNING_DATA, IS_INIT, SCALE)
+        seen, own = state[IS_INIT], scale_of_statistic(state[RUNNING_DATA], spec.bits, ties)
+    else:
+        require(state, THRESHOLD, IS_CALIBRATED, SCALE)
+        seen = state[IS_CALIBRATED] | (state[SCALE] != jnp.float32(1))
+        own = scale_of_threshold(lax.stop_gradient(state[THRESHOLD]).reshape(()), spec.bits, ties)[0]
+    return {**state, SCALE: jnp.where(seen, limit_scale(own, min_scale), state[SCALE])}
 
 
 def limit_scale(scale: jax.Array, min_scale: jax.Array | None) -> jax.Array:

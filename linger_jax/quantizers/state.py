@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from linger_jax.config import QatMethod
 from linger_jax.errors import StateError
+from linger_jax.numerics.scale_rule import SMALLEST_STATISTIC, exp2_rounded, log2_rounded
 from linger_jax.quantizers.spec import QuantizerKind, QuantizerSpec
 
 State = dict[str, jax.Array]
@@ -50,6 +52,37 @@ def initial_state(spec: QuantizerSpec) -> State:
     if spec.kind is QuantizerKind.weight:
         state[WEIGHT_CLAMPED] = jnp.zeros((), jnp.bool_)
     return state
+
+
+def converted_state(spec: QuantizerSpec, state: Mapping[str, jax.Array]) -> State | None:
+    """Entries of one quantizer for a specification that may ask for another method.
+
+    Args:
+        spec: the quantizer as it is to be.
+        state: its entries so far, perhaps those of the other method; leading axes (stacked layers) stay.
+
+    Returns:
+        MOM from TQT: `running_data` = 2^learning_data; TQT from MOM: `learning_data` = log2 running_data; flags and all
+        other entries as they were. None where the entries are of neither method.
+    """
+    result: State = {}
+    for name in initial_state(spec):
+        if name in state:
+            result[name] = state[name]
+        elif name == RUNNING_DATA and {THRESHOLD, IS_CALIBRATED} <= set(state):
+            known = lax.max(exp2_rounded(state[THRESHOLD][..., 0]), SMALLEST_STATISTIC)
+            result[name] = jnp.where(state[IS_CALIBRATED], known, jnp.float32(0))
+        elif name == THRESHOLD and {RUNNING_DATA, IS_INIT} <= set(state):
+            known = log2_rounded(lax.max(state[RUNNING_DATA], SMALLEST_STATISTIC))
+            result[name] = jnp.where(state[IS_INIT], known, _INITIAL_THRESHOLD)[..., None]
+        elif name in (IS_INIT, IS_CALIBRATED) and {IS_INIT, IS_CALIBRATED} & set(state):
+            result[name] = state[IS_INIT] if IS_INIT in state else state[IS_CALIBRATED]
+        else:
+            return None
+    if spec.qat_method is QatMethod.MOM and WEIGHT_CLAMPED in result and IS_CALIBRATED in state:
+        # Under TQT calibration clamps weights and leaves the flag of the other method as it is.
+        result[WEIGHT_CLAMPED] = result[WEIGHT_CLAMPED] | state[IS_CALIBRATED]
+    return result
 
 
 def require(state: Mapping[str, jax.Array], *names: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from flax import traverse_util
 
+import linger_jax
 from linger_jax.plan import Plan
 from linger_jax.quantizers import QuantizerKind
 
@@ -42,11 +43,6 @@ def exponents(plan: Plan, variables: Mapping[str, Any]) -> dict[str, int]:
     An integer i of a tensor with n fractional bits stands for i / 2^n. Biases are left out: theirs follow from
     input and weight.
     """
-    found = {}
-    for path, quantizer in plan.quantizers.items():
-        if quantizer.active and quantizer.spec.kind is not QuantizerKind.bias:
-            entries = variables["quant"]
-            for key in path:
-                entries = entries[key]
-            found[".".join(path)] = round(math.log2(float(entries["scale"])))
-    return found
+    known = linger_jax.scales(variables)
+    shown = [q.path for q in plan.quantizers.values() if q.active and q.spec.kind is not QuantizerKind.bias]
+    return {name: round(math.log2(float(known[name]))) for name in map(".".join, shown)}
