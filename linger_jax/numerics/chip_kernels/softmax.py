@@ -13,6 +13,7 @@ from jax import lax
 from linger_jax.config import Platform
 from linger_jax.numerics import wide
 from linger_jax.numerics.chip_kernels.platforms import table_owner, with_kernels
+from linger_jax.numerics.chip_kernels.row_reductions import row_maximum, row_sum
 from linger_jax.numerics.chip_kernels.tables import read
 
 _INT32 = np.iinfo(np.int32)
@@ -54,15 +55,16 @@ def softmax(x: jax.Array, platform: Platform) -> jax.Array:
     Source: spec chip_kernels.md section 7; section 8 (K3): the integer definition on venus.
     """
     owner = table_owner(with_kernels(platform, "softmax"))
+    d = differences(x, owner)
     with wide.region():
-        powers = exponentials(wide.of(differences(x, owner)), owner)
-        total = lax.min(jnp.sum(powers, axis=-1, keepdims=True), np.int64(_INT32.max))
-        return quotients(powers, total, owner)
+        powers = lax.convert_element_type(exponentials(wide.of(d), owner), jnp.int32)
+        total = lax.min(row_sum(powers), np.int64(_INT32.max))
+        return quotients(wide.of(powers), total, owner)
 
 
 def differences(x: jax.Array, owner: Platform) -> jax.Array:
     """Steps 1 and 2: x - max(x) along the last axis, saturated; int32 array, never above 0."""
-    largest = jnp.max(x, axis=-1, keepdims=True)
+    largest = row_maximum(x)
     if owner is Platform.venusA:
         largest = lax.max(largest, np.int32(_INT32.min + 1))
     wrapped = x - largest
@@ -70,7 +72,7 @@ def differences(x: jax.Array, owner: Platform) -> jax.Array:
 
 
 def exponentials(d: jax.Array, owner: Platform) -> jax.Array:
-    """Steps 3 to 6: 2^23 e^(d / 2^25) for int64 d in -2^31..0; int64 array, 0..2^24. Inside `wide.region()`."""
+    """Steps 3 to 6: 2^23 e^(d / 2^25) for int64 d in -2^31..0; int64 array, below 2^24. Inside `wide.region()`."""
     constants = _constants(owner)
     exponent = wide.round_shift_with_room(d * np.int64(constants.log2e), _EXPONENT_SHIFT)
     halvings = -wide.floor_shift(exponent, _FRACTION_BITS)  # 1 - E
@@ -91,7 +93,7 @@ def quotients(powers: jax.Array, total: jax.Array, owner: Platform) -> jax.Array
     """Step 8: powers / total in Q15.
 
     Args:
-        powers: int64 array [..., n], 0..2^24.
+        powers: int64 array [..., n], 0 <= powers < 2^24.
         total: int64 array [..., 1], 1..2^31 - 1.
         owner: venus, arcs or venusA.
 
