@@ -57,7 +57,7 @@ def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array])
             return [recorded]
         _refuse_missing(ctx, node)
         fraction_bits = chip_kernels.result_fraction_bits(platform, bits)
-        y = kernel(_kernel_input(ctx, node, x), platform, fraction_bits)
+        y = kernel(sigmoid_input(ctx, x, _rounding(ctx, node)), platform, fraction_bits)
         value = straight_through(from_fixed_point(y, fraction_bits), real)
         if platform is Platform.venus:
             return [run_quantizer(ctx, path, value)]
@@ -77,11 +77,17 @@ def _keep_fixed_scale(ctx: Context, path: tuple[str, ...]) -> None:
         ctx.state[path] = {**ctx.state[path], SCALE: jnp.full_like(ctx.state[path][SCALE], fixed)}
 
 
-def _kernel_input(ctx: Context, node: Node, x: QTensor) -> Array:
-    """int32 operand of sigmoid and tanh; K1: beyond the 16 bits of venus its kernels answer 0."""
+def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
+    """int32 operand of sigmoid and tanh; K1: beyond the 16 bits of venus its kernels answer 0.
+
+    Args:
+      ctx: the interpretation.
+      x: the operand.
+      rounding: of its input quantizer.
+    """
     platform = ctx.settings.config.platform
     fixed = steps_to_fixed_point(
-        lax.stop_gradient(x.value), x.scale, chip_kernels.input_fraction_bits(platform), _rounding(ctx, node)
+        lax.stop_gradient(x.value), x.scale, chip_kernels.input_fraction_bits(platform), rounding
     )
     if platform is not Platform.venus:
         return saturated_int32(fixed)

@@ -28,8 +28,8 @@ class Choices:
         it wrap, or reach segments that answer 0.
       missing_kernels_are_float: D8, a function that the platform has no kernel for is float and warned about; otherwise
         it is an error when it is reached.
-      fixed_scales_always_hold: O6, an output of fixed scale has it before any training too; otherwise evaluation uses
-        the stored scale.
+      fixed_scales_always_hold: O6, an output of fixed scale, and the sigmoid inside a GLU, has it before any training
+        too; otherwise evaluation uses the stored scale.
       sums_calibrate_unrounded: O18, an addition is plain in every calibration pass; otherwise a pass in evaluation mode
         rounds its operands at the stored output scale.
       joins_any_number: O2, any number of values is concatenated or stacked; otherwise two are concatenated, three are

@@ -11,6 +11,7 @@ from linger_jax.errors import UnsupportedError
 from linger_jax.numerics.kernel_conversion import fixed_scale
 from linger_jax.plan.clipped_constants import clipped_constant
 from linger_jax.plan.custom_layers import COMPUTED_FROM
+from linger_jax.plan.gated_linear_unit import plan_glu
 from linger_jax.plan.graph import Constant, Node, ValueInfo
 from linger_jax.plan.layers import Infos
 from linger_jax.plan.operator_kinds import KIND_OF_NODE, OperatorKind
@@ -48,6 +49,8 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
         return plan_max_pool(planning, node, infos, carried)
     if node.op == "avg_pool" and (carried is not None or not node.attributes["whole_plane"]):
         return plan_average_pool(planning, node, infos, operand_bits)
+    if node.op == "glu":
+        return plan_glu(planning, node, operand_bits[0])
     parameter_reason = _parameter_reason(planning, node, infos)
     if carried is None and not parameter_reason:
         return as_float(node)

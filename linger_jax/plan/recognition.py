@@ -81,12 +81,12 @@ def _activation(node: Node) -> Node:
         name = _custom_jvp_name(node)
         if name in ("relu", "relu6"):
             return dataclasses.replace(node, op=name)
-    elif (
-        node.op in ("jit", "pjit")
-        and node.attributes.get("name") == "silu"
-        and is_library_call(node.attributes["jaxpr"])
-    ):
-        return dataclasses.replace(node, op="silu", attributes={"primitive": "jit"})
+    elif node.op in ("jit", "pjit") and is_library_call(node.attributes["jaxpr"]):
+        name, steps = node.attributes.get("name"), node.attributes["jaxpr"].jaxpr.eqns
+        if name == "silu":
+            return dataclasses.replace(node, op="silu", attributes={"primitive": "jit"})
+        if name == "glu" and [step.primitive.name for step in steps] == ["split", "logistic", "mul"]:
+            return dataclasses.replace(node, op="glu", attributes={"primitive": "jit", "axis": steps[0].params["axis"]})
     elif node.op == "max" and any(isinstance(a, Constant) and a.is_scalar(0.0) for a in node.inputs):
         tensors = tuple(a for a in node.inputs if not isinstance(a, Constant))
         if len(tensors) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -190,6 +191,10 @@ def _relu(a: Arguments, call: Call) -> nn.Module:
     return Function({"ReLU": nn.relu, "ReLU6": nn.relu6}[a.op])
 
 
+def _glu(a: Arguments, call: Call) -> nn.Module:
+    return Function(functools.partial(nn.glu, axis=a.take("dim", -1)))
+
+
 def _pooling(a: Arguments, call: Call) -> nn.Module:
     return Function(POOLING[a.op](a, call.shape))
 
@@ -205,6 +210,7 @@ LAYERS: Mapping[str, Builder] = {
     "LayerNorm": _layer_norm,
     "Embedding": _embedding,
     "SparifyFFN": _sparify_ffn,
+    "GLU": _glu,
     "ReLU": _relu,
     "ReLU6": _relu,
     **dict.fromkeys(POOLING, _pooling),

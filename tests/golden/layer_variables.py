@@ -21,14 +21,14 @@ from tests.golden.results import Results
 Tree = dict[str, Any]
 
 THRESHOLD = "learning_data"
-POOL_SITE = "_linger_avg_pool_0"
-"""Name of the operator that the first average pool of a module is."""
+FUNCTION_SITES: Mapping[str, str] = {**dict.fromkeys(POOLING, "_linger_avg_pool_0"), "GLU": "_linger_glu_0"}
+"""Layers that are functions in Flax: name of the operator that the first one of a module is."""
 
 
 def _sites(layer: nn.Module, op: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Paths of the layer's parameters and of its quantizers."""
     path = (LAYER, "conv") if isinstance(layer, PaddedConv) else (LAYER,)
-    return path, ((*path, POOL_SITE) if op in POOLING else path)
+    return path, ((*path, FUNCTION_SITES[op]) if op in FUNCTION_SITES else path)
 
 
 def variables_of(form: LayerForm, layer: nn.Module, case: Case) -> Tree:

@@ -19,7 +19,6 @@ DATA = Path(__file__).parent / "data"
 # What linger_jax, or Flax, cannot express yet. A case of these that begins to pass belongs off this list.
 NOT_COVERED = frozenset(
     {
-        ("layer", "GLU"),
         ("checkpoint", "qat_convbn"),
     }
 )

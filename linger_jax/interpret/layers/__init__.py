@@ -6,6 +6,7 @@ from linger_jax.interpret.core import Rule
 from linger_jax.interpret.layers.average_pool import average_pool
 from linger_jax.interpret.layers.batch_norm import batch_norm
 from linger_jax.interpret.layers.embed import embed
+from linger_jax.interpret.layers.gated_linear_unit import glu
 from linger_jax.interpret.layers.layer_norm import layer_norm
 from linger_jax.interpret.layers.sparify_ffn import sparify_ffn
 from linger_jax.interpret.layers.weighted import weighted
@@ -23,5 +24,6 @@ LAYERS: Mapping[str, Rule] = {
     "dropout": passes_through,
     "avg_pool": average_pool,
     "layer_norm": layer_norm,
+    "glu": glu,
     "sparify_ffn": sparify_ffn,
 }

@@ -13,8 +13,10 @@ from linger_jax.numerics.chip_kernels.inverse_square_root import (
 )
 from linger_jax.numerics.chip_kernels.platforms import (
     GATED_FRACTION_BITS,
+    SIGMOID_GATE_FRACTION_BITS,
     SOFTMAX_INPUT_FRACTION_BITS,
     SOFTMAX_RESULT_FRACTION_BITS,
+    gate_fraction_bits,
     has_gated_kernels,
     has_kernels,
     input_fraction_bits,
@@ -26,9 +28,11 @@ from linger_jax.numerics.chip_kernels.tanh import raw_tanh, tanh
 
 __all__ = [
     "GATED_FRACTION_BITS",
+    "SIGMOID_GATE_FRACTION_BITS",
     "SOFTMAX_INPUT_FRACTION_BITS",
     "SOFTMAX_RESULT_FRACTION_BITS",
     "doubling_factor",
+    "gate_fraction_bits",
     "gelu",
     "has_gated_kernels",
     "has_kernels",

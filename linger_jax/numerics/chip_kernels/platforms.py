@@ -10,6 +10,9 @@ SOFTMAX_RESULT_FRACTION_BITS = 15
 GATED_FRACTION_BITS = 27
 """Input and result of gelu and swish."""
 VENUS_RESULT_FRACTION_BITS = 15
+GATE_FRACTION_BITS = 31
+SIGMOID_GATE_FRACTION_BITS = 15
+"""Grid of the sigmoid inside a GLU (spec layers.md section 10)."""
 PRODUCT_FRACTION_BITS = 58
 """Slope times input of the 32-bit sigmoid and tanh."""
 
@@ -44,6 +47,14 @@ def result_fraction_bits(platform: Platform, output_bits: int) -> int:
     """
     on_venus = with_kernels(platform, "sigmoid and tanh") is Platform.venus
     return VENUS_RESULT_FRACTION_BITS if on_venus else output_bits - 1
+
+
+def gate_fraction_bits(platform: Platform) -> int:
+    """Q-format in which sigmoid and tanh answer the gates of LSTM, GRU and GLU: 15 on venus, 31 elsewhere.
+
+    Source: spec chip_kernels.md section 5.
+    """
+    return VENUS_RESULT_FRACTION_BITS if platform is Platform.venus else GATE_FRACTION_BITS
 
 
 def has_kernels(platform: Platform) -> bool:
