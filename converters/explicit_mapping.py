@@ -35,6 +35,7 @@ class MappingEntry:
 def resolve_mapping(
     mapping: Mapping[str, str | None],
     keys: Collection[str],
+    modules: Collection[str],
     slots: Sequence[LayerSlot],
     variables: Collection[Path],
     problems: ImportProblems,
@@ -44,14 +45,16 @@ def resolve_mapping(
     Args:
       mapping: PyTorch key or prefix to dotted Flax path, or to None.
       keys: of the state dict.
+      modules: names of its modules that are no prefixes of keys: the layers of a recurrent one (``rnn.l1``).
       slots: layers of the model.
       variables: paths of all variables of the model.
       problems: takes the names that nothing has.
     """
     prefixes = {prefix for key in keys for prefix in _prefixes(key)}
     labels = {slot.label: slot for slot in slots}
-    modules = {path[:n] for slot in slots for path in [slot.path] for n in range(len(path) + 1)}
-    modules |= {path[1:n] for path in variables for n in range(1, len(path))}
+    prefixes |= set(modules)
+    places = {path[:n] for slot in slots for path in [slot.path] for n in range(len(path) + 1)}
+    places |= {path[1:n] for path in variables for n in range(1, len(path))}
     entries = []
     for torch_name, flax_name in mapping.items():
         is_key = torch_name in keys
@@ -70,10 +73,10 @@ def resolve_mapping(
             entries.append(MappingEntry(torch_name, is_key, module=slot.path, iteration=slot.iteration))
         elif variable is not None and is_key:
             entries.append(MappingEntry(torch_name, is_key, variable=variable))
-        elif path in modules:
+        elif path in places:
             entries.append(MappingEntry(torch_name, is_key, module=path))
         else:
-            named = [".".join(p) for p in modules if p] + [".".join(p[1:]) for p in variables]
+            named = [".".join(p) for p in places if p] + [".".join(p[1:]) for p in variables]
             what = "variable" if is_key else "module"
             problems.add_text(f"mapping: the model has no {what} {flax_name!r}{_nearest(flax_name, named)}")
     return sorted(entries, key=lambda entry: (not entry.is_key, -len(entry.torch)))

@@ -12,6 +12,7 @@ import numpy as np
 from converters.axis_layout import UNFOLLOWED, AxisOrder, order_or_none
 from converters.import_problems import ImportProblems
 from converters.layout_flow import FeatureOrders
+from converters.recurrent_weights import GATES, recurrent_sizes
 from converters.slots import LayerSlot
 from linger_jax.nearest_name import nearest_name
 from linger_jax.staging.marker import Path
@@ -68,6 +69,8 @@ def decided_orders(
 def feature_count(slot: LayerSlot) -> int:
     """How many features a layer reads."""
     kernel = slot.variables.get("kernel")
+    if slot.kind in GATES:
+        return recurrent_sizes(slot)[0]
     if kernel is None:
         return max((math.prod(v.shape) for role, v in slot.variables.items() if role != "embedding"), default=0)
     if slot.kind == "dense":

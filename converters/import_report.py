@@ -27,6 +27,8 @@ class ImportRow:
       transform: what was done to it, in words.
       how: matched by ``mapping``, ``name`` or ``order``.
       dtype: in the checkpoint, where it was not float32.
+      plus: key of a tensor that was added to this one.
+      module, layer: prefix of the PyTorch module and path of the layer that were paired as a whole.
     """
 
     key: str
@@ -36,6 +38,9 @@ class ImportRow:
     transform: str
     how: Literal["mapping", "name", "order"]
     dtype: str | None = None
+    plus: str | None = None
+    module: str | None = None
+    layer: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +76,16 @@ class ImportReport:
     @property
     def mapping(self) -> Mapping[str, str]:
         """The pairs that were found, to pass as ``mapping`` another time."""
-        return {row.key: row.path for row in self.rows}
+        often = Counter(row.key for row in self.rows)
+        # A matrix of all gates goes into several variables: its module is named instead.
+        whole = {row.module for row in self.rows if often[row.key] > 1 or row.plus is not None}
+        pairs = {}
+        for row in self.rows:
+            if row.module is not None and row.module in whole and row.layer is not None:
+                pairs[row.module] = row.layer
+            else:
+                pairs[row.key] = row.path
+        return pairs
 
     @property
     def summary(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +20,13 @@ def inverted(to_flax: Callable[[Array], Array], torch_shape: tuple[int, ...], va
       torch_shape: shape of the tensor.
       value: the converted array.
     """
-    count = math.prod(torch_shape)
-    numbers = np.arange(count, dtype=np.int32 if count < 2**31 else np.int64).reshape(torch_shape)
-    result = np.empty(count, value.dtype)
-    result[to_flax(numbers).reshape(-1)] = value.reshape(-1)
-    return result.reshape(torch_shape)
+    result = np.zeros(torch_shape, value.dtype)
+    put_back(to_flax, result, value)
+    return result
+
+
+def put_back(to_flax: Callable[[Array], Array], tensor: Array, value: Array) -> None:
+    """The same where ``value`` is a part of the tensor: writes that part, in place."""
+    count = tensor.size
+    numbers = np.arange(count, dtype=np.int32 if count < 2**31 else np.int64).reshape(tensor.shape)
+    tensor.reshape(-1)[to_flax(numbers).reshape(-1)] = value.reshape(-1)

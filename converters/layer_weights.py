@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from converters.axis_layout import AxisOrder
+from converters.recurrent_weights import in_words, recurrent_pieces, recurrent_sizes, take_piece, torch_shape
 from converters.slots import LayerSlot
+from linger_jax.plan.recurrent_roles import RECURRENT_KINDS
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -30,8 +32,9 @@ class LeafRule:
       names: names of the tensor inside the PyTorch layer.
       shape: shape of the tensor.
       also: shapes that hold the same numbers (a linear layer written as a 1 x 1 convolution).
-      to_flax: the conversion, from the tensor to the shape of the variable.
+      to_flax: the conversion, from the tensor to the shape of the variable; it moves elements, and may leave some.
       transform: the conversion in words.
+      plus: name of a second tensor of this shape that is added first, or None.
     """
 
     role: str
@@ -40,6 +43,7 @@ class LeafRule:
     also: tuple[Shape, ...]
     to_flax: Callable[[Array], Array]
     transform: str
+    plus: str | None = None
 
     def accepts(self, shape: Shape) -> bool:
         """Whether a tensor of this shape fits."""
@@ -188,6 +192,23 @@ def _embed(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> l
     return [LeafRule("embedding", ("weight",), shape, (), lambda w: _taken(w, outgoing, 1), text)]
 
 
+def _recurrent(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
+    del outgoing
+    _, hidden, _ = recurrent_sizes(slot)
+    return [
+        LeafRule(
+            role,
+            (piece.name,),
+            torch_shape(slot, piece.name),
+            (),
+            functools.partial(take_piece, piece, hidden=hidden, incoming=incoming),
+            in_words(piece, slot.kind, reordered=incoming is not None),
+            piece.plus,
+        )
+        for role, piece in recurrent_pieces(slot).items()
+    ]
+
+
 _KINDS: Mapping[str, Callable[[LayerSlot, Array | None, Array | None], list[LeafRule]]] = {
     "dense": _dense,
     "conv": _conv,
@@ -198,4 +219,5 @@ _KINDS: Mapping[str, Callable[[LayerSlot, Array | None, Array | None], list[Leaf
     "instance_norm": _norm,
     "rms_norm": _norm,
     "embed": _embed,
+    **dict.fromkeys(RECURRENT_KINDS, _recurrent),
 }

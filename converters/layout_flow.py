@@ -19,6 +19,7 @@ from converters.axis_layout import (
 )
 from converters.layout_rules import Operand, apply_rule, as_dense_input, feature_axis
 from linger_jax.plan import Atom, Constant, Graph, Node, Plan
+from linger_jax.plan.recurrent_roles import RECURRENT_KINDS
 from linger_jax.staging.marker import Path
 
 _MOST_ROUNDS = 16
@@ -138,6 +139,8 @@ class _Flow:
                 results = self._body(node, [layout for _, layout in operands])
             elif node.op == "scan":
                 results = self._scan(node, operands)
+            elif node.layer is not None and node.layer.kind in RECURRENT_KINDS:
+                results = self._recurrent(node, operands, shapes)
             elif node.layer is not None:
                 results = [self._layer(graph, node, operands), *(None for _ in node.outputs[1:])]
             else:
@@ -165,6 +168,14 @@ class _Flow:
         return [*results[:carried], *stacked]
 
     # --- layers ---
+
+    def _recurrent(self, node: Node, operands: Sequence[Operand], shapes: Sequence[Shape]) -> list[Layout | None]:
+        """Features last in both; what comes out is the hidden state's own."""
+        assert node.layer is not None
+        layout = next(o[1] for o, role in zip(operands, node.layer.operands, strict=True) if role == ("input", "0"))
+        if layout is not None:
+            self._read(node.layer.path, layout[-1].order)
+        return [plain(len(shape)) for shape in shapes]
 
     def _layer(self, graph: Graph, node: Node, operands: Sequence[Operand]) -> Layout | None:
         assert node.layer is not None

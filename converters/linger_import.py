@@ -125,7 +125,7 @@ def _layers(found: FoundWeights) -> dict[str, tuple[str, int | None, How]]:
     """Where the weights of each module went: dotted path of the layer, iteration, way of matching."""
     layers: dict[str, tuple[str, int | None, How]] = {}
     for step in found.planned:
-        path = ".".join(step.path[1:-1])
+        path = ".".join(step.path[1:-1] if step.layer is None else step.layer)
         layers.setdefault(step.key.rpartition(".")[0], (path, step.iteration, step.how))
     return layers
 

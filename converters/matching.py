@@ -29,6 +29,8 @@ class Matching:
 
     Attributes:
       layers: key and way of matching, by layer (path, iteration) and variable name.
+      plus: key of a tensor that is added to that one, by layer and variable name.
+      modules: prefix of the module that a layer was paired with as a whole.
       free: the same for variables outside layers, by path.
       dropped: keys that are left out on purpose, with the reason.
       unexpected: keys that nothing takes.
@@ -36,6 +38,8 @@ class Matching:
     """
 
     layers: dict[Slot, dict[str, tuple[str, How]]] = dataclasses.field(default_factory=dict)
+    plus: dict[tuple[Path, int | None, str], str] = dataclasses.field(default_factory=dict)
+    modules: dict[Slot, str] = dataclasses.field(default_factory=dict)
     free: dict[Path, tuple[str, How]] = dataclasses.field(default_factory=dict)
     dropped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     unexpected: list[str] = dataclasses.field(default_factory=list)
@@ -64,7 +68,9 @@ def match(
       strict: whatever is left over is an error, so that it need not be decided which of several alike it is.
     """
     matcher = _Matcher(state, slots, problems, strict)
-    matcher.explicit(resolve_mapping(mapping, state.tensors.keys(), slots.layers, variables.keys(), problems), mode)
+    named = [module.prefix for module in torch_modules(state) if module.prefix != module.owner]
+    entries = resolve_mapping(mapping, state.tensors.keys(), named, slots.layers, variables.keys(), problems)
+    matcher.explicit(entries, mode)
     matcher.rest("", (), mode)
     matcher.free_variables(mode)
     return matcher.finish()
@@ -98,10 +104,15 @@ class _Matcher:
 
     def pair(self, module: TorchModule, slot: LayerSlot, how: How) -> None:
         """All tensors of a module that the layer has a variable for."""
+        before = frozenset(self.taken)
+        self.found.modules[slot.path, slot.iteration] = module.prefix
         for role, rule in leaf_rules(slot).items():
             leaf = module.leaf(rule.names)
-            if leaf is not None and module.key(leaf) not in self.taken:
+            if leaf is not None and module.key(leaf) not in before:
                 self.take(module.key(leaf), slot, role, how)
+                if rule.plus is not None and rule.plus in module.leaves:
+                    self.found.plus[slot.path, slot.iteration, role] = module.key(rule.plus)
+                    self.taken.add(module.key(rule.plus))
 
     def take(self, key: str, slot: LayerSlot, role: str, how: How) -> None:
         self.found.layers.setdefault((slot.path, slot.iteration), {})[role] = (key, how)

@@ -63,7 +63,7 @@ def match_by_name(
       flax_scope: how many leading names of the paths are not compared.
     """
     by_prefix = {module.prefix: module for module in modules}
-    names = {prefix: prefix[len(torch_scope) :].strip(".") for prefix in by_prefix}
+    names = {prefix: module.compared[len(torch_scope) :].strip(".") for prefix, module in by_prefix.items()}
     paths = {i: slot.path[flax_scope:] for i, slot in enumerate(slots) if slot.iteration is None}
     pairs = [(by_prefix[name], slots[i]) for name, i in unique_by_name(names, paths)]
     return [(m, s) for m, s in pairs if same_sort(module_signature(m), slot_signature(s))]

@@ -8,6 +8,7 @@ from typing import Any
 
 from converters.layout_flow import contracted_axes
 from linger_jax.plan import Constant, Graph, Node, Plan
+from linger_jax.plan.recurrent_roles import RECURRENT_KINDS
 from linger_jax.staging.marker import Path
 
 Shape = tuple[int, ...]
@@ -37,7 +38,7 @@ class LayerSlot:
       kind: layer kind of the plan.
       type_name: its class.
       path: module path.
-      variables: by the name inside the layer (``kernel``, ``bias``, ``mean``, ...).
+      variables: by the name inside the layer (``kernel``, ``bias``, ``mean``, ``0.weight_ih``, ...).
       index: place in the order of execution.
       iteration: number of the iteration of the scan whose slice of the variables this is, or None.
       follows: path of the layer whose result it reads directly, or None.
@@ -113,9 +114,6 @@ class _Finder:
                 self.reasons[node.layer.path] = node.reason
             elif node.layer is not None and node.owner.composite is not None:
                 self.reasons[node.owner.path] = f"a {node.owner.composite.what} is not imported yet"
-            elif node.layer is not None and node.layer.inside:
-                for path, _ in node.layer.inside:
-                    self.reasons[path] = "a recurrent layer is not imported yet"
             elif node.layer is not None and node.layer.kind != "dropout":
                 self.layer(graph, node, iteration)
             elif _passes(node) and not isinstance(node.inputs[0], Constant) and node.inputs[0] in self.source:
@@ -142,10 +140,12 @@ class _Finder:
                         f"{info.type_name} reads {'.'.join(value.parameter)} reshaped or transposed"
                     )
                     continue
-                variables[role[-1]] = VariableSlot(value.parameter, value.shape)
+                # A recurrent layer has the variables of each direction's cell: 0.weight_ih, 1.hf.kernel.
+                name = ".".join(role[1:]) if info.kind in RECURRENT_KINDS else role[-1]
+                variables[name] = VariableSlot(value.parameter, value.shape)
             else:
                 self.reasons[info.path] = f"{info.type_name} computes its {role[-1]} from other variables"
-        self.source[node.outputs[0]] = info.path
+        self.source[node.outputs[info.results.index(("output", "0"))]] = info.path
         number = iteration if stacked else None
         if not variables or (info.path, number) in self.known:
             return

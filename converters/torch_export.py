@@ -15,12 +15,13 @@ import numpy as np
 from converters.feature_choices import FlattenOrder, decided_orders
 from converters.free_variables import free_conversion
 from converters.import_problems import ImportProblems
-from converters.import_report import ImportReport
-from converters.inversion import inverted
-from converters.layer_weights import leaf_rules
+from converters.import_report import ImportReport, ImportRow
+from converters.inversion import inverted, put_back
+from converters.layer_weights import LeafRule, leaf_rules
 from converters.layout_flow import FeatureOrders, feature_orders
 from converters.linger_state import EXPORT_BUFFERS
 from converters.quantizer_sites import QuantizerSite, quantizer_sites
+from converters.recurrent_weights import GATES, numbered
 from converters.slots import LayerSlot, model_slots
 from converters.torch_file import require_torch, write_torch_file
 from converters.torch_import import model_call
@@ -149,7 +150,8 @@ def _written_otherwise(slots: tuple[LayerSlot, ...], names: TorchNames) -> dict[
     """Dense layers that the import took from 1 x 1 convolutions, and the other way round."""
     other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
     for slot in slots:
-        row = names.row(".".join(("params", *slot.path, "kernel")))
+        place = slot.variables.get("kernel")
+        row = None if place is None else names.row(".".join(place.path))
         rank = 0 if row is None else len(row.torch_shape)
         if slot.kind == "dense" and rank > 2:
             other["convolutions"].add(slot.path)
@@ -167,12 +169,35 @@ def _layer_tensors(slot: LayerSlot, values: Mapping[Path, Any], names: TorchName
         array = array if slot.iteration is None else array[slot.iteration]
         row = names.row(".".join(path) + ("" if slot.iteration is None else f"[{slot.iteration}]"))
         shape = row.torch_shape if row is not None and rule.accepts(row.torch_shape) else rule.shape
+        if slot.kind in GATES:
+            _put_gates(tensors, slot, rule, array, names, row)
+            continue
         key = names.key(".".join(path[1:]), rule.names[0], slot.iteration)
         tensors[key] = inverted(rule.to_flax, shape, array)
     if "mean" in rules:
         module = names.key(".".join((*slot.path, "mean")), "running_mean", slot.iteration).rpartition(".")[0]
         tensors[f"{module}.{COUNTER}" if module else COUNTER] = np.array(0, np.int64)
     return tensors
+
+
+def _put_gates(
+    tensors: Arrays, slot: LayerSlot, rule: LeafRule, array: Array, names: TorchNames, row: ImportRow | None
+) -> None:
+    """A gate, or all of them, of a recurrent layer; where its cell has one bias for two, the second is zero."""
+    if row is None:
+        module = names.module(".".join(slot.path), slot.iteration)
+        keys = [None if name is None else _key(module, numbered(name, 0)) for name in (rule.names[0], rule.plus)]
+    else:
+        keys = [row.key, row.plus]
+    for key in keys:
+        if key is not None:
+            tensors.setdefault(key, np.zeros(rule.shape, array.dtype))
+    assert keys[0] is not None
+    put_back(rule.to_flax, tensors[keys[0]], array)
+
+
+def _key(module: str, leaf: str) -> str:
+    return f"{module}.{leaf}" if module else leaf
 
 
 def _free_tensor(path: Path, array: Array, names: TorchNames, orders: FeatureOrders) -> tuple[str, Array]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from converters.layer_weights import BIAS, MEAN, VARIANCE, WEIGHT
+from converters.recurrent_weights import GATES, numbered, recurrent_leaf, recurrent_sizes
 from converters.slots import LayerSlot
 from converters.torch_state import TorchState
 
@@ -22,18 +23,29 @@ class TorchModule:
     """Tensors of one module.
 
     Attributes:
-      prefix: dotted name; empty for a model that is a single layer.
-      leaves: shape of each tensor by its last name.
+      prefix: dotted name; empty for a model that is a single layer. One of several layers of a recurrent module is
+        told apart by its number: ``rnn.l1``.
+      leaves: shape of each tensor by its last name, in a recurrent module without the number of the layer.
       tied: prefix of the module before it that holds the very same tensors, or None.
+      owner: dotted name in front of the keys.
+      layer: number of the layer of a recurrent module, else None.
     """
 
     prefix: str
     leaves: Mapping[str, Shape]
     tied: str | None = None
+    owner: str = ""
+    layer: int | None = None
 
     def key(self, leaf: str) -> str:
         """Full key of a tensor."""
-        return f"{self.prefix}.{leaf}" if self.prefix else leaf
+        leaf = leaf if self.layer is None else numbered(leaf, self.layer)
+        return f"{self.owner}.{leaf}" if self.owner else leaf
+
+    @property
+    def compared(self) -> str:
+        """Name to compare with those of layers: ``rnn.1`` for the second layer of ``rnn``."""
+        return self.prefix if self.prefix == self.owner else f"{self.owner}.{self.layer}"
 
     def leaf(self, names: Iterable[str]) -> str | None:
         """The first of ``names`` that this module has."""
@@ -47,15 +59,21 @@ class TorchModule:
 
 def torch_modules(state: TorchState, without: Collection[str] = ()) -> list[TorchModule]:
     """The modules of a state dict, in its order."""
-    groups: dict[str, dict[str, Shape]] = {}
+    groups: dict[tuple[str, int | None], dict[str, Shape]] = {}
+    layers: dict[str, set[int]] = {}
     for key in state.tensors:
+        prefix, _, leaf = key.rpartition(".")
+        recurrent = recurrent_leaf(leaf)
+        if recurrent is not None:
+            layers.setdefault(prefix, set()).add(recurrent.layer)
         if key not in without:
-            prefix, _, leaf = key.rpartition(".")
-            groups.setdefault(prefix, {})[leaf] = state.shape(key)
+            layer, name = (None, leaf) if recurrent is None else (recurrent.layer, recurrent.name)
+            groups.setdefault((prefix, layer), {})[name] = state.shape(key)
     first: dict[object, str] = {}
     modules = []
-    for prefix, leaves in groups.items():
-        module = TorchModule(prefix, leaves)
+    for (owner, layer), leaves in groups.items():
+        prefix = owner if layer is None or layers[owner] == {0} else f"{owner}.l{layer}"
+        module = TorchModule(prefix, leaves, owner=owner, layer=layer)
         storages = [state.storage(module.key(leaf)) for leaf in leaves]
         identity = tuple(storages) if all(s is not None for s in storages) else None
         tied = first.setdefault(identity, prefix) if identity is not None else prefix
@@ -65,6 +83,8 @@ def torch_modules(state: TorchState, without: Collection[str] = ()) -> list[Torc
 
 def module_signature(module: TorchModule) -> Signature | None:
     """What a module is, by its tensors; None where it is no layer."""
+    if {"weight_ih", "weight_hh"} <= module.leaves.keys():
+        return _recurrent(module.leaves)
     statistics = module.leaf(MEAN)
     if statistics is not None:
         return "batch_norm", module.leaves[statistics]
@@ -77,6 +97,8 @@ def module_signature(module: TorchModule) -> Signature | None:
 
 def slot_signature(slot: LayerSlot) -> Signature | None:
     """What a layer of the model asks for, in PyTorch's shapes; None where it can be filled by explicit keys only."""
+    if slot.kind in GATES:
+        return slot.kind, recurrent_sizes(slot)
     shapes = {role: variable.shape for role, variable in slot.variables.items()}
     if slot.kind == "batch_norm":
         return "batch_norm", shapes.get("mean", shapes.get("scale", ()))
@@ -93,6 +115,13 @@ def slot_signature(slot: LayerSlot) -> Signature | None:
     if slot.kind == "conv_transpose" and not slot.flipped:
         return _product((kernel[-2] * slot.groups, kernel[-1] // slot.groups, *kernel[:-2]))
     return _product((kernel[-1], kernel[-2], *kernel[:-2]))
+
+
+def _recurrent(leaves: Mapping[str, Shape]) -> Signature | None:
+    """Kind, features of input and hidden state, directions."""
+    (rows, inputs), hidden = leaves["weight_ih"][:2], leaves["weight_hh"][-1]
+    kind = {len(gates): name for name, gates in GATES.items()}.get(rows // max(hidden, 1))
+    return None if kind is None else (kind, (inputs, hidden, 2 if "weight_ih_reverse" in leaves else 1))
 
 
 def _product(shape: Shape) -> Signature:

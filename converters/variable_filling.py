@@ -13,7 +13,7 @@ import numpy as np
 from converters.free_variables import free_conversion
 from converters.import_problems import ImportProblems
 from converters.import_report import ImportRow
-from converters.layer_weights import LeafRule, leaf_rules
+from converters.layer_weights import leaf_rules
 from converters.layout_flow import FeatureOrders
 from converters.matching import How, Matching
 from converters.slots import ModelSlots
@@ -26,7 +26,13 @@ Array = np.ndarray[Any, Any]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Conversion:
-    """One tensor on its way into one variable, or into its slice for one iteration of a scan."""
+    """One tensor on its way into one variable, or into its slice for one iteration of a scan.
+
+    Attributes:
+      plus: key of a tensor that is added first.
+      layer: path of the layer; None for a variable of no layer.
+      module: prefix of the module in the checkpoint, where the layer was paired with one as a whole.
+    """
 
     key: str
     path: Path
@@ -35,6 +41,9 @@ class Conversion:
     to_flax: Callable[[Array], Array]
     transform: str
     how: How
+    plus: str | None = None
+    layer: Path | None = None
+    module: str | None = None
 
 
 def conversions(
@@ -47,8 +56,20 @@ def conversions(
         rules = leaf_rules(slot, orders.inputs.get(slot.path), orders.outputs.get(slot.path))
         for role, (key, how) in matched.items():
             rule, variable = rules[role], slot.variables[role]
-            if rule.accepts(state.shape(key)):
-                result.append(_of_rule(key, variable.path, slot.iteration, variable.shape, rule, how))
+            plus = found.plus.get((slot.path, slot.iteration, role))
+            if rule.accepts(state.shape(key)) and (plus is None or rule.accepts(state.shape(plus))):
+                step = Conversion(
+                    key,
+                    variable.path,
+                    slot.iteration,
+                    variable.shape,
+                    rule.to_flax,
+                    rule.transform,
+                    how,
+                    plus,
+                    slot.path,
+                )
+                result.append(dataclasses.replace(step, module=found.modules.get((slot.path, slot.iteration))))
             else:
                 name = ".".join(variable.path) + ("" if slot.iteration is None else f"[{slot.iteration}]")
                 problems.add_conflict(key, state.shape(key), name, rule.shape, variable.shape)
@@ -64,12 +85,6 @@ def conversions(
             result.append(Conversion(key, path, None, shape, *made, how))
     places = {key: i for i, key in enumerate(state.tensors)}
     return sorted(result, key=lambda conversion: places[conversion.key])
-
-
-def _of_rule(
-    key: str, path: Path, iteration: int | None, shape: tuple[int, ...], rule: LeafRule, how: How
-) -> Conversion:
-    return Conversion(key, path, iteration, shape, rule.to_flax, rule.transform, how)
 
 
 def fill(
@@ -95,6 +110,8 @@ def fill(
         except ConversionError as error:
             problems.add_text(str(error))
             continue
+        if step.plus is not None:
+            array = array + state.array(step.plus)[0]
         target = wanted[step.path].dtype
         if np.issubdtype(array.dtype, np.integer) and jnp.issubdtype(target, jnp.floating):
             problems.add_text(f"{step.key} holds {array.dtype} integers where {'.'.join(step.path)} takes real numbers")
@@ -106,7 +123,9 @@ def fill(
         else:
             slices.setdefault(step.path, {})[step.iteration] = converted
             name = f"{name}[{step.iteration}]"
-        rows.append(ImportRow(step.key, name, tuple(array.shape), step.shape, step.transform, step.how, dtype))
+        layer = None if step.layer is None else ".".join(step.layer)
+        row = ImportRow(step.key, name, tuple(array.shape), step.shape, step.transform, step.how, dtype)
+        rows.append(dataclasses.replace(row, plus=step.plus, module=step.module, layer=layer))
     for path, parts in slices.items():
         if len(parts) == wanted[path].shape[0]:
             stacked = np.stack([parts[i] for i in range(len(parts))])

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from tests.golden import device_values as values
 from tests.golden.device_values import Laid, channels_last
 from tests.golden.flax_layers import LAYERS, Call, build_layer
@@ -41,6 +42,7 @@ _FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "Dropout": lambda x: x,
     "Identity": lambda x: x,
 }
+_CELLS = {"LSTM": TorchLSTMCell, "GRU": TorchGRUCell}
 # Functions that linger counts under a name when an operand is quantized (spec/ops.md section 7).
 COUNTED = {
     **{name: name for name in ("add", "mul", "matmul", "bmm", "cat", "sigmoid", "tanh", "gelu", "softmax")},
@@ -133,6 +135,8 @@ class _Run:
             return given[0].map(_FUNCTIONS[op], quantized=quantized)
         if op in POOLING or op in LAYERS:
             return self._layer(node, op, args, given[0])
+        if op in ("LSTM", "GRU"):
+            return self._recurrent(node["id"], op, Arguments(op, args), given[0])
         if op in _OPERATIONS:
             return _OPERATIONS[op](args, given)
         if op in ("flatten", "Flatten"):
@@ -149,6 +153,22 @@ class _Run:
         return Laid(
             named(value.array), value.order if op != "Embedding" else tuple(range(value.rank + 1)), quantized=True
         )
+
+    def _recurrent(self, name: str, op: str, a: Arguments, value: Laid) -> tuple[Laid, None]:
+        """The output sequence, and no final state: no case reads it."""
+        for argument, default in (("num_layers", 1), ("dropout", 0), ("proj_size", 0)):
+            a.only(argument, default)
+        a.take("input_size")
+        time_major, bidirectional = not a.take("batch_first", False), a.take("bidirectional", False)
+        cell, hidden, bias = _CELLS[op], a.take("hidden_size"), a.take("bias", True)
+        a.finish()
+        rnns = [
+            nn.RNN(cell(hidden, use_bias=bias, parent=None), time_major=time_major, parent=None)
+            for _ in range(2 if bidirectional else 1)
+        ]
+        layer = nn.Bidirectional(*rnns, time_major=time_major, parent=None) if bidirectional else rnns[0]
+        output = layer.clone(parent=self.module, name=name)(value.as_torch().array)
+        return Laid.plain(output, quantized=True), None
 
     def _only_dense_reads(self, name: str) -> bool:
         """Whether the order of a value's features is free: only Linear layers read them."""
