@@ -80,6 +80,9 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
     info, settings = node.layer, planning.settings
     assert info is not None
     config = settings.config.for_path(".".join(info.path))
+    for path, _ in info.inside:
+        # A cell may have a name that is not below its layer's; a part that names it means the layer.
+        config = config if config.part else settings.config.for_path(".".join(path))
     node = dataclasses.replace(node, site=info.path, config=config)
     if info.kind == "dropout":
         return dataclasses.replace(node, bits=(operand_bits[0],), quantized=operand_bits[0] is not None)
@@ -166,7 +169,7 @@ def _float_reason(planning: Planning, node: Node, infos: Infos) -> str | None:
         return disabled
     if node.owner.composite is not None:
         return f"inside a {node.owner.composite.what}: not covered yet"
-    if info.kind not in (CONSTRAINED_LAYERS if constrain else LAYER_ROLES):
+    if info.kind not in (CONSTRAINED_LAYERS if constrain else {*LAYER_ROLES, *RECURRENT_KINDS}):
         missing = "constrained form" if constrain else _MISSING.get(info.kind, "quantized form yet")
         return f"{info.type_name} has no {missing}"
     if info.attributes.get("custom") and not settings.config.quantizes_custom_layers:

@@ -8,6 +8,7 @@ from linger_jax.interpret.layers.batch_norm import batch_norm
 from linger_jax.interpret.layers.embed import embed
 from linger_jax.interpret.layers.gated_linear_unit import glu
 from linger_jax.interpret.layers.layer_norm import layer_norm
+from linger_jax.interpret.layers.recurrent import recurrent
 from linger_jax.interpret.layers.sparify_ffn import sparify_ffn
 from linger_jax.interpret.layers.weighted import weighted
 from linger_jax.interpret.structural import passes_through
@@ -25,5 +26,7 @@ LAYERS: Mapping[str, Rule] = {
     "avg_pool": average_pool,
     "layer_norm": layer_norm,
     "glu": glu,
+    "lstm": recurrent,
+    "gru": recurrent,
     "sparify_ffn": sparify_ffn,
 }
