@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.golden import (
     checkpoint_cases,
+    classifier_cases,
     config_cases,
     conv_bn_cases,
     device_cases,
@@ -52,13 +53,17 @@ def _constrained(case: Case) -> list[str]:
     return layer_cases.replay(case)
 
 
+def _trajectory(case: Case) -> list[str]:
+    return (classifier_cases if classifier_cases.is_classifier(case) else trajectory_cases).replay(case)
+
+
 _FAMILIES: Mapping[str, Replay] = {
     "quantizer": lambda case: quantizer_cases.replay(case.arrays, case.meta),
     "kernel": lambda case: kernel_cases.replay(case.arrays, case.meta),
     "op": operator_cases.replay,
     "layer": _layer,
     "constrain": _constrained,
-    "trajectory": trajectory_cases.replay,
+    "trajectory": _trajectory,
     "checkpoint": lambda case: checkpoint_cases.replay(case.arrays, case.meta, case.path.with_suffix(".pt")),
     "config": config_cases.replay,
     "device": device_cases.replay,
