@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from linger_jax.config import Platform
 from linger_jax.numerics import chip_kernels, wide
-from linger_jax.numerics.chip_kernels.softmax import exponentials
+from linger_jax.numerics.chip_kernels.softmax import differences, exponentials
 from tests.numerics.chip_kernels import integer_model as model
 from tests.numerics.chip_kernels.kernel_inputs import INT32_MAX, INT32_MIN, rows_of_every_kind
 
@@ -66,7 +66,10 @@ def test_a_row_of_one_element_is_one_above_int16(platform):
 @EACH_PLATFORM
 def test_smallest_integers_only_are_ties(platform):
     """venusA moves a maximum of -2^31 up by one; the difference of -1 rounds to nothing."""
-    np.testing.assert_array_equal(run(np.full((1, 4), INT32_MIN, np.int32), platform), [[ONE // 4] * 4])
+    row = np.full((1, 4), INT32_MIN, np.int32)
+    np.testing.assert_array_equal(run(row, platform), [[ONE // 4] * 4])
+    moved = -1 if platform is Platform.venusA else 0
+    np.testing.assert_array_equal(differences(jnp.asarray(row), platform), [[moved] * 4])
 
 
 @pytest.mark.parametrize(
