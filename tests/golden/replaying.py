@@ -21,6 +21,7 @@ from tests.golden import (
     operator_cases,
     pool_division_cases,
     quantizer_cases,
+    recurrent_cases,
     sparify_cases,
     trajectory_cases,
 )
@@ -50,6 +51,8 @@ def _constrained(case: Case) -> list[str]:
         return sparify_cases.replay(case)
     if case.op in conv_bn_cases.OPS:
         return conv_bn_cases.replay(case)
+    if case.op in recurrent_cases.OPS:
+        return recurrent_cases.replay(case)
     return layer_cases.replay(case)
 
 
@@ -61,6 +64,7 @@ _FAMILIES: Mapping[str, Replay] = {
     "quantizer": lambda case: quantizer_cases.replay(case.arrays, case.meta),
     "kernel": lambda case: kernel_cases.replay(case.arrays, case.meta),
     "op": operator_cases.replay,
+    "rnn": recurrent_cases.replay,
     "layer": _layer,
     "constrain": _constrained,
     "trajectory": _trajectory,

@@ -53,7 +53,18 @@ def test_no_case_fails_and_every_covered_operator_has_cases_that_pass(operator):
 
 def test_the_subset_has_every_family_method_and_mode():
     metas = [read_case(path).meta for paths in FILES.values() for path in paths]
-    families = {"kernel", "op", "quantizer", "layer", "constrain", "trajectory", "checkpoint", "config", "device"}
+    families = {
+        "kernel",
+        "op",
+        "rnn",
+        "quantizer",
+        "layer",
+        "constrain",
+        "trajectory",
+        "checkpoint",
+        "config",
+        "device",
+    }
     assert {meta["family"] for meta in metas} == families
     assert {meta.get("method") for meta in metas} >= {"MOM", "TQT", "none"}
     assert {meta.get("mode") for meta in metas} >= {"train", "eval", "calibrate", "load"}
