@@ -16,8 +16,7 @@ _QUANTIZER = "state of a quantizer, from quantization-aware training: import it 
 # Keys that say what kind of module they belong to, where that kind is not imported.
 _HINTS = {
     "in_proj_weight": "torch.nn.MultiheadAttention with packed projections is not imported yet",
-    "weight_ih_l0": "recurrent layers are not imported yet",
-    "weight_ih": "recurrent cells are not imported yet",
+    "weight_hr_l0": "an LSTM with projections: the chips have none",
     "weight_g": "weight normalisation: call torch.nn.utils.remove_weight_norm before saving",
     "weight_orig": "a parametrised weight: remove the parametrisation before saving",
     "original0": "a parametrised weight: call torch.nn.utils.parametrize.remove_parametrizations before saving",

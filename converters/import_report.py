@@ -74,6 +74,11 @@ class ImportReport:
         return {key: reason.removeprefix(TIED) for key, reason in self.dropped if reason.startswith(TIED)}
 
     @property
+    def placeholders(self) -> tuple[str, ...]:
+        """Keys of what linger leaves in the place of a normalization that was fused into its convolution."""
+        return tuple(key for key, _ in self.dropped if key.rpartition(".")[2] == "_linger_ignore_parameter")
+
+    @property
     def mapping(self) -> Mapping[str, str]:
         """The pairs that were found, to pass as ``mapping`` another time."""
         often = Counter(row.key for row in self.rows)

@@ -15,16 +15,19 @@ from converters.import_problems import ImportProblems
 from converters.import_report import ImportReport, ImportRow
 from converters.linger_state import LingerState, is_quantizer_key, split_state
 from converters.matching import How, MatchMode
+from converters.model_call import ModelCall
 from converters.quantizer_sites import QuantizerSite, quantizer_sites
 from converters.site_matching import SitePair, match_sites
 from converters.torch_import import FoundWeights, find_weights, model_call
 from converters.torch_state import COUNTER, read_state
 from linger_jax.api import QuantizedModel
+from linger_jax.api.folding import fold_variables
 from linger_jax.api.state import QUANT, copied, get_in, initial, set_in
 from linger_jax.errors import ConversionError
 from linger_jax.plan import Plan
 from linger_jax.quantizers import THRESHOLD, initial_state
 from linger_jax.staging.marker import Path
+from linger_jax.staging.stage import variable_paths
 
 Variables = dict[str, Any]
 Array = np.ndarray[Any, Any]
@@ -75,6 +78,9 @@ def load_linger_checkpoint(
         raise ConversionError("expected the quantized model that linger_jax.init returns")
     call = model_call(qmodel.model, x, rngs, method, kwargs)
     state = split_state(read_state(source, counters=True))
+    folds = bool(qmodel.settings.folded_pairs) and _holds_norms(state, call)
+    if qmodel.settings.folded_pairs and not folds:
+        call = dataclasses.replace(call, fused=qmodel.settings)
     problems = ImportProblems(state.source.name, type(qmodel.model).__name__, quantized=True)
     names = dict(mapping or {})
     of_weights = {torch_name: path for torch_name, path in names.items() if not _names_quantizers(torch_name, state)}
@@ -90,6 +96,7 @@ def load_linger_checkpoint(
 
     own = None if variables is None else {name: values for name, values in variables.items() if name != QUANT}
     floats, report = found.fill(own, problems)
+    floats = fold_variables(qmodel.settings, floats) if folds else floats
     quant, params, rows = _fill(state, plan, steps, variables or {}, floats, problems)
     counted, dropped = _counters(state, layers, quant)
     problems.raise_if_any()
@@ -112,6 +119,14 @@ class _Step:
         collection = "params" if self.path[-1] == THRESHOLD else QUANT
         suffix = "" if self.iteration is None else f"[{self.iteration}]"
         return ".".join((collection, *self.path)) + suffix
+
+
+def _holds_norms(state: LingerState, call: ModelCall) -> bool:
+    """Whether a checkpoint has every normalization of the model still beside, or inside, its convolution."""
+    statistics = sum(key.rpartition(".")[2] == "running_mean" for key in state.weights.tensors)
+    shapes = call.shapes().get("batch_stats", {})
+    wanted = sum(path[-1] == "mean" for path in variable_paths(shapes))
+    return 0 < wanted <= statistics
 
 
 def _names_quantizers(name: str, state: LingerState) -> bool:

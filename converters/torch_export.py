@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.core
@@ -19,7 +20,7 @@ from converters.import_report import ImportReport, ImportRow
 from converters.inversion import inverted, put_back
 from converters.layer_weights import LeafRule, leaf_rules
 from converters.layout_flow import FeatureOrders, feature_orders
-from converters.linger_state import EXPORT_BUFFERS
+from converters.linger_state import EXPORT_BUFFERS, PLACEHOLDER
 from converters.quantizer_sites import QuantizerSite, quantizer_sites
 from converters.recurrent_weights import GATES, numbered
 from converters.slots import LayerSlot, model_slots
@@ -28,6 +29,7 @@ from converters.torch_import import model_call
 from converters.torch_names import Naming, TorchNames
 from converters.torch_state import COUNTER
 from linger_jax.api import QuantizedModel
+from linger_jax.api.folding import fold_variables
 from linger_jax.api.state import QUANT, float_collections, gather, get_in
 from linger_jax.errors import ConversionError, LingerWarning
 from linger_jax.plan import Plan
@@ -105,7 +107,10 @@ def torch_arrays(
     qmodel = model if isinstance(model, QuantizedModel) else None
     module = model.model if isinstance(model, QuantizedModel) else model
     call = model_call(module, x, rngs, method, kwargs)
+    pairs = () if qmodel is None else qmodel.settings.folded_pairs
+    call = call if qmodel is None or not pairs else dataclasses.replace(call, fused=qmodel.settings)
     floats = nn.unbox(float_collections(variables))
+    floats = floats if qmodel is None else fold_variables(qmodel.settings, floats)
     names = TorchNames(mapping)
     values = dict(zip(variable_paths(floats), jax.tree.leaves(floats), strict=True))
     plan = call.plan(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), floats))
@@ -113,7 +118,18 @@ def torch_arrays(
     if qmodel is None or qmodel.settings.purpose != "quantize" or not qmodel.active:
         return {key: array for _, _, arrays in weights for key, array in arrays.items()}
     planned = qmodel.plan(variables, *call.args, rngs=call.rngs, method=method, **kwargs)
-    return _with_quantizers(planned, weights, flax.core.unfreeze(dict(variables)), names)
+    state = _with_quantizers(planned, weights, flax.core.unfreeze(dict(variables)), names)
+    return state | {
+        key: np.zeros(1, np.float32) for key in _placeholders([pair.norm for pair in pairs], names, mapping)
+    }
+
+
+def _placeholders(norms: Sequence[Path], names: TorchNames, mapping: Naming) -> list[str]:
+    """Keys of what linger leaves in the place of a fused normalization."""
+    found = mapping.placeholders if isinstance(mapping, ImportReport) else ()
+    if len(found) == len(norms):
+        return list(found)
+    return [_key(names.module(".".join(norm)), PLACEHOLDER) for norm in norms]
 
 
 _Layer = tuple[str | None, int | None, Arrays]

@@ -284,3 +284,37 @@ def test_a_scanned_layer_takes_the_state_of_each_iteration() -> None:
     got = variables["quant"]["blocks"]["fc"]["output_quantizer"]["scale"]
     np.testing.assert_array_equal(got, [1, 2, 3])
     assert report.unexpected == ()
+
+
+class Normalized(nn.Module):
+    """Two convolutions with their normalizations."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        for i in range(2):
+            x = nn.relu(nn.BatchNorm(use_running_average=True, name=f"b{i}")(nn.Conv(4, (1, 1), name=f"c{i}")(x)))
+        return nn.Dense(2, name="fc")(nn.max_pool(x, (6, 6))[:, 0, 0])
+
+
+def test_a_fused_model_takes_a_checkpoint_from_before_the_fusion() -> None:
+    shapes = jax.eval_shape(Normalized().init, jax.random.key(0), X)
+    fused, _, _ = linger_jax.trace_layers(Normalized(), shapes, X)
+    qmodel = linger_jax.init(fused, {"compat": "reference"})
+    state: dict[str, Any] = {"fc.weight": numbers(8).reshape(2, 4), "fc.bias": numbers(2)}
+    for i, inside in enumerate((3, 4)):
+        state |= {f"c{i}.conv.weight": numbers(4 * inside).reshape(4, inside, 1, 1), f"c{i}.conv.bias": numbers(4)}
+        state |= {f"c{i}.bn.{leaf}": numbers(4) + k for k, leaf in enumerate(("weight", "bias"))}
+        state |= {f"c{i}.bn.running_mean": numbers(4) * 7, f"c{i}.bn.running_var": numbers(4) * 8}
+    floats, _ = converters.from_torch(state, Normalized(), X)
+    variables, _ = converters.load_linger_checkpoint(state, qmodel, None, X)
+    for name in ("c0", "c1"):
+        for leaf in ("kernel", "bias"):
+            want = qmodel.adopt(floats, X)["params"][name][leaf]
+            np.testing.assert_array_equal(variables["params"][name][leaf], want)
+    assert "b0" not in variables["params"]
+    # What linger saves has one convolution with a bias, and a parameter without meaning in the place of the other.
+    written = converters.to_torch(qmodel, variables, X)
+    assert written["b0._linger_ignore_parameter"].shape == (1,)
+    assert {key for key in written if key.startswith("c0.") and "_quantizer" not in key} == {"c0.weight", "c0.bias"}
+    again, _ = converters.load_linger_checkpoint(written, qmodel, None, X)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), again, variables))

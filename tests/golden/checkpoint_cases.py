@@ -53,9 +53,8 @@ def _replay_quantized(
     case: Mapping[str, np.ndarray], meta: Mapping[str, Any], path: Path, model: nn.Module, inputs: np.ndarray
 ) -> list[str]:
     """The same of a checkpoint from quantization-aware training, to the bit, and back into a state dict."""
-    if meta.get("fused"):
-        raise NotSupportedError("a fused model needs trace_layers, which is not built yet")
-    qmodel = linger_jax.init(model, configuration(meta, ()))
+    fused = model if not meta.get("fused") else linger_jax.trace_layers(model, _abstract(model, inputs), inputs)[0]
+    qmodel = linger_jax.init(fused, configuration(meta, ()))
     variables, report = converters.load_linger_checkpoint(path, qmodel, None, inputs)
     written = converters.to_torch(qmodel, variables, inputs, mapping=report)
     wrong = compare.same_arrays("state", as_arrays(written), as_arrays(_tensors(path)))
@@ -63,6 +62,10 @@ def _replay_quantized(
     wrong += compare.same_bits("y", np.asarray(got.value), case["out.y"])
     wrong += compare.same_bits("y.scale", np.asarray(got.scale), case["out.y.scale"])
     return wrong
+
+
+def _abstract(model: nn.Module, inputs: np.ndarray) -> Any:
+    return jax.eval_shape(model.init, jax.random.key(0), inputs)
 
 
 def _accounted(report: converters.ImportReport) -> set[str]:
@@ -88,5 +91,5 @@ def _model(shapes: Shapes) -> nn.Module:
         raise NotSupportedError("a model that the checkpoint cases do not know")
     widths = [shapes[f"{prefix}.weight"][0] for prefix in convolutions]
     biases = [f"{prefix}.bias" in shapes for prefix in convolutions]
-    normalized = any(key.endswith("running_mean") for key in shapes)
+    normalized = any(key.endswith(("running_mean", "_linger_ignore_parameter")) for key in shapes)
     return Cnn((widths[0], widths[1], shapes["fc.weight"][0]), (biases[0], biases[1]), normalized)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 import converters
@@ -15,7 +16,6 @@ from linger_jax.quantizers import QTensor
 from tests.golden import compare
 from tests.golden.case import Case
 from tests.golden.device_model import DeviceNet, flax_input
-from tests.golden.outcome import NotSupportedError
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -30,15 +30,17 @@ def replay(case: Case) -> list[str]:
       NotSupportedError: a network that the builder does not know.
     """
     meta = case.meta
-    if meta["fuse_bn"]:
-        raise NotSupportedError("a fused model needs trace_layers, which is not built yet")
     arch = meta["arch"]
     folder = case.path.parent
     model = DeviceNet(json.dumps(arch))
     inputs = tuple(_input(case.arrays, arch, described["name"]) for described in arch["inputs"])
     wrong = _float_checkpoint(folder / "float.pt", model, inputs)
 
-    qmodel = linger_jax.init(DeviceNet(json.dumps(arch), observed=True), configuration(meta))
+    observed: Any = DeviceNet(json.dumps(arch), observed=True, fused=meta["fuse_bn"])
+    if meta["fuse_bn"]:
+        shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+        observed = linger_jax.FusedModel(observed, linger_jax.trace_layers(model, shapes, *inputs)[0].fusion)
+    qmodel = linger_jax.init(observed, configuration(meta))
     variables, report = converters.load_linger_checkpoint(folder / "qat.pt", qmodel, None, inputs)
     written = converters.to_torch(qmodel, variables, inputs, mapping=report)
     wrong += compare.same_arrays("qat.pt", as_arrays(written), as_arrays(_tensors(folder / "qat.pt")))

@@ -58,10 +58,12 @@ class DeviceNet(nn.Module):
     Attributes:
       arch: JSON text of ``arch``.
       observed: whether the results of all layers are returned too, by the name that linger gives them.
+      fused: convolutions are fused with the normalization behind them, whose result is theirs then.
     """
 
     arch: str
     observed: bool = False
+    fused: bool = False
 
     @nn.compact
     def __call__(self, *inputs: Any) -> Any:
@@ -107,7 +109,7 @@ def reads_image(arch: Mapping[str, Any], name: str) -> bool:
 class _Run:
     """One trace of the network."""
 
-    def __init__(self, module: nn.Module, arch: Mapping[str, Any]) -> None:
+    def __init__(self, module: DeviceNet, arch: Mapping[str, Any]) -> None:
         self.module = module
         self.arch = arch
         self.known: dict[str, Any] = {}
@@ -125,6 +127,8 @@ class _Run:
             self.counted += 1
         elif isinstance(result, Laid):
             self.results[node["id"]] = result
+            if op.startswith("BatchNorm") and self.module.fused:
+                self.results[node["in"][0]] = result
         self.known[node["id"]] = result
 
     def _result(self, node: Node, op: str, args: dict[str, Any], given: Sequence[Any]) -> Any:

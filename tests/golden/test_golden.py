@@ -17,11 +17,7 @@ from tests.golden.report import failure_line
 DATA = Path(__file__).parent / "data"
 
 # What linger_jax, or Flax, cannot express yet. A case of these that begins to pass belongs off this list.
-NOT_COVERED = frozenset(
-    {
-        ("checkpoint", "qat_convbn"),
-    }
-)
+NOT_COVERED: frozenset[tuple[str, str]] = frozenset()
 
 
 # Reasons for which single cases of a covered operator are not supported.
