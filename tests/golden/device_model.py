@@ -125,7 +125,9 @@ class _Run:
         if op in COUNTED and was_quantized:
             self.results[f"_linger_qtensor_q{COUNTED[op]}_{self.counted}"] = result
             self.counted += 1
-        elif isinstance(result, Laid):
+        elif op in _CELLS:
+            self.results[node["id"]] = result[0]
+        elif isinstance(result, Laid) and op != "item":
             self.results[node["id"]] = result
             if op.startswith("BatchNorm") and self.module.fused:
                 self.results[node["in"][0]] = result
@@ -139,7 +141,7 @@ class _Run:
             return given[0].map(_FUNCTIONS[op], quantized=quantized)
         if op in POOLING or op in LAYERS:
             return self._layer(node, op, args, given[0])
-        if op in ("LSTM", "GRU"):
+        if op in _CELLS:
             return self._recurrent(node["id"], op, Arguments(op, args), given[0])
         if op in _OPERATIONS:
             return _OPERATIONS[op](args, given)
