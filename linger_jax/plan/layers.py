@@ -62,7 +62,9 @@ CONSTRAINED_LAYERS = frozenset(
 )
 
 # What layer kinds lack that stay float for good.
-_MISSING: Mapping[str, str] = dict.fromkeys(("group_norm", "rms_norm", "instance_norm"), "kernel on the target chips")
+_MISSING: Mapping[str, str] = dict.fromkeys(
+    ("group_norm", "rms_norm", "instance_norm", "prelu"), "kernel on the target chips"
+)
 
 # Names of the parameters that the weight and bias quantizers read; other such quantizers are named after theirs.
 _PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding", "scale"), "bias": ("bias",)}

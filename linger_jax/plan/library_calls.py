@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from linger_jax.plan.equations import is_library_call
@@ -51,7 +51,7 @@ def inlined(eqn: JaxprEqn, operands: Sequence[Atom]) -> Inlined | None:
 
 
 def _is_float(var: Any) -> bool:
-    return bool(np.issubdtype(var.aval.dtype, np.inexact))
+    return bool(jnp.issubdtype(var.aval.dtype, jnp.inexact))
 
 
 def _carried(jaxpr: Jaxpr, moved: Sequence[bool]) -> list[bool] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.config import Platform
@@ -22,7 +23,7 @@ from linger_jax.plan.primitives import JOIN, PARALLEL, SELECTING, STRUCTURAL
 from linger_jax.plan.scalar_division import SCALAR_DIVISION, as_multiplication
 from linger_jax.plan.specs import operator_spec
 
-PASSES = frozenset({"relu", "relu6"})
+PASSES = frozenset({"relu", "relu6", "dropout"})
 # Products that are a layer of their own when one operand is a parameter (decision D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 _JOINABLE_BY_REFERENCE = 2
@@ -54,7 +55,7 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
     parameter_reason = _parameter_reason(planning, node, infos)
     if carried is None and not parameter_reason:
         return as_float(node)
-    if not any(np.issubdtype(infos[v].dtype, np.inexact) for v in node.outputs):
+    if not any(jnp.issubdtype(infos[v].dtype, jnp.inexact) for v in node.outputs):
         return as_float(node)  # a comparison or an index: no scale is lost
     owner, reason = planning.owner(node)
     if owner is None:

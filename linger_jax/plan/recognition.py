@@ -15,6 +15,7 @@ from linger_jax.plan.equations import is_library_call
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, ValueId
 from linger_jax.plan.pool_window import Window, integer_divisor
 from linger_jax.plan.primitives import UNIT_AXES
+from linger_jax.plan.random_masks import written_dropout
 from linger_jax.plan.scalar_division import scalar_division
 from linger_jax.plan.templates import Template, match_template
 
@@ -24,6 +25,7 @@ def recognise(graph: Graph, templates: Sequence[Template]) -> Graph:
     nodes = [_with_recognised_body(node, templates) for node in graph.nodes]
     nodes = [_activation(node) for node in nodes]
     nodes = _fold(graph, nodes, lambda g, n, i: match_template(g, n, i, templates))
+    nodes = _fold(graph, nodes, written_dropout)
     nodes = _fold(graph, nodes, _average_pool)
     nodes = _fold(graph, nodes, _division_by_scalar)
     return dataclasses.replace(graph, nodes=tuple(nodes))

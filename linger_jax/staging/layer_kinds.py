@@ -141,6 +141,7 @@ LAYERS: Mapping[type[nn.Module], tuple[str, Describe]] = {
     nn.GroupNorm: ("group_norm", _plain),
     nn.RMSNorm: ("rms_norm", _plain),
     nn.InstanceNorm: ("instance_norm", _plain),
+    nn.PReLU: ("prelu", _plain),
     SparifyFFN: ("sparify_ffn", _sparify_ffn),
 }
 """A class is a layer when its ``__call__`` stands here, its own or an inherited one."""
@@ -154,7 +155,11 @@ FLOAT_COMPOSITES: Mapping[type[nn.Module], str] = {
     nn.ConvLSTMCell: "recurrent cell",
     nn.SimpleCell: "recurrent cell",
     nn.MGUCell: "recurrent cell",
-    nn.ConvLocal: "locally connected convolution",
+    nn.Fp8DirectDotGeneralOp: "float8 product",
+    nn.Fp8DotGeneral: "float8 product",
+    nn.Fp8DotGeneralOp: "float8 product",
+    nn.Fp8Einsum: "float8 product",
+    nn.NANOOFp8DotGeneralOp: "float8 product",
     nn.SpectralNorm: "spectral normalisation",
     nn.WeightNorm: "weight normalisation",
 }
