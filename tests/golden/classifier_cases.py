@@ -16,7 +16,7 @@ from linger_jax.quantizers import THRESHOLD
 from linger_jax.quantizers.state import WEIGHT_CLAMPED
 from tests.golden import compare
 from tests.golden.case import Case
-from tests.golden.classifier_models import build_classifier
+from tests.golden.classifier_models import CELL, REVERSE_CELL, build_classifier
 from tests.golden.outcome import NotSupportedError
 from tests.golden.tolerances import absolute, running_statistic
 
@@ -33,6 +33,8 @@ NOISE = 1e-3
 THRESHOLD_TOLERANCE = 2e-4
 """Gradients of thresholds: differences of nearly equal sums."""
 
+DIRECTIONS = {"_l0_reverse": REVERSE_CELL, "_l0": CELL}
+"""Behind the names of a recurrent layer's parameters in PyTorch, and behind the layer's in our cells."""
 # Attributes of the reference's quantizer objects that are no state.
 _ATTRIBUTES = frozenset({"data_bits", "is_qtensor", "min_scale"})
 _OPTIMIZER = re.compile(r"(SGD|Adam) lr=([0-9.]+)")
@@ -140,7 +142,8 @@ def _compare_step(case: Case, t: int, loss: np.ndarray, logits: np.ndarray, vari
     want = case.arrays["out.loss"][t - 1].astype(np.float32)
     wrong = absolute(f"out.loss[{t}]", loss, want, tolerance * abs(float(want)))
     state, want = case.group(f"state.step{t}"), case.arrays["out.logits"][t - 1]
-    one_step = 1.0 / float(state["head.output_quantizer.scale"])
+    last = "head" if "head.output_quantizer.scale" in state else "fc"
+    one_step = 1.0 / float(state[f"{last}.output_quantizer.scale"])
     wrong += absolute(f"out.logits[{t}]", logits, want, max(one_step, tolerance * float(np.abs(want).max())))
     return wrong + _compare_state(f"state.step{t}", _by_torch_name(variables), state, exact=t == 1)
 
@@ -216,7 +219,10 @@ def _variables(params: Named) -> Tree:
     flat: dict[tuple[str, ...], Any] = {}
     for name, value in params.items():
         layer, entry = name.split(".")
-        if entry == "bias":
+        suffix = next((suffix for suffix in DIRECTIONS if entry.endswith(suffix)), None)
+        if suffix is not None:
+            flat[(layer + DIRECTIONS[suffix], entry.removesuffix(suffix))] = value.T
+        elif entry == "bias":
             flat[(layer, "bias")] = value
         elif value.ndim == 1:
             flat[(layer, "scale")] = value
@@ -229,7 +235,10 @@ def _by_torch_name(variables: Tree) -> dict[str, np.ndarray]:
     named = {}
     for (_, *path), value in flatten_dict(variables).items():
         array = np.asarray(value)
-        if path[-1] == "kernel":
+        suffix = next((suffix for suffix, cell in DIRECTIONS.items() if path[0].endswith(cell)), None)
+        if suffix is not None:
+            path, array = [path[0].removesuffix(DIRECTIONS[suffix]), path[-1] + suffix], array.T
+        elif path[-1] == "kernel":
             path, array = [*path[:-1], "weight"], array.T
         elif len(path) > 1 and path[-1] == "scale" and path[-2] in ("ln1", "ln2"):
             path = [*path[:-1], "weight"]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from tests.golden.outcome import NotSupportedError
 
 ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
@@ -18,6 +19,10 @@ ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
 }
+
+RECURRENT_CELLS: Mapping[str, Callable[..., Any]] = {"lstm": TorchLSTMCell, "gru": TorchGRUCell}
+CELL, REVERSE_CELL = "_cell", "_reverse_cell"
+"""Behind a recurrent layer's name: the names of its cells, which hold the parameters."""
 
 
 class Attention(nn.Module):
@@ -39,6 +44,25 @@ class Attention(nn.Module):
         return nn.Dense(self.classes, name="head")(x[:, 0])
 
 
+class Recurrent(nn.Module):
+    """One recurrent layer and a linear layer on its last step; the cell's parameters stand beside the layer."""
+
+    kind: str
+    width: int
+    classes: int
+    bidirectional: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        names = (CELL, REVERSE_CELL) if self.bidirectional else (CELL,)
+        cells = [RECURRENT_CELLS[self.kind](self.width, name=self.kind + name) for name in names]
+        if self.bidirectional:
+            x = nn.Bidirectional(*(nn.RNN(cell) for cell in cells), name=self.kind)(x)
+        else:
+            x = nn.RNN(cells[0], name=self.kind)(x)
+        return nn.Dense(self.classes, name="fc")(x[:, -1])
+
+
 def build_classifier(name: str, params: Mapping[str, np.ndarray]) -> nn.Module:
     """The classifier of a file with the widths of its parameters.
 
@@ -46,6 +70,9 @@ def build_classifier(name: str, params: Mapping[str, np.ndarray]) -> nn.Module:
       NotSupportedError: another model.
     """
     kind, activation, *_ = name.split("_")
+    if kind in RECURRENT_CELLS:
+        width, classes = params[f"{kind}.weight_hh_l0"].shape[1], params["fc.weight"].shape[0]
+        return Recurrent(kind, width, classes, f"{kind}.weight_hh_l0_reverse" in params)
     if kind != "attention" or activation not in ACTIVATIONS:
         raise NotSupportedError(f"model {name} is not covered yet")
     classes, width = params["head.weight"].shape
