@@ -42,6 +42,7 @@ class Context:
       mode: what the quantizers do.
       state: state of every quantizer reached, by path.
       writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode (O18).
+      tied: training only: the common scales of tied quantizers in this region (tied_scales.py).
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
       recorded: what every quantizer returned, for those who ask for it; None otherwise. One trace, no regions.
     """
@@ -51,6 +52,7 @@ class Context:
     mode: Mode
     state: State
     writes_state: bool = True
+    tied: dict[Path, Array] = dataclasses.field(default_factory=dict)
     non_finite: dict[Path, Array] = dataclasses.field(default_factory=dict)
     recorded: dict[Path, QTensor] | None = None
 

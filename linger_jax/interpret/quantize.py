@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.tied_scales import quantize_tied
 from linger_jax.plan import Node
 from linger_jax.quantizers import (
     QTensor,
@@ -48,6 +49,8 @@ def run_quantizer(
         y, state = calibrate(spec, x, state, accumulate=True, given_scale=given_scale, min_scale=min_scale)
     elif ctx.mode is Mode.rescale:
         y, state = x, rescale(spec, state, given_scale=given_scale, min_scale=min_scale)
+    elif path in ctx.tied and ctx.training:
+        y, state = quantize_tied(ctx, path, x, min_scale=min_scale, clip=clip)
     else:
         y, state = quantize(
             spec, x, state, training=ctx.training, given_scale=given_scale, min_scale=min_scale, clip=clip

@@ -11,6 +11,7 @@ from linger_jax.interpret.core import Rule
 from linger_jax.interpret.core import interpret as walk
 from linger_jax.interpret.layers import LAYERS
 from linger_jax.interpret.layers.fused import fused
+from linger_jax.interpret.tied_scales import begin_region
 from linger_jax.plan import CONV_BN, Graph
 
 _OPERATORS: Mapping[str, Rule] = {
@@ -23,5 +24,6 @@ _OPERATORS: Mapping[str, Rule] = {
 
 def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value]) -> list[Value]:
     """Evaluates a planned graph in the context's mode, control flow included."""
+    begin_region(ctx)
     layers = CONSTRAINED if ctx.mode is Mode.constrain else LAYERS
     return walk(ctx, graph, inputs, {**_OPERATORS, **layers, **control_flow.rules(interpret)})

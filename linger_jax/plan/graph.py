@@ -130,6 +130,8 @@ class Quantizer:
       visits: how often one call reaches it.
       file_layout: layout of the parameter in the reference's memory, where the order of a sum over it counts.
       fixed_scale: the scale that it has whatever data it sees (spec/ops.md section 5, O6); None where data decides.
+      tied: the quantizers that share one scale with it, itself among them (decision D22).
+      limited_by: quantizers whose scales its own never exceeds (addition, spec/ops.md section 4).
     """
 
     path: Path
@@ -141,6 +143,8 @@ class Quantizer:
     file_layout: FileLayout | None = None
     fixed_scale: float | None = None
     pieces: tuple[Path, ...] = ()
+    tied: tuple[Path, ...] = ()
+    limited_by: tuple[Path, ...] = ()
 
     @property
     def parameters(self) -> tuple[Path, ...]:

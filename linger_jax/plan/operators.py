@@ -79,8 +79,9 @@ def _quantized(
     config = settings.config.for_path(".".join(owner.path))
     entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
     site = planning.name(owner, kind.stem, counter="operators")
-    for i, bits in enumerate(operand_bits):
-        planning.add((*site, "input_quantizer", str(i)), entering, planning.parameter_scans, active=bits is None)
+    inputs = tuple((*site, "input_quantizer", str(i)) for i in range(len(operand_bits)))
+    for path, bits in zip(inputs, operand_bits, strict=True):
+        planning.add(path, entering, planning.parameter_scans, active=bits is None)
     pinned = kind.fixed_scale and settings.config.platform is not Platform.venus
     planning.add(
         (*site, "output_quantizer"),
@@ -88,6 +89,7 @@ def _quantized(
         planning.parameter_scans,
         active=True,
         fixed_scale=fixed_scale(leaving.bits) if pinned and settings.choices.fixed_scales_always_hold else None,
+        limited_by=inputs if kind.name == "add" else (),
     )
     node = dataclasses.replace(node, site=site, config=config, quantized=True, bits=(leaving.bits,))
     if not settings.choices.warns_of_clipped_constants:

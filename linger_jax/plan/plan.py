@@ -12,6 +12,7 @@ from linger_jax.errors import LingerWarning, PlanError
 from linger_jax.nearest_name import nearest_name
 from linger_jax.path_patterns import unmatched
 from linger_jax.plan import report
+from linger_jax.plan.concat_ties import tie_concatenations
 from linger_jax.plan.custom_layers import with_custom_layers
 from linger_jax.plan.flatten import flatten
 from linger_jax.plan.fusing import fuse
@@ -109,7 +110,8 @@ def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int 
     arguments = argument_bits or (None,) * len(staged.arguments)
     graph, _ = plan_graph(planning, recognised, ((None,) * len(staged.variables)) + arguments)
     notes = (*planning.warnings, *replaced_epsilons(graph.walk(), settings))
-    plan = Plan(graph, planning.quantizers, settings, staged, modules, notes)
+    graph, quantizers = tie_concatenations(graph, planning.quantizers, settings)
+    plan = Plan(graph, quantizers, settings, staged, modules, notes)
     if settings.strict and plan.float_rows:
         lines = "\n".join(
             f"  {r.name}: {r.op}: {r.reason}" + (f" ({r.source})" if r.source else "") for r in plan.float_rows

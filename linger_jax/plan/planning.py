@@ -78,6 +78,7 @@ class Planning:
         pieces: tuple[Path, ...] = (),
         layout: FileLayout | None = None,
         fixed_scale: float | None = None,
+        limited_by: tuple[Path, ...] = (),
     ) -> None:
         """Notes one visit of a quantizer.
 
@@ -90,6 +91,7 @@ class Planning:
           pieces: the parameters that it quantizes as one, when it reads them directly.
           layout: of the parameter in the reference's memory, where the order of a sum over it counts.
           fixed_scale: the scale that it has whatever data it sees.
+          limited_by: quantizers whose scales its own never exceeds.
         """
         known = self.quantizers.get(path)
         times = 1
@@ -107,6 +109,7 @@ class Planning:
             visits=(known.visits if known else 0) + times * active,
             file_layout=layout,
             fixed_scale=fixed_scale,
+            limited_by=limited_by,
         )
 
     def warn(self, text: str) -> None:
