@@ -25,7 +25,9 @@ def clipped_constant(atom: Atom, spec: QuantizerSpec) -> str | None:
     number = np.float32(atom.value)
     if number == 0 or not np.isfinite(number):
         return None
-    exponent = np.clip(np.rint(spec.bits - 1 - np.log2(np.abs(np.float64(number)))), 0, LARGEST_EXPONENT)
+    # Rounded to float32 at each step, so that ties are those of the scale rule (spec/quantizers.md section 3).
+    exponent_before = np.float32(spec.bits - 1) - np.float32(np.log2(np.abs(np.float64(number))))
+    exponent = np.clip(np.rint(exponent_before), 0, LARGEST_EXPONENT)
     steps = float(number) * 2.0**exponent
     low, high = spec.limits
     rounded = {RoundMode.floor_add: np.floor(steps + 0.5), RoundMode.floor: np.floor(steps)}.get(
