@@ -11,7 +11,7 @@ from linger_jax.config import Platform, RoundMode
 from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.core import Rule, single
-from linger_jax.interpret.quantize import accept_operand, run_quantizer, straight_through
+from linger_jax.interpret.quantize import accept_operand, noted, run_quantizer, straight_through
 from linger_jax.numerics import chip_kernels, float_functions
 from linger_jax.numerics.chip_kernels import (
     GATED_FRACTION_BITS,
@@ -64,7 +64,7 @@ def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array])
         scale = jnp.float32(fixed_scale(bits))
         if bits > _LARGEST_QUANTIZED_BITS:
             ctx.state[path] = {**ctx.state[path], SCALE: scale}
-            return [QTensor(value, scale, bits)]
+            return [noted(ctx, path, QTensor(value, scale, bits))]
         _keep_fixed_scale(ctx, path)
         return [run_quantizer(ctx, path, value, given_scale=scale)]
 

@@ -56,7 +56,11 @@ def run_quantizer(
             spec, x, state, training=ctx.training, given_scale=given_scale, min_scale=min_scale, clip=clip
         )
     ctx.state[path] = state
-    result = QTensor(y, state["scale"], spec.bits)
+    return noted(ctx, path, QTensor(y, state["scale"], spec.bits))
+
+
+def noted(ctx: Context, path: Path, result: QTensor) -> QTensor:
+    """The result of a quantizer, remembered for those who record what every quantizer returns."""
     if ctx.recorded is not None:
         ctx.recorded[path] = result
     return result

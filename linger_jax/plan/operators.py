@@ -27,6 +27,7 @@ PASSES = frozenset({"relu", "relu6", "dropout"})
 # Products that are a layer of their own when one operand is a parameter (decision D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 _JOINABLE_BY_REFERENCE = 2
+_ONE_GELU = "the tanh form, by the chip's one gelu kernel; the forms differ by less than 5e-4"
 
 
 def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
@@ -92,12 +93,21 @@ def _quantized(
         limited_by=inputs if kind.name == "add" else (),
     )
     node = dataclasses.replace(node, site=site, config=config, quantized=True, bits=(leaving.bits,))
-    if not settings.choices.warns_of_clipped_constants:
-        return node
-    remarks = [text for a in node.inputs if (text := clipped_constant(a, entering)) is not None]
-    for text in remarks:
-        planning.warn(f"{node.label}{f' at {node.source}' if node.source else ''}: {text}")
+    remarks = [_ONE_GELU] if _is_tanh_gelu(node) else []
+    if settings.choices.warns_of_clipped_constants:
+        clipped = [text for a in node.inputs if (text := clipped_constant(a, entering)) is not None]
+        for text in clipped:
+            planning.warn(f"{_place(node)}: {text}")
+        remarks += clipped
     return dataclasses.replace(node, reason="; ".join(remarks))
+
+
+def _place(node: Node) -> str:
+    return f"{node.label} at {node.source}" if node.source else node.label
+
+
+def _is_tanh_gelu(node: Node) -> bool:
+    return node.op == "gelu" and node.attributes.get("approximate") is True
 
 
 def _float_reason(planning: Planning, node: Node, kind: OperatorKind) -> str | None:
@@ -117,11 +127,11 @@ def _float_reason(planning: Planning, node: Node, kind: OperatorKind) -> str | N
             f"{node.label}: linger concatenates two values, not {len(node.inputs)} (compat: reference); "
             "nest the concatenations, or use compat: chip"
         )
-    if node.attributes.get("approximate") is True and kind.name == "gelu" and not choices.gelu_forms_are_one:
+    if _is_tanh_gelu(node) and not choices.gelu_forms_are_one:
         return "gelu in its tanh form is float in linger (compat: reference)"
     if not kind.runs_on(platform) and choices.missing_kernels_are_float:
         reason = f"{platform.value} has no {kind.name} kernel"
-        planning.warn(f"{node.label}{f' at {node.source}' if node.source else ''}: {reason}; {kind.name} runs as float")
+        planning.warn(f"{_place(node)}: {reason}; {kind.name} runs as float")
         return reason
     return None
 

@@ -1,5 +1,6 @@
 """Quantized functions by the chip's kernels (spec/ops.md sections 4 to 6, chip_kernels.md section 9)."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +12,9 @@ from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import chip_kernels
 from linger_jax.plan import PlanError
-from tests.interpret.steps import TQT, prepared, quantized, scale_for
+from tests.interpret.steps import TQT, prepared, quantized, same_bits, scale_for
 from tests.interpret.test_operators import OnArguments, on_grid
+from tests.models import AfterDense, random_array
 
 A = on_grid(0, 32.0, 5, 6)
 KERNELS = {
@@ -198,6 +200,14 @@ def test_tanh_form_of_gelu_is_float_under_the_reference_d21():
     assert (row.status, row.reason) == ("float", "gelu in its tanh form is float in linger (compat: reference)")
 
 
+def test_tanh_form_of_gelu_is_noted_in_the_plan_d21():
+    qmodel, variables = prepared(OnArguments(jax.nn.gelu), A)
+    (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == "gelu")
+    assert (row.status, row.reason[:32]) == ("quantized", "the tanh form, by the chip's one")
+    real = jax.nn.gelu(A.value, approximate=False)
+    np.testing.assert_allclose(jax.nn.gelu(A.value), real, atol=5e-4)
+
+
 def test_function_of_a_float_is_float():
     _, variables = prepared(OnArguments(jax.nn.sigmoid), A.value)
     assert not any(name.startswith("_linger") for name in variables["quant"])
@@ -211,3 +221,47 @@ def test_results_do_not_depend_on_jit():
         plain, plain_state = qmodel.apply_qtensor(variables, x, mutable=["quant"])
     np.testing.assert_array_equal(eager.value, plain.value)
     jax.tree.map(np.testing.assert_array_equal, state, plain_state)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "gelu", "softmax"])
+def test_results_do_not_depend_on_x64(name):
+    function = KERNELS[name][0] if name in KERNELS else jax.nn.softmax
+    x = random_array(0, 3, 4)
+    qmodel, variables = prepared(AfterDense(function), x)
+    narrow = qmodel.apply_qtensor(variables, x, mutable=["quant"])
+    with jax.enable_x64(True):
+        wide = qmodel.apply_qtensor(variables, x, mutable=["quant"])
+    same_bits(narrow, wide)
+
+
+class Step(nn.Module):
+    @nn.compact
+    def __call__(self, carry, x):
+        return jnp.tanh(nn.Dense(4, name="dense")(carry) + x), None
+
+
+class Steps(nn.Module):
+    remat: bool
+
+    @nn.compact
+    def __call__(self, x):
+        step = nn.remat(Step) if self.remat else Step
+        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+        return scan(name="step")(x[0], x)[0]
+
+
+def test_functions_run_inside_scan_and_remat_with_the_same_results_and_gradients():
+    x = jax.random.normal(jax.random.key(0), (3, 2, 4))
+    results = []
+    for remat in (False, True):
+        qmodel, variables = prepared(Steps(remat), x)
+        state = {"quant": variables["quant"]}
+
+        def loss(params, qmodel=qmodel, state=state):
+            output, updates = qmodel.apply({"params": params, **state}, x, mutable=["quant"])
+            return jnp.sum(output**2), (output, jax.tree.leaves(updates))
+
+        gradients, rest = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+        results.append((jax.tree.leaves(gradients), *rest))
+    same_bits(*results)
+    assert "_linger_qtensor_qtanh_1" in state["quant"]["step"]
