@@ -19,9 +19,10 @@ from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.mode import is_calibrating
+from linger_jax.api.planner import Planner
 from linger_jax.api.reconfiguring import changed_config, taken_over
 from linger_jax.api.recording import recorded
-from linger_jax.api.running import Run, initial_variables, run_model, staged_plan
+from linger_jax.api.running import Run, initial_variables, run_model
 from linger_jax.api.state import QUANT, Tree, float_collections
 from linger_jax.config import QuantConfig
 from linger_jax.errors import LingerError, LingerWarning
@@ -38,7 +39,7 @@ class QuantizedModel:
     """An unmodified Flax model, interpreted with quantizers; made by :func:`linger_jax.init`.
 
     ``init``, ``adopt``, ``plan`` and ``apply`` take the model's own positional and keyword arguments, ``rngs`` and
-    ``method``. All state is in the variables; an instance only remembers compiled functions and the ranks it was
+    ``method``. All state is in the variables; an instance only remembers plans, compiled functions and the ranks it was
     initialised with, so one instance may serve several threads, and a pickled or copied one is as good as new.
 
     Attributes:
@@ -49,6 +50,7 @@ class QuantizedModel:
     def __init__(self, model: nn.Module, settings: PlanSettings) -> None:
         self.model = model
         self.settings = settings
+        self._planner = Planner(model, settings)
         self._compiled: dict[Run, Callable[..., Any]] = {}
         self._ranks = KnownRanks()
         self._warned_of_unseen = False
@@ -135,7 +137,7 @@ class QuantizedModel:
         refuse_empty(args, kwargs)
         mutable = tuple(c for c in variables if c != "params")
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
-        return staged_plan(self.model, self.settings, variables, call, arrays)[0]
+        return self._planner.plan(variables, call, arrays)
 
     def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """One evaluation with everything an exporter needs: the plan, every scale, the integers of every parameter.
@@ -152,7 +154,7 @@ class QuantizedModel:
         self._ranks.check(method, args, kwargs)
         refuse_empty(args, kwargs)
         call, arrays = split_call(args, kwargs, rngs, method, ())
-        return recorded(self.model, self.settings, dict(flax.core.unfreeze(dict(variables))), call, arrays)
+        return recorded(self._planner, dict(flax.core.unfreeze(dict(variables))), call, arrays)
 
     def _refuse_nothing_to_do(self, plan: Plan) -> None:
         if any(row.status in ("quantized", "constrained") for row in plan.rows()):
@@ -327,7 +329,7 @@ class QuantizedModel:
 
     def _compile(self, run: Run, arrays: Any) -> Callable[..., Any]:
         """The run as a function of variables and arrays; compiled, unless the user's own jit is tracing."""
-        function = functools.partial(run_model, self.model, self.settings, run)
+        function = functools.partial(run_model, self._planner, run)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
             return function
         try:

@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 
 from linger_jax.api import state as quantizer_state
 from linger_jax.api.findings import Finding, Kind, finding
+from linger_jax.api.planner import Planner
 from linger_jax.api.state import QUANT, Tree, float_collections
 from linger_jax.errors import StateError
 from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret
 from linger_jax.interpret.context import plain
-from linger_jax.plan import Plan, PlanSettings, build_plan
+from linger_jax.plan import Plan, PlanSettings
 from linger_jax.quantizers import QTensor, QuantizerKind
 from linger_jax.quantizers.state import IS_CALIBRATED, IS_INIT
-from linger_jax.staging import Call, Staged, stage
+from linger_jax.staging import Call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +46,6 @@ class Run:
         return Mode.train if QUANT in self.written else Mode.evaluate
 
 
-def staged_plan(
-    model: nn.Module, settings: PlanSettings, variables: Tree, call: Call, arrays: list[Any]
-) -> tuple[Plan, Staged]:
-    """Stages and plans a call on the float model's variables."""
-    staged = stage(model, variables, call, arrays, settings.folded_norms)
-    bits = tuple(a.bits if isinstance(a, QTensor) else None for a in arrays)
-    return build_plan(staged, settings, bits), staged
-
-
 def initial_variables(plan: Plan, variables: Tree) -> Tree:
     """Float collections with fresh quantizer state, weights clamped as the first training step would (decision D24)."""
     params = variables.get("params", {})
@@ -64,14 +55,11 @@ def initial_variables(plan: Plan, variables: Tree) -> Tree:
     return {**variables, "params": params, QUANT: quant}
 
 
-def run_model(
-    model: nn.Module, settings: PlanSettings, run: Run, variables: Tree, arrays: list[Any]
-) -> tuple[Any, Tree, tuple[Finding, ...]]:
+def run_model(planner: Planner, run: Run, variables: Tree, arrays: list[Any]) -> tuple[Any, Tree, tuple[Finding, ...]]:
     """Runs a model once.
 
     Args:
-      model: the unbound float model.
-      settings: what the user asked for.
+      planner: plans the calls of the model.
       run: the static half.
       variables: all collections, ``quant`` included.
       arrays: the arrays of the call, in order.
@@ -84,7 +72,8 @@ def run_model(
         calibration.
     """
     float_variables = float_collections(variables)
-    plan, staged = staged_plan(model, settings, float_variables, run.call, arrays)
+    settings, plan = planner.settings, planner.plan(float_variables, run.call, arrays)
+    staged = plan.staged
     mode = run.mode(settings)
     before = {} if mode is Mode.constrain else quantizer_state.gather(plan, variables)
     if mode is Mode.calibrate and not settings.choices.shared_layers_calibrate:
