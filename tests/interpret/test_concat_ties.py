@@ -163,6 +163,20 @@ def test_plan_says_what_is_tied_and_what_cannot_be():
     assert "tied to" in str(plan)
 
 
+def test_scale_is_followed_through_what_hands_it_on():
+    class Passing(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            a = nn.Dropout(0.5, deterministic=False)(jnp.maximum(0.0, nn.Dense(4, name="a")(x)))
+            mask = jax.random.bernoulli(self.make_rng("dropout"), 0.5, (6, 4)).astype(jnp.float32) / 0.5
+            b = jnp.roll(jnp.sort(mask * nn.Dense(4, name="b")(x)), 1)
+            return jnp.concatenate([a, b], -1)
+
+    plan = planned(Passing(), X, rngs={"dropout": jax.random.key(1)})
+    (group,) = {q.tied for q in plan.quantizers.values() if q.tied}
+    assert {path[0] for path in group} == {"a", "b", "_linger_qtensor_qcat_0"}
+
+
 class Body(nn.Module):
     @nn.compact
     def __call__(self, carry, _):

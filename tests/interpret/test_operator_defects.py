@@ -160,3 +160,25 @@ def test_clipped_constant_is_warned_about_once_with_its_place_o19():
 def test_constants_that_fit_and_the_reference_do_not_warn_o19():
     prepared(OnArguments(lambda x: x * 0.75 + -1.0), A)
     prepared(OnArguments(lambda x: x * 0.5), A, config=REFERENCE)
+
+
+class SelfAttention(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(8, name="entry")(x)
+        return nn.MultiHeadDotProductAttention(num_heads=2, name="attention")(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*it is clipped:linger_jax.LingerWarning")
+def test_attention_of_the_library_is_quantized_throughout():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 8))
+    qmodel, variables = prepared(SelfAttention(), x)
+    operators = ["mul_0", "matmul_1", "softmax_2", "matmul_3"]
+    rows = qmodel.plan(variables, x).rows()
+    assert [r.name for r in rows if "_linger" in r.name] == [f"attention._linger_qtensor_q{o}" for o in operators]
+    assert {r.status for r in rows} == {"quantized"}
+    trained, updates = qmodel.apply(variables, x, mutable=["quant"])
+    evaluated = qmodel.apply({**variables, **updates}, x)
+    real = SelfAttention().apply({"params": variables["params"]}, x)
+    for output in (trained, evaluated):
+        assert float(jnp.abs(output - real).mean()) < 0.05 * float(jnp.abs(real).max())
