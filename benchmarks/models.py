@@ -50,6 +50,30 @@ class Residual(nn.Module):
         return nn.Dense(10)(x.mean((1, 2)))
 
 
+class NormalizedMLP(nn.Module):
+    """Three dense layers, each but the last with LayerNorm and ReLU."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        del train
+        for features in (512, 256):
+            x = nn.relu(nn.LayerNorm(epsilon=1e-5)(nn.Dense(features)(x)))
+        return nn.Dense(10)(x)
+
+
+class Attention(nn.Module):
+    """A transformer block: attention and a two-layer perceptron, LayerNorm before each, then the mean over time."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        del train
+        x = nn.Dense(x.shape[-1])(x)
+        x = x + nn.MultiHeadDotProductAttention(num_heads=4)(nn.LayerNorm(epsilon=1e-5)(x))
+        y = nn.Dense(4 * x.shape[-1])(nn.LayerNorm(epsilon=1e-5)(x))
+        x = x + nn.Dense(x.shape[-1])(nn.gelu(y))
+        return nn.Dense(10)(x.mean(1))
+
+
 @dataclass(frozen=True)
 class Task:
     """A model and the shape of its input; labels are 0 to 9."""
@@ -68,4 +92,6 @@ TASKS = {
     "cnn": Task(CNN, (64, 32, 32, 3)),
     "mlp": Task(MLP, (128, 784)),
     "residual": Task(Residual, (32, 32, 32, 3)),
+    "layernorm": Task(NormalizedMLP, (128, 784)),
+    "attention": Task(Attention, (32, 64, 128)),
 }
