@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +75,28 @@ class Attention(nn.Module):
         return nn.Dense(10)(x.mean(1))
 
 
+class Recurrent(nn.Module):
+    """One recurrent layer of 64 units and a dense layer on its last step."""
+
+    cell: Callable[[int], Any]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        del train
+        x = nn.RNN(self.cell(64))(x)
+        return nn.Dense(10)(x[:, -1])
+
+
+def lstm() -> nn.Module:
+    """An LSTM."""
+    return Recurrent(nn.OptimizedLSTMCell)
+
+
+def gru() -> nn.Module:
+    """A GRU."""
+    return Recurrent(nn.GRUCell)
+
+
 @dataclass(frozen=True)
 class Task:
     """A model and the shape of its input; labels are 0 to 9."""
@@ -94,4 +117,6 @@ TASKS = {
     "residual": Task(Residual, (32, 32, 32, 3)),
     "layernorm": Task(NormalizedMLP, (128, 784)),
     "attention": Task(Attention, (32, 64, 128)),
+    "lstm": Task(lstm, (32, 100, 40)),
+    "gru": Task(gru, (32, 100, 40)),
 }
