@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
@@ -71,12 +72,14 @@ def _layer_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Closed
 
 
 # Layers that stay what they are when only their input has another batch axis.
-_BATCHABLE = frozenset({"dense", "conv", "conv_transpose", "embed", "dropout"})
+_BATCHABLE = frozenset({"dense", "conv", "conv_transpose", "embed", "dropout", "layer_norm"})
 
 
 def _layer_batch(operands: Sequence[Any], dims: Sequence[Any], *, jaxpr: ClosedJaxpr, info: LayerInfo) -> Any:
     """``vmap`` of a layer: again one layer, with the mapped jaxpr; float where it stands for several layers at once."""
-    in_axes = tuple(d if isinstance(d, int) else None for d in dims)
+    # In front, where the rules of layers expect further batch axes.
+    operands = [jnp.moveaxis(x, d, 0) if isinstance(d, int) else x for x, d in zip(operands, dims, strict=True)]
+    in_axes = tuple(0 if isinstance(d, int) else None for d in dims)
     mapped = jax.make_jaxpr(jax.vmap(jaxpr_as_fun(jaxpr), in_axes=in_axes))(*operands)
     if info.kind not in _BATCHABLE or any(
         axis is not None and role[0] != "input" for axis, role in zip(in_axes, info.operands, strict=True)

@@ -60,6 +60,21 @@ def test_trailing_axes_are_one_row(axes):
     assert updates["quant"]["weight_quantizer"]["is_init"]
 
 
+@pytest.mark.parametrize("in_axis", [0, 1, 2])
+def test_mapped_over_a_further_axis_it_is_one_layer(in_axis):
+    mapped = nn.vmap(
+        nn.LayerNorm, variable_axes={"params": None}, split_rngs={"params": False}, in_axes=in_axis, out_axes=in_axis
+    )(epsilon=1e-5)
+    x = random_array(3, 2, 3, 4)
+    qmodel, variables = prepared(mapped, x)
+    (row,) = qmodel.plan(variables, x).rows()
+    assert (row.status, row.reason) == ("quantized", "")
+    y = jax.jit(lambda v, x: qmodel.apply(v, x, mutable=["quant"])[0])(variables, x)
+    plain_model, plain_variables = prepared(layer(), jnp.moveaxis(x, in_axis, 0))
+    wanted = plain_model.apply(plain_variables, jnp.moveaxis(x, in_axis, 0), mutable=["quant"])[0]
+    np.testing.assert_array_equal(jnp.moveaxis(y, in_axis, 0), wanted)
+
+
 class Masked(nn.Module):
     @nn.compact
     def __call__(self, x):
