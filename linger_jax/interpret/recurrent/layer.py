@@ -69,7 +69,8 @@ def recurrent_layer(
         x = jnp.where(active[..., None], x, np.float32(0))
     layer = _Layer(ctx, site, kind, len(directions))
     x = accept(ctx, layer.path("input"), x)
-    if ctx.mode is Mode.calibrate or ctx.settings.config.quant_method is QuantMethod.ONNX:
+    passes_values = ctx.mode in (Mode.calibrate, Mode.rescale) or ctx.settings.config.quant_method is QuantMethod.ONNX
+    if passes_values:
         outputs, finals = layer.float_pass(x, directions, states, active)
     else:
         outputs, finals = layer.integer_pass(x, directions, states, active, given=initial is not None)
@@ -121,25 +122,30 @@ class _Layer:
         states: Sequence[InitialState],
         active: Array | None,
     ) -> tuple[QTensor, tuple[InitialState, ...]]:
-        """Calibration: the float layer with clamped weights; every quantizer records (section 7)."""
-        hidden, finals = [], []
+        """Quantizers that pass values, as in calibration: the float layer with clamped weights (section 7)."""
+        ctx, hidden, finals, quantized = self.ctx, [], [], []
         for i, weights in enumerate(directions):
-            scale = self.ctx.state[self.path("hidden", i)][SCALE]
-            clamped, _ = self._weights(i, weights, x.scale, scale)
+            clamped, scales = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])
             outputs, final = float_direction(self.kind, x.value, clamped, states[i], active, reverse=i == 1)
             hidden.append(outputs)
             finals.append(final)
+            quantized.append((clamped, scales))
         joined = hidden[0] if self.directions == 1 else jnp.concatenate(hidden, axis=-1)
         recorded = self._recorded(hidden, finals, joined)
-        scales = [
-            run_quantizer(self.ctx, path, seen[1]).scale
-            for path, seen in zip(self.paths("output"), recorded, strict=True)
+        hidden_scales = [
+            run_quantizer(ctx, path, seen).scale for path, (seen, _) in zip(self.paths("hidden"), recorded, strict=True)
         ]
-        for path, seen in zip(self.paths("hidden"), recorded, strict=True):
-            run_quantizer(self.ctx, path, seen[0])
-        least = jnp.minimum(*scales) if self.directions == 2 else scales[0]
-        scale = least if self.ctx.choices.hidden_quantizer_is_output else scales[0]
-        return QTensor(joined, scale, self.ctx.quantizers[self.path("output")].spec.bits), tuple(finals)
+        output_scales = [
+            run_quantizer(ctx, path, seen).scale for path, (_, seen) in zip(self.paths("output"), recorded, strict=True)
+        ]
+        if ctx.choices.hidden_quantizer_is_output:
+            least = jnp.minimum(*hidden_scales) if self.directions == 2 else hidden_scales[0]
+            hidden_scales = output_scales = [least] * self.directions
+        for i, (clamped, (_, scale_hh)) in enumerate(quantized):
+            if clamped.bias_hh is not None:  # its scale follows from that of the hidden state, known only now
+                quantize_bias(ctx, self.path("bias_hh", i), clamped.bias_hh, scale_hh * hidden_scales[i])
+        output = QTensor(joined, output_scales[0], ctx.quantizers[self.path("output")].spec.bits)
+        return output, tuple(finals)
 
     def _recorded(self, hidden: list[Array], finals: list[InitialState], joined: Array) -> list[tuple[Array, Array]]:
         """What the hidden and the output quantizer of each direction see in calibration (R10)."""
@@ -187,19 +193,19 @@ class _Layer:
         outputs, final, moved = run_direction(
             Direction(loop, spec, rule), operands, scales, active, ctx.state[hidden_path]
         )
-        if ctx.training:
-            ctx.state[hidden_path] = {**moved, SCALE: hidden_scale}
-            outputs = self._move_output(direction, outputs)
-        return outputs, final
+        ctx.state[hidden_path] = {**moved, SCALE: hidden_scale}
+        return self._move_output(direction, outputs), final
 
     def _move_output(self, direction: int, outputs: Array) -> Array:
-        """The output quantizer of a direction in training: the same values, its share of the gradient."""
+        """The output quantizer of a direction: the same values; in training its share of the gradient."""
         ctx, path = self.ctx, self.path("output", direction)
         hidden = ctx.state[self.path("hidden", direction)]
         by_statistic = ctx.quantizers[path].spec.qat_method is QatMethod.MOM
         if ctx.choices.hidden_quantizer_is_output:
             copied = (SCALE, RUNNING_DATA, IS_INIT) if by_statistic else (SCALE,)
             ctx.state[path] = {**ctx.state[path], **{name: hidden[name] for name in copied}}
+            return outputs
+        if not ctx.training:
             return outputs
         if by_statistic:
             ctx.state[path] = {**ctx.state[path], RUNNING_DATA: hidden[RUNNING_DATA]}
