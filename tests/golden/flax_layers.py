@@ -137,15 +137,6 @@ def _conv_transpose(a: Arguments, call: Call) -> nn.Module:
     )
 
 
-def transposed_padding(a: Arguments, kernel: tuple[int, ...], axes: int) -> list[tuple[int, int]]:
-    """Padding of the stretched input that makes a plain convolution of PyTorch's transposed one."""
-    dilation = a.each_axis("dilation", 1, axes)
-    padding = a.each_axis("padding", 0, axes)
-    extra = a.each_axis("output_padding", 0, axes)
-    full = [d * (k - 1) - p for k, d, p in zip(kernel, dilation, padding, strict=True)]
-    return [(f, f + e) for f, e in zip(full, extra, strict=True)]
-
-
 def _batch_norm(a: Arguments, call: Call) -> nn.Module:
     a.take("num_features")
     momentum = a.take("momentum", 0.1)

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import linger_jax
@@ -20,20 +18,10 @@ from linger_jax.api.folding import REFERENCE_EPSILON, fold_variables
 from tests.golden import compare
 from tests.golden import torch_layout as layout
 from tests.golden.case import Case
-from tests.golden.flax_layers import Call, build_layer
+from tests.golden.conv_and_norm import conv_and_norm, variables_of
 
 OPS = ("ConvBN1d", "ConvBN2d", "ConvTransposeBN1d", "ConvTransposeBN2d")
 _MEAN, _VARIANCE = "bn.running_mean", "bn.running_var"
-
-
-class ConvAndNorm(nn.Module):
-    """A convolution and its normalization."""
-
-    conv: nn.Module
-    norm: nn.Module
-
-    def __call__(self, x: Any) -> Any:
-        return self.norm(self.conv(x))
 
 
 def replay(case: Case) -> list[str]:
@@ -70,22 +58,12 @@ def _formula(ckpt: Mapping[str, np.ndarray], units: int) -> tuple[np.ndarray, np
     return weight, (ckpt["conv.bias"] * alpha + shift if "conv.bias" in ckpt else shift)
 
 
-def _by_model(op: str, ckpt: dict[str, np.ndarray], ctor: dict[str, Any], groups: int) -> tuple[Any, Any]:
-    """A Flax model with the checkpoint's numbers, traced, converted and adopted under ``compat: reference``."""
-    eps, momentum = ctor.pop("eps", 1e-5), ctor.pop("momentum", 0.1)
-    ctor["bias"] = "conv.bias" in ckpt
-    axes = int(op[-2])
-    x = jax.ShapeDtypeStruct((2, *(8,) * axes, ctor["in_channels"]), jnp.float32)
-    call = Call(x.shape, training=False)
-    conv = build_layer(op.replace("BN", ""), ctor, call)
-    norm_ctor = {"num_features": ctor["out_channels"], "eps": eps, "momentum": momentum}
-    model = ConvAndNorm(conv, build_layer(f"BatchNorm{axes}d", norm_ctor, call))
-    params = {"conv": {"kernel": layout.to_kernel(op, ckpt["conv.weight"], groups)}}
-    params["conv"] |= {"bias": ckpt["conv.bias"]} if ctor["bias"] else {}
-    params["norm"] = {"scale": ckpt["bn.weight"], "bias": ckpt["bn.bias"]}
-    statistics = {"norm": {"mean": ckpt[_MEAN], "var": ckpt[_VARIANCE]}}
-    variables = jax.tree.map(jnp.asarray, {"params": params, "batch_stats": statistics})
-    fused, variables, _ = linger_jax.trace_layers(model, variables, x)
+def _by_model(op: str, ckpt: Mapping[str, np.ndarray], ctor: Mapping[str, Any], groups: int) -> tuple[Any, Any]:
+    """A Flax model with the checkpoint's numbers, traced, converted and folded under ``compat: reference``."""
+    shape = (2, *(8,) * int(op[-2]), ctor["in_channels"])
+    model = conv_and_norm(op, {**ctor, "bias": "conv.bias" in ckpt}, shape, training=False)
+    x = jax.ShapeDtypeStruct(shape, np.float32)
+    fused, variables, _ = linger_jax.trace_layers(model, variables_of(op, ckpt, groups), x)
     qmodel = linger_jax.init(fused, {"compat": "reference"})
     folded = fold_variables(qmodel.settings, variables)["params"]
     assert set(folded) == {"conv"}
