@@ -15,9 +15,9 @@ _MOST_LINES = 40
 _QUANTIZER = "state of a quantizer, from quantization-aware training: import it by load_linger_checkpoint"
 # Keys that say what kind of module they belong to, where that kind is not imported.
 _HINTS = {
-    "in_proj_weight": "torch.nn.MultiheadAttention with packed projections is not imported yet",
+    "bias_k": "torch.nn.MultiheadAttention with add_bias_kv has no counterpart in Flax",
+    "bias_v": "torch.nn.MultiheadAttention with add_bias_kv has no counterpart in Flax",
     "weight_hr_l0": "an LSTM with projections: the chips have none",
-    "weight_g": "weight normalisation: call torch.nn.utils.remove_weight_norm before saving",
     "weight_orig": "a parametrised weight: remove the parametrisation before saving",
     "original0": "a parametrised weight: call torch.nn.utils.parametrize.remove_parametrizations before saving",
     "running_data": _QUANTIZER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
@@ -11,6 +12,9 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from converters.name_files import save_names
+from converters.packed_tensors import Part
 
 # Begins the reason for which a second name of a tensor was dropped; the first name follows.
 TIED = "the same tensor as "
@@ -53,6 +57,10 @@ class ImportReport:
       dropped: keys that hold no weights of the model, with the reason.
       prefixes: prefixes that were removed from the keys.
       unexpected: keys that nothing took (``strict=False`` only).
+      parts: keys that are parts of tensors of the checkpoint, or other names (attention's packed projections).
+      largest_difference: between the outputs of the PyTorch module and of the model, relative to the largest magnitude,
+        where a live module was imported.
+      remark: why there is none, or that nothing was imported (``dry_run``).
       missing: variables that kept their own value (``strict=False``, and collections that PyTorch does not have).
     """
 
@@ -62,6 +70,9 @@ class ImportReport:
     prefixes: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+    largest_difference: float | None = None
+    remark: str = ""
 
     @property
     def widened(self) -> tuple[tuple[str, str], ...]:
@@ -92,6 +103,10 @@ class ImportReport:
                 pairs[row.key] = row.path
         return pairs
 
+    def save_mapping(self, path: str | os.PathLike[str]) -> None:
+        """Writes :attr:`mapping` as YAML, to pass as ``mapping`` another time."""
+        save_names(self.mapping, path)
+
     @property
     def summary(self) -> str:
         """Counts, in one line."""
@@ -104,6 +119,9 @@ class ImportReport:
         parts += [f"prefix {' and '.join(self.prefixes)} removed"] if self.prefixes else []
         parts += [f"{len(self.unexpected)} unexpected keys left out"] if self.unexpected else []
         parts += [f"{len(self.missing)} variables kept"] if self.missing else []
+        if self.largest_difference is not None:
+            parts.append(f"largest difference of the outputs {self.largest_difference:.1e}")
+        parts += [self.remark] if self.remark else []
         return "; ".join(parts)
 
     def table(self) -> Table:

@@ -14,6 +14,7 @@ from converters.feature_choices import FlattenOrder
 from converters.import_problems import ImportProblems
 from converters.import_report import ImportReport, ImportRow
 from converters.linger_state import LingerState, is_quantizer_key, split_state
+from converters.mapping_forms import GivenNames, read_names
 from converters.matching import How, MatchMode
 from converters.model_call import ModelCall
 from converters.quantizer_sites import QuantizerSite, quantizer_sites
@@ -39,7 +40,7 @@ def load_linger_checkpoint(
     variables: Mapping[str, Any] | None,
     x: Any,
     *,
-    mapping: Mapping[str, str | None] | None = None,
+    mapping: GivenNames = None,
     match: MatchMode = "auto",
     flatten_order: Mapping[str, FlattenOrder] | None = None,
     strict: bool = True,
@@ -82,7 +83,7 @@ def load_linger_checkpoint(
     if qmodel.settings.folded_pairs and not folds:
         call = dataclasses.replace(call, fused=qmodel.settings)
     problems = ImportProblems(state.source.name, type(qmodel.model).__name__, quantized=True)
-    names = dict(mapping or {})
+    names = read_names(mapping, state.source.tensors)
     of_weights = {torch_name: path for torch_name, path in names.items() if not _names_quantizers(torch_name, state)}
     found = find_weights(state.weights, call, problems, of_weights, match, flatten_order or {}, strict=strict)
     plan = qmodel.plan(found.shapes, *call.args, rngs=call.rngs, method=method, **kwargs)

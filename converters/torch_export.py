@@ -21,6 +21,7 @@ from converters.inversion import inverted, put_back
 from converters.layer_weights import LeafRule, leaf_rules
 from converters.layout_flow import FeatureOrders, feature_orders
 from converters.linger_state import EXPORT_BUFFERS, PLACEHOLDER
+from converters.packed_tensors import packed
 from converters.quantizer_sites import QuantizerSite, quantizer_sites
 from converters.recurrent_weights import GATES, numbered
 from converters.slots import LayerSlot, model_slots
@@ -72,6 +73,7 @@ def to_torch(
     """
     torch = require_torch()
     state = torch_arrays(model, variables, x, mapping, flatten_order or {}, rngs, method, kwargs)
+    state = packed(state, mapping.parts) if isinstance(mapping, ImportReport) else state
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     tied = mapping.tied if isinstance(mapping, ImportReport) else {}
     return tensors | {key: tensors[owner] for key, owner in tied.items()}

@@ -14,12 +14,14 @@ from converters.feature_choices import FlattenOrder, decided_orders
 from converters.import_problems import ImportProblems
 from converters.import_report import ImportReport
 from converters.layout_flow import feature_orders
+from converters.live_comparison import largest_difference
+from converters.mapping_forms import GivenNames, read_names
 from converters.matching import Matching, MatchMode
 from converters.matching import match as match_state
 from converters.model_call import ModelCall
 from converters.slots import ModelSlots, model_slots
 from converters.torch_state import TorchState, read_state
-from converters.variable_filling import Conversion, conversions, fill
+from converters.variable_filling import Conversion, conversions, fill, row_of
 from linger_jax.errors import ConversionError
 from linger_jax.staging.marker import Path
 from linger_jax.staging.stage import variable_paths
@@ -35,11 +37,12 @@ def from_torch(
     model: nn.Module,
     x: Any,
     *,
-    mapping: Mapping[str, str | None] | None = None,
+    mapping: GivenNames = None,
     match: MatchMode = "auto",
     flatten_order: Mapping[str, FlattenOrder] | None = None,
     strict: bool = True,
     variables: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
     rngs: Any = None,
     method: Callable[..., Any] | str | None = None,
     **kwargs: Any,
@@ -52,13 +55,17 @@ def from_torch(
     shape; so are the columns of a Dense whose result is reshaped to an image.
 
     Args:
-      source: a ``.pt`` / ``.pth`` file, read without running code of the file; a state dict; or a ``torch.nn.Module``.
-        Wrappers such as ``{"state_dict": ...}`` are opened, prefixes of DataParallel and ``torch.compile`` removed.
+      source: a ``.pt`` / ``.pth`` file, read without running code of the file; a ``.safetensors`` file; a folder with
+        either of them, or with shards and their index; a state dict; or a ``torch.nn.Module``, which is then run on the
+        same input, for the largest difference in the report. Wrappers such as ``{"state_dict": ...}`` are opened,
+        prefixes of DataParallel and ``torch.compile`` removed.
       model: the Flax Linen module, unbound.
       x: example input; a tuple holds several positional arguments. Only shapes and dtypes matter.
       mapping: PyTorch key, module or prefix to dotted Flax path, for whatever is not found otherwise:
         ``{"backbone.conv1": "Conv_0", "head": None}``; None leaves it out. A prefix of several modules is matched
-        inside, by name and by order.
+        inside, by name and by order. Also a list of regular expressions and replacements, of which the first that
+        matches a whole key or module counts (``[(r"layers\\.(\\d+)\\.fc", r"Block_\\1.Dense_0")]``), a YAML file of
+        either, or the report of another import.
       match: what to do beyond ``mapping``. ``"name"`` matches equal names (case, ``_`` and ``.`` do not count; names
         that Flax made up, such as ``Conv_0``, never match). ``"order"`` matches by order and shape along the data flow.
         ``"auto"`` does the one, then the other for what is left.
@@ -67,6 +74,7 @@ def from_torch(
       strict: missing variables and unexpected keys are errors. Otherwise missing variables keep their own values and
         unexpected keys are left out, both listed in the report. Shapes that conflict are errors always.
       variables: values of the variables that the checkpoint does not fill; by default those of ``model.init``.
+      dry_run: only match and report; the variables returned are empty, and no value is read.
       rngs: a key or a mapping of keys for ``model.init`` and the traced call; any will do.
       method: the model's method, as in ``nn.Module.apply``.
       **kwargs: the model's own keyword arguments.
@@ -82,9 +90,16 @@ def from_torch(
     state = read_state(source)
     call = model_call(model, x, rngs, method, kwargs)
     problems = ImportProblems(state.name, type(model).__name__)
-    found = find_weights(state, call, problems, mapping or {}, match, flatten_order or {}, strict=strict)
+    names = read_names(mapping, state.tensors)
+    found = find_weights(state, call, problems, names, match, flatten_order or {}, strict=strict)
     problems.raise_if_any()
-    return found.fill(variables, problems)
+    if dry_run:
+        return {}, found.foreseen()
+    imported, report = found.fill(variables, problems)
+    if not isinstance(source, Mapping) and callable(getattr(source, "eval", None)):
+        difference, remark = largest_difference(source, call, imported)
+        report = dataclasses.replace(report, largest_difference=difference, remark=remark)
+    return imported, report
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,8 +139,27 @@ class FoundWeights:
             prefixes=self.state.prefixes,
             unexpected=tuple(self.matching.unexpected),
             missing=tuple(".".join(path) for path in kept),
+            parts=self.state.parts,
         )
         return jax.tree.unflatten(jax.tree.structure(self.shapes), leaves), report
+
+    def foreseen(self) -> ImportReport:
+        """What :meth:`fill` would report, from shapes alone."""
+        rows = []
+        for step in self.planned:
+            dtype = str(self.state.tensors[step.key].dtype).removeprefix("torch.")
+            rows.append(row_of(step, self.state.shape(step.key), None if dtype == "float32" else dtype))
+        filled = {step.path for step in self.planned}
+        return ImportReport(
+            source=self.state.name,
+            rows=tuple(rows),
+            dropped=(*self.state.dropped, *self.matching.dropped),
+            prefixes=self.state.prefixes,
+            unexpected=tuple(self.matching.unexpected),
+            missing=tuple(".".join(path) for path in _by_path(self.shapes) if path not in filled),
+            parts=self.state.parts,
+            remark="dry run: nothing was imported",
+        )
 
 
 def model_call(model: nn.Module, x: Any, rngs: Any, method: Any, kwargs: Mapping[str, Any]) -> ModelCall:

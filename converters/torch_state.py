@@ -7,9 +7,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from converters.torch_file import read_torch_file
+from converters.checkpoint_files import read_checkpoint_file
+from converters.packed_tensors import Part, unpacked
 from linger_jax.errors import ConversionError
 
 Array = np.ndarray[Any, Any]
@@ -31,12 +33,14 @@ class TorchState:
       tensors: PyTorch tensors or arrays, untouched.
       prefixes: what was removed from the keys.
       dropped: keys that are no weights of the model, with the reason.
+      parts: where keys come from that are not the checkpoint's (attention's packed projections).
     """
 
     name: str
     tensors: Mapping[str, Any]
     prefixes: tuple[str, ...]
     dropped: tuple[tuple[str, str], ...]
+    parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of a tensor, without reading it."""
@@ -60,7 +64,7 @@ class TorchState:
         stored = str(tensor.dtype).removeprefix("torch.")
         if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
             return array, None
-        if not np.issubdtype(array.dtype, np.floating):
+        if not np.issubdtype(array.dtype, np.floating) and array.dtype != ml_dtypes.bfloat16:
             raise ConversionError(f"{self.name}: {key} has dtype {stored}; weights are real numbers")
         array = array.astype(np.float32, copy=False)
         if not np.isfinite(array).all():
@@ -76,8 +80,9 @@ def read_state(source: Any, *, counters: bool = False) -> TorchState:
     """Reads a checkpoint.
 
     Args:
-      source: path of a file of ``torch.save``, a state dict, a mapping that holds one under a usual name
-        (``state_dict``, ``model``, ``model_state_dict``, ...), or a ``torch.nn.Module``.
+      source: path of a file of ``torch.save``, of a ``.safetensors`` file or of a folder of shards; a state dict, a
+        mapping that holds one under a usual name (``state_dict``, ``model``, ``model_state_dict``, ...), or a
+        ``torch.nn.Module``.
       counters: keep BatchNorm's counters of training batches.
 
     Raises:
@@ -85,7 +90,7 @@ def read_state(source: Any, *, counters: bool = False) -> TorchState:
     """
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        contents = read_torch_file(source)
+        contents = read_checkpoint_file(source)
     elif not isinstance(source, Mapping) and callable(getattr(source, "state_dict", None)):
         name = f"state_dict() of {type(source).__name__}"
         contents = source.state_dict()
@@ -94,11 +99,14 @@ def read_state(source: Any, *, counters: bool = False) -> TorchState:
         contents = source
     tensors, dropped = _unwrap(name, contents)
     cleaned, prefixes = _without_prefixes(name, tensors)
+    whole = unpacked(cleaned)
+    cleaned = dict(whole.tensors)
+    dropped += [(key, f"a factor of the normalised {weight}") for key, weight in whole.joined.items()]
     kept = {key: tensor for key, tensor in cleaned.items() if counters or not key.endswith(COUNTER)}
     dropped += [(key, "counter of training batches") for key in cleaned if key not in kept]
     if not kept:
         raise ConversionError(f"{name}: holds no tensors")
-    return TorchState(name, kept, prefixes, tuple(dropped))
+    return TorchState(name, kept, prefixes, tuple(dropped), whole.parts)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -87,6 +87,14 @@ def conversions(
     return sorted(result, key=lambda conversion: places[conversion.key])
 
 
+def row_of(step: Conversion, shape: tuple[int, ...], dtype: str | None) -> ImportRow:
+    """A line of the report: shape of the tensor, and its dtype where that is not float32."""
+    name = ".".join(step.path) + ("" if step.iteration is None else f"[{step.iteration}]")
+    layer = None if step.layer is None else ".".join(step.layer)
+    row = ImportRow(step.key, name, shape, step.shape, step.transform, step.how, dtype)
+    return dataclasses.replace(row, plus=step.plus, module=step.module, layer=layer)
+
+
 def fill(
     state: TorchState,
     planned: list[Conversion],
@@ -117,15 +125,11 @@ def fill(
             problems.add_text(f"{step.key} holds {array.dtype} integers where {'.'.join(step.path)} takes real numbers")
             continue
         converted = step.to_flax(array)
-        name = ".".join(step.path)
         if step.iteration is None:
             values[step.path] = jnp.array(converted, dtype=target)  # a copy: the file may change
         else:
             slices.setdefault(step.path, {})[step.iteration] = converted
-            name = f"{name}[{step.iteration}]"
-        layer = None if step.layer is None else ".".join(step.layer)
-        row = ImportRow(step.key, name, tuple(array.shape), step.shape, step.transform, step.how, dtype)
-        rows.append(dataclasses.replace(row, plus=step.plus, module=step.module, layer=layer))
+        rows.append(row_of(step, tuple(array.shape), dtype))
     for path, parts in slices.items():
         if len(parts) == wanted[path].shape[0]:
             stacked = np.stack([parts[i] for i in range(len(parts))])

@@ -64,7 +64,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    assert "is not a file" in error_of(tmp_path)
+    assert "the folder holds none of" in error_of(tmp_path)
 
 
 def test_an_empty_file(tmp_path: Path) -> None:

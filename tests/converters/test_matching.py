@@ -393,9 +393,9 @@ def test_a_checkpoint_of_another_model() -> None:
 
 
 def test_modules_that_are_not_imported_yet_are_named() -> None:
-    state = small_state(attention=torch.nn.MultiheadAttention(4, 2))
+    state = small_state(attention=torch.nn.MultiheadAttention(4, 2, add_bias_kv=True))
     text = error_of(state, Small())
-    assert "attention.in_proj_weight [12, 4]: torch.nn.MultiheadAttention with packed projections" in text
+    assert "attention.bias_k [1, 1, 4]: torch.nn.MultiheadAttention with add_bias_kv has no counterpart" in text
 
 
 def test_recurrent_layers_of_the_model_are_named() -> None:

@@ -1,0 +1,69 @@
+"""Reading a ``.safetensors`` file: a JSON header and raw numbers, mapped from the file, checked before any is read."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from linger_jax.errors import ConversionError
+
+_DTYPES: dict[str, Any] = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+_LENGTH_BYTES = 8
+_LONGEST_HEADER = 100_000_000
+_METADATA = "__metadata__"
+
+
+def read_safetensors_file(file: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Arrays by key, little-endian as the format has them.
+
+    Raises:
+      ConversionError: a damaged header, an unknown type, or a tensor whose shape does not fit its bytes.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+        if size < _LENGTH_BYTES or not 2 <= length <= min(_LONGEST_HEADER, size - _LENGTH_BYTES):
+            raise _damaged(file, "its header has an impossible length")
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError as error:
+            raise _damaged(file, "its header is no JSON") from error
+    if not isinstance(header, dict):
+        raise _damaged(file, "its header is no table")
+    start = _LENGTH_BYTES + length
+    body = np.memmap(file, np.uint8, "r", start) if size > start else np.zeros(0, np.uint8)
+    return {key: _tensor(file, key, entry, body) for key, entry in header.items() if key != _METADATA}
+
+
+def _tensor(file: Path, key: str, entry: Any, body: Any) -> np.ndarray[Any, Any]:
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(file, f"the entry of {key} is incomplete") from error
+    if dtype not in _DTYPES:
+        raise ConversionError(f"{file}: {key} has the type {dtype}; known are {', '.join(_DTYPES)}")
+    wanted = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize if whole else -1
+    if not whole or end - begin != wanted or end > body.size:
+        raise _damaged(file, f"{key} {list(shape)} of {dtype} does not fit bytes {begin} to {end} of {body.size}")
+    return np.asarray(body[begin:end]).view(_DTYPES[dtype]).reshape(shape)
+
+
+def _damaged(file: Path, what: str) -> ConversionError:
+    return ConversionError(f"{file}: is truncated, damaged or no safetensors file ({what}); copy it again")

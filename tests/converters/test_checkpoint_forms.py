@@ -1,0 +1,273 @@
+"""Checkpoints in the forms that repositories keep them in: packed, normalised, sharded, under names made by rules."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import converters
+from linger_jax.errors import ConversionError
+from tests.converters.twins import assert_twins, channels_last, example, largest_difference, randomized
+
+X = example(2, 5)
+
+
+class TorchMlp(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(5, 4), torch.nn.Linear(4, 4)])
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return self.head(x)
+
+
+class Mlp(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        for i in range(2):
+            x = nn.relu(nn.Dense(4, name=f"block{i}_fc")(x))
+        return nn.Dense(3, name="head")(x)
+
+
+# --- attention ---
+
+
+class TorchAttention(torch.nn.Module):
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True, **options)
+        self.norm = torch.nn.LayerNorm(8)
+        self.second = torch.nn.MultiheadAttention(8, 4, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        x = self.norm(x + self.attention(x, x, x)[0])
+        return self.second(x, x, x)[0]
+
+
+class Attention(nn.Module):
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        y = nn.MultiHeadDotProductAttention(2, use_bias=self.bias, name="attention")(x)
+        x = nn.LayerNorm(epsilon=1e-5, name="norm")(x + y)
+        return nn.MultiHeadDotProductAttention(4, name="second")(x)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_projections_go_into_four_layers_and_come_back(bias: bool) -> None:
+    x = example(2, 5, 8)
+    assert_twins(TorchAttention(bias=bias), Attention(bias), x, flax_x=x)
+
+
+def test_projections_of_their_own_sizes() -> None:
+    module = torch.nn.MultiheadAttention(8, 2, kdim=8, vdim=6)
+    state = module.state_dict()
+    values = example(2, 5, 6)
+
+    class Cross(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            return nn.MultiHeadDotProductAttention(2, name="a")(x, x, jnp.asarray(values))
+
+    variables, report = converters.from_torch({f"a.{k}": v for k, v in state.items()}, Cross(), example(2, 5, 8))
+    kernel = np.asarray(variables["params"]["a"]["value"]["kernel"])
+    np.testing.assert_array_equal(kernel.reshape(6, 8), state["v_proj_weight"].numpy().T)
+    back = converters.to_torch(Cross(), variables, example(2, 5, 8), mapping=report)
+    assert {key.removeprefix("a.") for key in back} == set(state)
+
+
+# --- weight normalisation ---
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_a_normalised_weight_is_multiplied_out(old: bool, dim: int) -> None:
+    convolution = torch.nn.Conv2d(3, 4, 3, padding=1)
+    if old:
+        with pytest.warns(FutureWarning):
+            convolution = torch.nn.utils.weight_norm(convolution, dim=dim)
+    else:
+        convolution = torch.nn.utils.parametrizations.weight_norm(convolution, dim=dim)
+    module = torch.nn.Sequential(convolution)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.rand_like(parameter))
+    x = example(2, 3, 5, 5)
+    model = nn.Conv(4, (3, 3), padding=1)
+    variables, report = converters.from_torch(module.state_dict(), model, channels_last(x))
+    assert largest_difference(module.eval(), model, variables, x) <= 1e-5
+    assert any("a factor of the normalised 0.weight" in reason for _, reason in report.dropped)
+
+
+# --- files ---
+
+
+def save_safetensors(path: Path, tensors: dict[str, np.ndarray], types: dict[Any, str]) -> None:
+    header, body = {"__metadata__": {"format": "pt"}}, b""
+    for key, array in tensors.items():
+        data = array.tobytes()
+        ends = [len(body), len(body) + len(data)]
+        header[key] = {"dtype": types[array.dtype.type], "shape": list(array.shape), "data_offsets": ends}
+        body += data
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+
+
+TYPES: dict[Any, str] = {np.float32: "F32", np.float16: "F16", np.int64: "I64", jnp.bfloat16.dtype.type: "BF16"}
+
+
+def arrays(dtype: Any = np.float32) -> dict[str, np.ndarray]:
+    return {key: tensor.numpy().astype(dtype) for key, tensor in randomized(TorchMlp()).state_dict().items()}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
+def test_safetensors_of_every_precision(tmp_path: Path, dtype: Any) -> None:
+    path = tmp_path / "model.safetensors"
+    state = arrays(dtype)
+    save_safetensors(path, state, TYPES)
+    for source in (path, tmp_path):
+        variables, report = converters.from_torch(source, Mlp(), X)
+        got = np.asarray(variables["params"]["head"]["kernel"])
+        np.testing.assert_array_equal(got, state["head.weight"].astype(np.float32).T)
+    assert len(report.widened) == (0 if dtype is np.float32 else len(state))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda raw: raw[:4], "impossible length"),
+        (lambda raw: struct.pack("<Q", 2**60) + raw[8:], "impossible length"),
+        (lambda raw: raw[:8] + b"[" + raw[9:], "no JSON"),
+        (lambda raw: raw[:-3], "does not fit bytes"),
+        (lambda raw: raw.replace(b'"shape": [3, 4]', b'"shape": [9, 4]'), "does not fit bytes"),
+        (lambda raw: raw.replace(b'"shape": [3, 4]', b'"shape": [-3,4]'), "does not fit bytes"),
+        (lambda raw: raw.replace(b'"dtype": "F32"', b'"dtype": "F31"'), "has the type F31"),
+    ],
+)
+def test_damaged_safetensors_are_refused(tmp_path: Path, damage: Any, message: str) -> None:
+    path = tmp_path / "model.safetensors"
+    save_safetensors(path, arrays(), TYPES)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ConversionError, match=message):
+        converters.from_torch(path, Mlp(), X)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_a_folder_of_shards(tmp_path: Path, ending: str) -> None:
+    state = arrays()
+    places = {key: f"model-{1 + i % 2}.{ending}" for i, key in enumerate(state)}
+    for name in set(places.values()):
+        part = {key: state[key] for key, place in places.items() if place == name}
+        if ending == "bin":
+            torch.save({key: torch.from_numpy(array) for key, array in part.items()}, tmp_path / name)
+        else:
+            save_safetensors(tmp_path / name, part, TYPES)
+    index = tmp_path / ("model.safetensors.index.json" if ending == "safetensors" else "pytorch_model.bin.index.json")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    for source in (tmp_path, index):
+        variables, _ = converters.from_torch(source, Mlp(), X)
+        np.testing.assert_array_equal(variables["params"]["head"]["kernel"], state["head.weight"].T)
+    index.write_text(json.dumps({"weight_map": places | {"head.gone": places["head.bias"]}}))
+    with pytest.raises(ConversionError, match=r"lacks head\.gone"):
+        converters.from_torch(tmp_path, Mlp(), X)
+    index.write_text(json.dumps({"weight_map": {"head.bias": "../elsewhere.bin"}}))
+    with pytest.raises(ConversionError, match="is not a file name beside the index"):
+        converters.from_torch(tmp_path, Mlp(), X)
+
+
+def test_a_folder_without_a_checkpoint_names_what_it_looks_for(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"holds none of model\.safetensors\.index\.json"):
+        converters.from_torch(tmp_path, Mlp(), X)
+
+
+# --- names ---
+
+RULES = [(r"layers\.(\d)", r"block\1_fc")]
+
+
+def test_rules_name_modules(tmp_path: Path) -> None:
+    state = randomized(TorchMlp()).state_dict()
+    variables, report = converters.from_torch(state, Mlp(), X, mapping=RULES, match="name")
+    np.testing.assert_array_equal(variables["params"]["block1_fc"]["kernel"], state["layers.1.weight"].numpy().T)
+    report.save_mapping(tmp_path / "names.yaml")
+    again, second = converters.from_torch(state, Mlp(), X, mapping=tmp_path / "names.yaml", match="name")
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), variables, again))
+    assert {row.how for row in second.rows} == {"mapping"}
+    other, _ = converters.from_torch(state, Mlp(), X, mapping=report)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), variables, other))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ([(r"layers\.(\d", "x")], "is no regular expression"),
+        ([(r"nothing.*", "x")], "no key or module of the checkpoint matches 'nothing"),
+        ([(r"layers\.(\d)", r"\2")], "asks for a group"),
+        ([("one",)], "expected names"),
+        ({"head": 3}, "is not a pair of names"),
+        ("missing.yaml", "cannot be read as YAML"),
+    ],
+)
+def test_wrong_rules_are_told(mapping: Any, message: str) -> None:
+    with pytest.raises(ConversionError, match=message):
+        converters.from_torch(TorchMlp().state_dict(), Mlp(), X, mapping=mapping)
+
+
+# --- looking first, comparing after ---
+
+
+def test_a_dry_run_reports_the_same_and_reads_no_value() -> None:
+    state = randomized(TorchMlp()).half().state_dict()
+    _, report = converters.from_torch(state, Mlp(), X)
+    state["head.weight"][0, 0] = float("nan")
+    nothing, foreseen = converters.from_torch(state, Mlp(), X, dry_run=True)
+    assert nothing == {}
+    assert foreseen.rows == report.rows
+    assert "dry run" in foreseen.summary
+
+
+def test_a_live_module_is_run_beside_the_model() -> None:
+    module = randomized(TorchMlp()).train()
+    _, report = converters.from_torch(module, Mlp(), X)
+    assert report.largest_difference is not None
+    assert report.largest_difference <= 1e-5
+    assert module.training
+    _, without = converters.from_torch(module, Mlp(), jax.ShapeDtypeStruct((2, 5), jnp.float32))
+    assert without.largest_difference is None
+    assert "the example input has no values" in without.summary
+
+
+def test_a_live_module_that_computes_something_else_shows_it() -> None:
+    class Other(TorchMlp):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) + 1.0
+
+    _, report = converters.from_torch(randomized(Other()), Mlp(), X)
+    assert report.largest_difference is not None
+    assert report.largest_difference > 0.1
+
+
+def test_images_are_handed_to_a_live_module_channels_first() -> None:
+    module = randomized(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU()))
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            return nn.relu(nn.Conv(4, (3, 3), padding=1)(x))
+
+    _, report = converters.from_torch(module, Net(), channels_last(example(2, 3, 6, 5)))
+    assert report.largest_difference is not None
+    assert report.largest_difference <= 1e-5
