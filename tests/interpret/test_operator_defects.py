@@ -9,7 +9,7 @@ import pytest
 import linger_jax
 from linger_jax import LingerWarning, QTensor
 from linger_jax.errors import UnsupportedError
-from tests.interpret.steps import REFERENCE, TQT, prepared, quantized, scale_for
+from tests.interpret.steps import REFERENCE, TQT, prepared, quantized, same_bits, scale_for
 from tests.interpret.test_operators import OnArguments, on_grid, run
 
 A, B, C = on_grid(0, 64.0, 3, 4), on_grid(1, 16.0, 3, 4), on_grid(2, 32.0, 3, 4)
@@ -182,3 +182,50 @@ def test_attention_of_the_library_is_quantized_throughout():
     real = SelfAttention().apply({"params": variables["params"]}, x)
     for output in (trained, evaluated):
         assert float(jnp.abs(output - real).mean()) < 0.05 * float(jnp.abs(real).max())
+
+
+class CalledTwice(nn.Module):
+    factor: float
+
+    @nn.compact
+    def __call__(self, x):
+        dense = nn.Dense(4, name="dense")
+        return dense(x), dense(self.factor * x)
+
+
+def test_value_keeps_its_scale_when_its_layer_runs_again_o17():
+    x = jax.random.normal(jax.random.key(0), (6, 4))
+    qmodel, variables = prepared(CalledTwice(64.0), x)
+    first, second = qmodel.apply_qtensor(variables, x, mutable=["quant"])[0]
+    gently, _ = linger_jax.init(CalledTwice(1.0)).apply_qtensor(variables, x, mutable=["quant"])[0]
+    assert float(first.scale) > float(second.scale)
+    same_bits(first, gently)
+
+
+def test_operators_have_a_two_sided_statistic_whatever_layers_have_o20():
+    config = {"quant_info": {"activation_type": "Relu"}}
+    qmodel, variables = prepared(OnArguments(lambda x: jnp.tanh(x - 0 * x) * x), A, config=config)
+    specs = {path: q.spec for path, q in qmodel.plan(variables, A).quantizers.items() if path[0].startswith("_linger")}
+    assert {spec.activation_type.value for spec in specs.values()} == {"none"}
+    output, state = run(lambda x: x * 3.0, QTensor(-jnp.abs(A.value), A.scale, 8))
+    assert float(state["output_quantizer"]["running_data"]) == 3 * float(jnp.abs(A.value).max())
+    assert float(output.value.min()) < 0
+
+
+class Dropped(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dropout(0.25, deterministic=False)(nn.Dense(4, name="dense")(x))
+
+
+def test_dropout_keeps_the_scale_of_what_it_divides_o7():
+    """The kept scale no longer describes the grid of what is left (the reference's numbers)."""
+    x = jax.random.normal(jax.random.key(0), (6, 4))
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    qmodel = linger_jax.init(Dropped())
+    variables = qmodel.init(rngs, x)
+    output, updates = qmodel.apply_qtensor(variables, x, mutable=["quant"], rngs={"dropout": rngs["dropout"]})
+    assert float(output.scale) == float(updates["quant"]["dense"]["output_quantizer"]["scale"])
+    steps = np.asarray(output.value[output.value != 0]) * float(output.scale)
+    np.testing.assert_allclose(steps * 0.75, np.rint(steps * 0.75), atol=1e-4)
+    assert (steps != np.rint(steps)).any()
