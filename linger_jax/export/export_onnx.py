@@ -71,7 +71,7 @@ def export_onnx(
     names = list(input_names) if input_names is not None else _argument_names(qmodel.model, method, arguments)
     if len(names) != len(arguments) or len(set(names)) != len(names):
         raise ExportError(f"the model takes {list(arguments)}; input_names must be as many different names: {names}")
-    model = to_model(export_graph(record, names, output_names), opset)
+    model = to_model(export_graph(record, names, output_names), opset, record.plan.settings.config.compat)
     write_model(model, Path(path))
     return Path(path)
 

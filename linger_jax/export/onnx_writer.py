@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from linger_jax.config import Compat
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx_graph import LINGER, ElementType, OnnxGraph
+from linger_jax.export.runner.onnx_file import COMPAT_KEY
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -20,8 +22,13 @@ LINGER_OPSET = 1
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8}
 
 
-def to_model(graph: OnnxGraph, opset: int) -> ModelProto:
+def to_model(graph: OnnxGraph, opset: int, compat: Compat) -> ModelProto:
     """An ONNX model of a graph, checked.
+
+    Args:
+      graph: the graph.
+      opset: ONNX operator set.
+      compat: written into the file's metadata, for :class:`OnnxRunner`.
 
     Raises:
       ExportError: the onnx package is missing, the opset is not supported, or the checker complains.
@@ -53,6 +60,7 @@ def to_model(graph: OnnxGraph, opset: int) -> ModelProto:
         ir_version=_IR_VERSIONS[opset],
         producer_name="linger_jax",
     )
+    helper.set_model_props(model, {COMPAT_KEY: compat.value})
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:

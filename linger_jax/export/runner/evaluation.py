@@ -12,6 +12,7 @@ from linger_jax.export.runner.integer_tensor import Array, Value
 from linger_jax.export.runner.onnx_file import FileGraph
 from linger_jax.export.runner.operators import RULES
 from linger_jax.export.runner.operators.call import Call
+from linger_jax.plan.choices import choices
 
 
 def check_operators(graph: FileGraph) -> None:
@@ -37,8 +38,10 @@ def evaluate(graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str]) -
     """
     env: dict[str, Value] = dict(graph.constants)
     env.update(zip((entry.name for entry in graph.inputs), inputs, strict=True))
+    meaning = choices(graph.compat)
     for node in graph.nodes:
-        results = RULES[node.op](Call(node, tuple(env[name] if name else None for name in node.inputs)))
+        operands = tuple(env[name] if name else None for name in node.inputs)
+        results = RULES[node.op](Call(node, operands, meaning))
         env.update(zip(node.outputs, results, strict=False))  # optional outputs may be left out
     return {name: env[name] for name in wanted}
 

@@ -19,11 +19,14 @@ class IntegerTensor:
       value: int32, ``value / scale`` is the real number.
       scale: steps per unit, a power of two.
       bits: width that the values fit in.
+      declared: another scale that the file states for the tensor: linger labels the output of a recurrent layer with
+        its output quantizer's scale, the values lie on the hidden state's (spec/recurrent.md R7).
     """
 
     value: Array
     scale: float
     bits: int
+    declared: float | None = None
 
     @property
     def fraction_bits(self) -> int:
@@ -39,7 +42,7 @@ class IntegerTensor:
         return dataclasses.replace(self, value=value)
 
 
-jax.tree_util.register_dataclass(IntegerTensor, data_fields=["value"], meta_fields=["scale", "bits"])
+jax.tree_util.register_dataclass(IntegerTensor, data_fields=["value"], meta_fields=["scale", "bits", "declared"])
 
 Value = Any
 """An IntegerTensor, a float or index array, or a constant of the file (numpy)."""

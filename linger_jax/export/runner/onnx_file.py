@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from linger_jax.config import Platform, RoundMode
+from linger_jax.config import Compat, Platform, RoundMode
 from linger_jax.errors import ExportError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HostArray = npt.NDArray[Any]
 LINGER_DOMAIN = "linger"
+COMPAT_KEY = "linger_jax.compat"
+"""Metadata entry of a file that says what its integers mean where linger and the chip differ."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,12 +92,21 @@ class FileTensor:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileGraph:
-    """A file that was read: nodes in execution order, constants by name."""
+    """A file that was read.
+
+    Attributes:
+      inputs: graph inputs in order.
+      outputs: names of the graph outputs.
+      nodes: in execution order.
+      constants: by name.
+      compat: what the integers mean where linger and the chip differ; files of others are linger's.
+    """
 
     inputs: tuple[FileTensor, ...]
     outputs: tuple[str, ...]
     nodes: tuple[FileNode, ...]
     constants: Mapping[str, HostArray]
+    compat: Compat
 
 
 def read_onnx(path: str | Path) -> FileGraph:
@@ -147,7 +158,18 @@ def _graph(path: Path, model: ModelProto) -> FileGraph:
     if lost:
         raise ExportError(f"{path}: nothing makes the output {lost[0]}")
     inputs = tuple(_tensor(path, v) for v in model.graph.input if v.name not in constants)
-    return FileGraph(inputs, tuple(entry.name for entry in model.graph.output), tuple(nodes), constants)
+    return FileGraph(
+        inputs, tuple(entry.name for entry in model.graph.output), tuple(nodes), constants, _compat(path, model)
+    )
+
+
+def _compat(path: Path, model: ModelProto) -> Compat:
+    stated = [entry.value for entry in model.metadata_props if entry.key == COMPAT_KEY]
+    if not stated:
+        return Compat.reference
+    if stated[0] not in list(Compat):
+        raise ExportError(f"{path}: {COMPAT_KEY} is {stated[0]!r}; allowed: {', '.join(Compat)}")
+    return Compat(stated[0])
 
 
 def _attribute(proto: AttributeProto) -> Any:

@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping
 
-from linger_jax.export.runner.operators import boundary, elementwise, functions, pooling, structural, weighted
+from linger_jax.export.runner.operators import (
+    boundary,
+    elementwise,
+    functions,
+    pooling,
+    recurrent,
+    structural,
+    weighted,
+)
 from linger_jax.export.runner.operators.call import Rule
 
 RULES: Mapping[str, Rule] = {
@@ -11,6 +19,7 @@ RULES: Mapping[str, Rule] = {
     **elementwise.RULES,
     **functions.RULES,
     **pooling.RULES,
+    **recurrent.RULES,
     **structural.RULES,
 }
 """Rule of every operator that a file may hold, by name."""

@@ -13,14 +13,22 @@ import numpy.typing as npt
 from linger_jax.errors import ExportError
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
 from linger_jax.export.runner.onnx_file import FileNode
+from linger_jax.plan.choices import Choices
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A node with its operands; None where an optional input is left out."""
+    """A node with its operands.
+
+    Attributes:
+      node: the node.
+      operands: what flows into it; None where an optional input is left out.
+      choices: what the file's integers mean where linger and the chip differ.
+    """
 
     node: FileNode
     operands: tuple[Value | None, ...]
+    choices: Choices
 
     def tensor(self, position: int, letter: str = "x") -> IntegerTensor:
         """An operand that must be quantized; a constant of the file lies at the scale that the node states for it.

@@ -60,9 +60,19 @@ def matrix_product(call: Call) -> Sequence[Value]:
 def concatenate(call: Call) -> Sequence[Value]:
     """``QCat``: each operand re-rounded to the output's grid."""
     parts = [call.tensor(i, f"x_{i}") for i in range(len(call.operands))]
+    axis = call.node.integer("axis") % parts[0].value.ndim
+    if any(part.declared is not None for part in parts):
+        return [_both_directions(call, parts, axis)]
     moved = [_finish(call, part.value, part.scale) for part in parts]
-    axis = call.node.integer("axis") % moved[0].value.ndim
     return [moved[0].holds(lax.concatenate([part.value for part in moved], axis))]
+
+
+def _both_directions(call: Call, parts: Sequence[IntegerTensor], axis: int) -> IntegerTensor:
+    """Both directions of a recurrent layer of linger, which joins them unrounded and labels them with one scale."""
+    finest = max(part.scale for part in parts)
+    bits = max(part.bits + fraction_bits(finest) - part.fraction_bits for part in parts)
+    values = [part.value << (fraction_bits(finest) - part.fraction_bits) for part in parts]
+    return IntegerTensor(lax.concatenate(values, axis), finest, bits, call.node.scale("scale_o"))
 
 
 RULES: Mapping[str, Rule] = {

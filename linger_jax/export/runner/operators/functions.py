@@ -12,12 +12,15 @@ from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.call import Call, Rule
 from linger_jax.export.runner.requantize import requantize, saturated
 from linger_jax.numerics import chip_kernels, wide
+from linger_jax.numerics.contraction import rounded_product
+from linger_jax.numerics.integer_layer_norm import RESULT_FRACTION_BITS, normalize
 
 # GLU multiplies with a sigmoid that lies at this scale (spec/layers.md section 10).
 GATE_SCALE = 2.0**15
 # venus' sigmoid and tanh read 16 bits.
 _VENUS_INPUT_BITS = 16
 _FULL_WIDTH = 32
+_LARGEST = np.float32(2.0**31)
 
 
 def _squashing(kernel: Callable[[Array, Platform, int], Array]) -> Rule:
@@ -81,11 +84,25 @@ def gated_linear_unit(call: Call) -> Sequence[Value]:
         return [requantize(total, x.scale * GATE_SCALE, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
+def layer_norm(call: Call) -> Sequence[Value]:
+    """``QLayerNorm`` over the axes that its weight has (spec/layers.md section 6)."""
+    node, x = call.node, call.tensor(0)
+    weight, bias = call.parameter(1, node.integer("w_bits")), call.constant(2, _FULL_WIDTH)
+    rows = normalize(x.value.astype(jnp.float32), jnp.float32(x.scale), weight.ndim, x.bits)
+    total = rounded_product(rows.steps.astype(jnp.float32), jnp.asarray(weight.astype(np.float32)))
+    if bias is not None:
+        total = total + bias.astype(np.float32)
+    unit = np.float32(2.0**RESULT_FRACTION_BITS * node.scale("scale_w"))
+    real = jnp.clip(total, -_LARGEST, _LARGEST) * (np.float32(1) / unit)
+    return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+
+
 RULES: Mapping[str, Rule] = {
     "linger::QSigmoid": _squashing(chip_kernels.sigmoid),
     "linger::QTanh": _squashing(chip_kernels.tanh),
     "linger::QGelu": _gated(chip_kernels.gelu),
     "linger::QSwish": _gated(chip_kernels.swish),
     "linger::QSoftmax": softmax,
+    "linger::QLayerNorm": layer_norm,
     "linger::QGLU": gated_linear_unit,
 }
