@@ -33,7 +33,7 @@ def replay(case: Case) -> list[str]:
     arch = meta["arch"]
     folder = case.path.parent
     model = DeviceNet(json.dumps(arch))
-    inputs = tuple(_input(case.arrays, arch, described["name"]) for described in arch["inputs"])
+    inputs = tuple(device_input(case.arrays, arch, described["name"]) for described in arch["inputs"])
     wrong = _float_checkpoint(folder / "float.pt", model, inputs)
 
     observed: Any = DeviceNet(json.dumps(arch), observed=True, fused=meta["fuse_bn"])
@@ -59,7 +59,8 @@ def configuration(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"compat": "reference", "platform": meta["platform"], "quant_info": dict(meta["config"])}
 
 
-def _input(arrays: Arrays, arch: Mapping[str, Any], name: str) -> Any:
+def device_input(arrays: Arrays, arch: Mapping[str, Any], name: str) -> Any:
+    """An input of a case as the model takes it."""
     array = arrays[f"x_float_{name}"] if f"x_float_{name}" in arrays else arrays["x_float"]
     array = array.astype(np.int32) if np.issubdtype(array.dtype, np.integer) else array
     return np.asarray(flax_input(arch, name, array))

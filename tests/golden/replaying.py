@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import multiprocessing
 import random
 import time
@@ -15,6 +16,7 @@ from tests.golden import (
     config_cases,
     conv_bn_cases,
     device_cases,
+    export_cases,
     fold_cases,
     kernel_cases,
     layer_cases,
@@ -71,7 +73,10 @@ _FAMILIES: Mapping[str, Replay] = {
     "checkpoint": lambda case: checkpoint_cases.replay(case.arrays, case.meta, case.path.with_suffix(".pt")),
     "config": config_cases.replay,
     "device": device_cases.replay,
+    "export": export_cases.replay,
 }
+# A family that looks at the files of another.
+_FILES_OF: Mapping[str, str] = {"export": "device"}
 
 
 def replay_file(path: Path, family: str | None = None) -> Outcome | None:
@@ -81,8 +86,10 @@ def replay_file(path: Path, family: str | None = None) -> Outcome | None:
         case = read_case(path)
     except UnreadableCaseError as error:
         return Outcome(case_name(path), "?", "-", Status.failed, (str(error),))
-    if family is not None and case.family != family:
-        return None
+    if family is not None:
+        if case.family != _FILES_OF.get(family, family):
+            return None
+        case = dataclasses.replace(case, meta={**case.meta, "family": family})
     status, notes = _judged(case)
     return Outcome(case.name, case.family, case.op, status, notes, time.monotonic() - start)
 

@@ -1,0 +1,131 @@
+"""Replays device cases through export: linger's own file, and ours from the same checkpoint, run in integers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+import converters
+import linger_jax
+from linger_jax.export.runner.integer_tensor import IntegerTensor
+from tests.golden import compare
+from tests.golden.case import Case
+from tests.golden.device_cases import configuration, device_input
+from tests.golden.device_model import DeviceNet
+from tests.golden.outcome import NotSupportedError
+
+# What linger calls an operator layer, and the node it becomes.
+_FUNCTION_NODES = {
+    **{"add": "QAdd", "mul": "QMul", "matmul": "QMatmul", "bmm": "QBmm", "cat": "QCat", "sigmoid": "QSigmoid"},
+    **{"tanh": "QTanh", "gelu": "QGelu", "silu": "QSwish", "softmax": "QSoftmax"},
+}
+# Corrections of what linger writes (docs/onnx_files.md): our name of a node for linger's.
+_CORRECTED = {"QMatmul": "QBmm"}
+
+
+def replay(case: Case) -> list[str]:
+    """Mismatches of one case; none when it passes.
+
+    Args:
+      case: a device case; ``qat.pt`` and ``model.onnx`` lie beside its ``case.json``.
+
+    Raises:
+      NotSupportedError: a network that the builder does not know.
+    """
+    folder, arch = case.path.parent, case.meta["arch"]
+    wrong = _run_matches("model.onnx", folder / "model.onnx", case)
+    if case.meta["fuse_bn"]:
+        raise NotSupportedError("a fused model is not built from its description yet")
+    inputs = tuple(device_input(case.arrays, arch, described["name"]) for described in arch["inputs"])
+    qmodel = linger_jax.init(DeviceNet(json.dumps(arch)), configuration(case.meta))
+    variables, _ = converters.load_linger_checkpoint(folder / "qat.pt", qmodel, None, inputs)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "linger.onnx"
+        names = [described["name"] for described in arch["inputs"]]
+        linger_jax.export_onnx(qmodel, variables, inputs, path, dialect="linger", input_names=names)
+        wrong += _same_graph(onnx.load(path), onnx.load(folder / "model.onnx"))
+        wrong += _run_matches("ours", path, case)
+    return wrong
+
+
+def _run_matches(name: str, path: Path, case: Case) -> list[str]:
+    """The integers of the output, and of every layer that has a node of its own."""
+    arrays, runner = case.arrays, linger_jax.OnnxRunner(path)
+    given = {}
+    for entry in runner.inputs:
+        key = f"x_float_{entry.name}" if f"x_float_{entry.name}" in arrays else "x_float"
+        given[entry.name] = arrays[key] if key in arrays else arrays["x_int"]
+    values = runner.run_quantized(given, [*runner.outputs, *runner.tensor_names])
+    output = values[runner.outputs[0]]
+    wrong = _same_integers(f"{name}: y", output, arrays["y_int"], arrays["scale_out"])
+    makers = _makers(runner, case.meta["arch"])
+    for layer, want in case.group("act").items():
+        if layer in makers:
+            scale = arrays[f"act_scale/{layer}"]
+            wrong += _same_integers(f"{name}: act/{layer}", values[makers[layer]], want, scale)
+    return wrong
+
+
+def _same_integers(name: str, value: Any, want: np.ndarray, scale: np.ndarray) -> list[str]:
+    real = value.real() if isinstance(value, IntegerTensor) else value
+    integers = np.asarray(real, np.float64) * np.float64(scale)
+    return compare.same_bits(name, integers.astype(np.int64), want.astype(np.int64))
+
+
+def _makers(runner: linger_jax.OnnxRunner, arch: Mapping[str, Any]) -> dict[str, str]:
+    """The tensor of each layer that has parameters, or is the only one of its kind."""
+    makers = {}
+    ops = [node["op"] for node in arch["nodes"]]
+    for node in runner.graph.nodes:
+        weights = [t for t in node.inputs if t in runner.graph.constants and "." in t]
+        if weights and node.op.startswith("linger::Q") and "LSTM" not in node.op and "GRU" not in node.op:
+            makers[weights[0].rpartition(".")[0]] = node.outputs[0]
+    for kind, op in _FUNCTION_NODES.items():
+        found = [n for n in runner.graph.nodes if n.op.removeprefix("linger::") in (op, _CORRECTED.get(op))]
+        if len(found) == 1 and ops.count(kind) == 1:
+            counted = [k for k in ops if k in _FUNCTION_NODES]
+            stem = "swish" if kind == "silu" else kind
+            makers[f"_linger_qtensor_q{stem}_{counted.index(kind)}"] = found[0].outputs[0]
+    return makers
+
+
+def _same_graph(ours: onnx.ModelProto, theirs: onnx.ModelProto) -> list[str]:
+    """Nodes, attributes, constants and boundaries, up to the names of tensors."""
+    left, right = _described(ours), _described(theirs)
+    wrong = []
+    kinds = [kind for kind, _, _ in left], [_CORRECTED.get(kind, kind) for kind, _, _ in right]
+    if kinds[0] != kinds[1]:
+        return [f"nodes {kinds[0]}, linger writes {kinds[1]}"]
+    for (kind, attributes, constants), (_, expected, stored) in zip(left, right, strict=True):
+        for key in sorted({*attributes, *expected}):
+            if attributes.get(key) != expected.get(key):
+                wrong.append(f"{kind}.{key} is {attributes.get(key)}, linger writes {expected.get(key)}")
+        if len(constants) != len(stored):
+            wrong.append(f"{kind} has {len(constants)} constants, linger writes {len(stored)}")
+            continue
+        for i, (one, other) in enumerate(zip(constants, stored, strict=True)):
+            if one.dtype != other.dtype or one.shape != other.shape or not np.array_equal(one, other):
+                wrong.append(f"{kind}: constant {i} differs ({one.dtype}{one.shape}, {other.dtype}{other.shape})")
+    boundary = [[(v.name, v.type.tensor_type.elem_type) for v in m.graph.input] for m in (ours, theirs)]
+    if boundary[0] != boundary[1]:
+        wrong.append(f"inputs {boundary[0]}, linger writes {boundary[1]}")
+    return wrong
+
+
+def _described(model: onnx.ModelProto) -> list[tuple[str, dict[str, Any], list[np.ndarray]]]:
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    return [
+        (
+            node.op_type,
+            {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+            [constants[name] for name in node.input if name in constants],
+        )
+        for node in model.graph.node
+    ]
