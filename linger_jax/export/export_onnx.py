@@ -10,9 +10,13 @@ from typing import Any, Literal, Protocol
 import flax.linen as nn
 
 from linger_jax.errors import ExportError
+from linger_jax.export.cleanup import axes_as_inputs
 from linger_jax.export.onnx_writer import to_model, write_model
 from linger_jax.export.record import Record
 from linger_jax.export.walk import export_graph
+
+AXES_ARE_INPUTS = 13
+"""The first opset in which Squeeze, Unsqueeze and Split take their axes as inputs; the packer wants attributes."""
 
 
 class Exportable(Protocol):
@@ -71,7 +75,10 @@ def export_onnx(
     names = list(input_names) if input_names is not None else _argument_names(qmodel.model, method, arguments)
     if len(names) != len(arguments) or len(set(names)) != len(names):
         raise ExportError(f"the model takes {list(arguments)}; input_names must be as many different names: {names}")
-    model = to_model(export_graph(record, names, output_names), opset, record.plan.settings.config.compat)
+    graph = export_graph(record, names, output_names)
+    if opset >= AXES_ARE_INPUTS:
+        axes_as_inputs(graph)
+    model = to_model(graph, opset, record.plan.settings.config.compat)
     write_model(model, Path(path))
     return Path(path)
 

@@ -24,14 +24,26 @@ class Record:
     Attributes:
       plan: the plan of the call.
       scales: scale of every quantizer, by path.
-      integers: of every weight and bias quantizer what it returned, in steps of its scale; int64, Flax's layout.
+      values: what every weight and bias quantizer returned; float64, Flax's layout.
       variables: the float model's variables, by path (collection first).
     """
 
     plan: Plan
     scales: Mapping[Path, float]
-    integers: Mapping[Path, HostArray]
+    values: Mapping[Path, HostArray]
     variables: Mapping[Path, HostArray]
+
+    def steps(self, path: Path, scale: float | None = None) -> HostArray:
+        """The integers of a weight or bias, int64.
+
+        Args:
+          path: its quantizer.
+          scale: of the grid that the file states: a bias lies on the accumulator's, which is not its quantizer's where
+            the scale of its input was changed after training. None: the quantizer's own.
+        """
+        least, most = -(2 ** (self.bits(path) - 1)), 2 ** (self.bits(path) - 1) - 1
+        steps = np.rint(self.values[path] * (self.scales[path] if scale is None else scale))
+        return np.clip(steps, least, most).astype(np.int64)
 
     def bits(self, path: Path) -> int:
         """Width of a quantizer."""
@@ -43,7 +55,7 @@ def recorded_arrays(ctx: Context) -> tuple[dict[Path, Any], dict[Path, Any]]:
     assert ctx.recorded is not None
     scales = {path: entries["scale"] for path, entries in ctx.state.items()}
     parameters = {
-        path: (value.value, value.scale)
+        path: value.value
         for path, value in ctx.recorded.items()
         if ctx.quantizers[path].spec.kind is not QuantizerKind.activation
     }
@@ -53,14 +65,9 @@ def recorded_arrays(ctx: Context) -> tuple[dict[Path, Any], dict[Path, Any]]:
 def as_record(plan: Plan, arrays: tuple[dict[Path, Any], dict[Path, Any]], variables: Mapping[Path, Any]) -> Record:
     """A record from what :func:`recorded_arrays` returned, on the host."""
     scales, parameters = arrays
-    # float64 holds every step of a 32-bit quantizer, float32 times a power of two loses nothing.
-    integers = {
-        path: np.rint(np.asarray(value, np.float64) * float(scale)).astype(np.int64)
-        for path, (value, scale) in parameters.items()
-    }
     return Record(
         plan,
         {path: float(scale) for path, scale in scales.items()},
-        integers,
+        {path: np.asarray(value, np.float64) for path, value in parameters.items()},
         {path: np.asarray(value) for path, value in variables.items()},
     )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from linger_jax.errors import ExportError
+from linger_jax.export.cleanup import clean
 from linger_jax.export.emitter import Emitter
 from linger_jax.export.laid import Exported, Known, Laid, channels_first, natural
 from linger_jax.export.lowering import RULES
@@ -66,7 +67,7 @@ class _Walk:
             raise ExportError(f"the model has {len(outputs)} output(s), {len(names)} names were given: {list(names)}")
         for name, value in zip(names, outputs, strict=True):
             self._output(name, value)
-        self.emit.graph.drop_dead()
+        clean(self.emit.graph)
         self.emit.graph.rename_intermediates()
         return self.emit.graph
 

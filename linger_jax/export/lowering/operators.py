@@ -132,6 +132,18 @@ def _function(op: str) -> Rule:
     return rule
 
 
+def gated_linear_unit(step: Step) -> Sequence[Exported]:
+    """``QGLU`` along ``dim``."""
+    x = step.quantized(0, "input_quantizer")
+    if x.order is not None:
+        raise step.error("a flattened image enters a glu")
+    output = step.emit.output_grid(step.node)
+    attributes = {**step.emit.act(step.node, x, output), "dim": x.position(int(step.node.attributes["axis"]))}
+    return [
+        step.emit.integers("QGLU", [x.tensor], output, x, attributes=attributes, node=step.node, shape=step.shape())
+    ]
+
+
 def rectifier(step: Step) -> Sequence[Exported]:
     """``Relu``."""
     return [step.emit.moved("Relu", _tensor_operand(step), {})]
@@ -227,6 +239,7 @@ RULES: Mapping[str, Rule] = {
     "gelu": _function("QGelu"),
     "silu": _function("QSwish"),
     "softmax": _function("QSoftmax"),
+    "glu": gated_linear_unit,
     "relu": rectifier,
     "relu6": clipped_rectifier,
     "max_pool": max_pool,

@@ -48,9 +48,12 @@ def _reshape(step: Step, value: Laid) -> Sequence[Exported]:
     before, after = value.shape, step.shape()
     if before == after:
         return [value]
+    flattens = len(after) == 2 and after[0] == before[0]
+    if value.image and flattens and step.node.attributes.get("primitive") == "reshape" and step.keeps_flat_order:
+        return [flattened(step, value)]
     if _without_units(before) == _without_units(after):
         return [_unit_axes(step, value, after)]
-    if len(after) == 2 and after[0] == before[0] and (step.keeps_flat_order or value.axes == natural(value.rank)):
+    if flattens and (step.keeps_flat_order or value.axes == natural(value.rank)):
         return [flattened(step, value)]
     return [reshaped(step, value, after)]
 

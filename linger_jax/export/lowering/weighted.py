@@ -16,6 +16,8 @@ from linger_jax.export.lowering.layer_product import LayerProduct, layer_product
 
 BIAS_BITS = 32
 INPUT = "input_quantizer"
+NORMALIZED_SCALE = 32768.0
+"""Scale of LayerNorm's normalized values."""
 
 
 def _weight_grid(step: Step) -> Grid:
@@ -33,18 +35,20 @@ def _attributes(step: Step, x: Laid, output: Grid) -> dict[str, Any]:
     return {**step.emit.act(step.node, x, output), "w_bits": weight.bits, "scale_w": weight.scale}
 
 
-def _with_bias(step: Step, inputs: list[str]) -> list[str]:
-    """Adds the bias, where the layer has one."""
+def _with_bias(step: Step, x: Laid, inputs: list[str]) -> list[str]:
+    """Adds the bias, where the layer has one, on the grid of the accumulator."""
+    assert x.grid is not None
     assert step.node.layer is not None
     if ("params", "bias") not in step.node.layer.operands:
         return inputs
-    bias = step.emit.record.integers[step.site("bias_quantizer")].reshape(-1)
+    scale = x.grid.scale * _weight_grid(step).scale
+    bias = step.emit.record.steps(step.site("bias_quantizer"), scale).reshape(-1)
     return [*inputs, step.emit.graph.constant(_name(step, "bias"), stored(bias, BIAS_BITS))]
 
 
 def dense(step: Step) -> Sequence[Exported]:
     """``QLinear``: the contracted axes are brought last and merged, several feature axes are spread behind it."""
-    emit, kernel = step.emit, step.emit.record.integers[step.site("weight_quantizer")]
+    emit, kernel = step.emit, step.emit.record.steps(step.site("weight_quantizer"))
     x = step.quantized(0, INPUT)
     product = layer_product(step, kernel)
     (contracted, _), _ = product.parameters["dimension_numbers"]
@@ -67,7 +71,7 @@ def dense(step: Step) -> Sequence[Exported]:
     shape = (*(x.shape[: len(outer)]), features)
     y = emit.integers(
         "QLinear",
-        _with_bias(step, [x.tensor, weight]),
+        _with_bias(step, x, [x.tensor, weight]),
         output,
         dataclasses.replace(x, image=False, order=None),
         attributes=_attributes(step, x, output),
@@ -89,7 +93,7 @@ def reshaped(step: Step, value: Laid, shape: tuple[int, ...]) -> Laid:
 
 def convolution(step: Step) -> Sequence[Exported]:
     """``QConv1d``, ``QConv2d``; a Pad node in front where the two ends of an axis are padded differently (D18)."""
-    product = layer_product(step, step.emit.record.integers[step.site("weight_quantizer")])
+    product = layer_product(step, step.emit.record.steps(step.site("weight_quantizer")))
     p = product.parameters
     x = _image_operand(step, product)
     padding = [(int(low), int(high)) for low, high in p["padding"]]
@@ -105,7 +109,7 @@ def convolution(step: Step) -> Sequence[Exported]:
 
 def transposed_convolution(step: Step) -> Sequence[Exported]:
     """``QConvTranspose1d``, ``QConvTranspose2d``: ``pads`` crop the output, weights: [in, out / group, window...]."""
-    product = layer_product(step, step.emit.record.integers[step.site("weight_quantizer")])
+    product = layer_product(step, step.emit.record.steps(step.site("weight_quantizer")))
     p, weight = product.parameters, _forward_weight(product)
     groups = int(p["feature_group_count"])
     reach = [int(d) * (k - 1) for d, k in zip(p["rhs_dilation"], weight.shape[2:], strict=True)]
@@ -145,7 +149,7 @@ def _convolved(
     tensor = step.emit.graph.constant(_name(step, "weight"), stored(weight, _weight_grid(step).bits))
     return step.emit.integers(
         f"{op}{axes}d",
-        _with_bias(step, [x.tensor, tensor]),
+        _with_bias(step, x, [x.tensor, tensor]),
         output,
         x,
         attributes={
@@ -165,9 +169,10 @@ def padded(step: Step, x: Laid, amounts: Sequence[tuple[int, int]], fill: float 
     """Constant padding; amounts per Flax axis."""
     shape = tuple(n + low + high for n, (low, high) in zip(x.shape, amounts, strict=True))
     pads = [amounts[axis][0] for axis in x.axes] + [amounts[axis][1] for axis in x.axes]
-    inputs = [step.emit.graph.constant("pads_" + "_".join(map(str, pads)), np.asarray(pads, np.int64))]
-    if fill:
-        inputs.append(step.emit.graph.constant(f"fill_{fill}", np.asarray(fill, np.float32)))
+    inputs = [
+        step.emit.graph.constant("pads_" + "_".join(map(str, pads)), np.asarray(pads, np.int64)),
+        step.emit.graph.constant(f"fill_{fill}", np.asarray(fill, np.float32)),
+    ]
     return step.emit.moved("Pad", x, {"mode": "constant"}, inputs, shape=shape)
 
 
@@ -177,7 +182,9 @@ def batch_norm(step: Step) -> Sequence[Exported]:
     x = step.quantized(0, INPUT)
     x = step.emit.as_image(x) if x.rank > 2 else x
     output = step.emit.output_grid(step.node)
-    alpha, beta = (record.integers[step.site(f"{role}_quantizer")].reshape(-1) for role in ("weight", "bias"))
+    assert x.grid is not None
+    alpha = record.steps(step.site("weight_quantizer")).reshape(-1)
+    beta = record.steps(step.site("bias_quantizer"), x.grid.scale * _weight_grid(step).scale).reshape(-1)
     if x.order is not None:
         alpha, beta = alpha[x.order], beta[x.order]
     inputs = [
@@ -193,7 +200,7 @@ def batch_norm(step: Step) -> Sequence[Exported]:
 def embed(step: Step) -> Sequence[Exported]:
     """``linger::Gather``: the table first."""
     weight = _weight_grid(step)
-    table = step.emit.record.integers[step.site("weight_quantizer")]
+    table = step.emit.record.steps(step.site("weight_quantizer"))
     ids = step.emit.in_flax_order(step.laid(0))
     tensor = step.emit.graph.constant(_name(step, "weight"), stored(table, weight.bits))
     shape = step.shape()
@@ -211,10 +218,31 @@ def embed(step: Step) -> Sequence[Exported]:
     ]
 
 
+def layer_norm(step: Step) -> Sequence[Exported]:
+    """``QLayerNorm`` over trailing axes; its bias lies at ``32768 * scale_w``."""
+    assert step.node.layer is not None
+    x = step.emit.in_flax_order(step.quantized(0, INPUT))
+    if x.order is not None:
+        raise step.error("a flattened image enters a LayerNorm")
+    weight, output = _weight_grid(step), step.emit.output_grid(step.node)
+    gamma = step.emit.record.steps(step.site("weight_quantizer"))
+    shape = x.shape[x.rank - step.node.layer.attributes["axes"] :]
+    inputs = [x.tensor, step.emit.graph.constant(_name(step, "weight"), stored(gamma.reshape(shape), weight.bits))]
+    bias = step.by_role().get(("params", "bias"))
+    if isinstance(bias, Known):
+        # From the float bias: the layer has no use for its bias quantizer's state (spec/layers.md section 6).
+        unit = np.float32(NORMALIZED_SCALE * weight.scale)
+        steps = np.clip(np.rint(bias.array.astype(np.float32) * unit), -(2.0**31), 2.0**31 - 1).astype(np.int64)
+        inputs.append(step.emit.graph.constant(_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))
+    attributes = {**_attributes(step, x, output), "scale_y_normal": NORMALIZED_SCALE}
+    return [step.emit.integers("QLayerNorm", inputs, output, x, attributes=attributes, node=step.node)]
+
+
 RULES: Mapping[str, Rule] = {
     "dense": dense,
     "conv": convolution,
     "conv_transpose": transposed_convolution,
     "batch_norm": batch_norm,
     "embed": embed,
+    "layer_norm": layer_norm,
 }
