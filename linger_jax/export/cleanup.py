@@ -18,6 +18,7 @@ def clean(graph: OnnxGraph) -> None:
     graph.drop_dead()
     _select_by_gather(graph)
     graph.drop_dead()
+    _split(graph)
     _quantize_inputs_first(graph)
 
 
@@ -93,6 +94,26 @@ def _select_by_gather(graph: OnnxGraph) -> None:
         index = graph.constant(f"index_{starts[0]}", np.asarray(starts[0], np.int64))
         node.op, node.domain, node.attributes = "Gather", "", {"axis": axes[0]}
         node.inputs = [cut.inputs[0], index]
+
+
+def _split(graph: OnnxGraph) -> None:
+    """Neighbouring Slices that together are one tensor are one Split."""
+    for source in dict.fromkeys(n.inputs[0] for n in graph.nodes if n.op == "Slice"):
+        cuts = [n for n in graph.nodes if source in n.inputs]
+        if len(cuts) < 2 or source in graph.outputs or any(n.op != "Slice" for n in cuts):
+            continue
+        starts, ends, axes, steps = ([graph.constants[n.inputs[i]].tolist() for n in cuts] for i in range(1, 5))
+        if any(len(a) != 1 or a != axes[0] for a in axes) or any(s != [1] for s in steps):
+            continue
+        edges = [0, *(end for (end,) in ends)]
+        if [start for (start,) in starts] != edges[:-1] or edges[-1] != graph.shapes[source][axes[0][0]]:
+            continue
+        first, *others = cuts
+        first.op, first.inputs = "Split", [source]
+        first.attributes = {"axis": axes[0][0], "split": np.diff(edges).tolist()}
+        for node in others:
+            first.outputs += node.outputs
+            graph.nodes.remove(node)
 
 
 def _quantize_inputs_first(graph: OnnxGraph) -> None:

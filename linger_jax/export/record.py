@@ -24,26 +24,36 @@ class Record:
     Attributes:
       plan: the plan of the call.
       scales: scale of every quantizer, by path.
-      values: what every weight and bias quantizer returned; float64, Flax's layout.
+      given: what every weight and bias quantizer got; float32, Flax's layout.
+      values: what it returned.
       variables: the float model's variables, by path (collection first).
     """
 
     plan: Plan
     scales: Mapping[Path, float]
+    given: Mapping[Path, HostArray]
     values: Mapping[Path, HostArray]
     variables: Mapping[Path, HostArray]
 
-    def steps(self, path: Path, scale: float | None = None) -> HostArray:
-        """The integers of a weight or bias, int64.
+    def steps(self, path: Path) -> HostArray:
+        """The integers of a weight, int64: what evaluation multiplied with."""
+        return self._within(path, np.rint(self.values[path].astype(np.float64) * self.scales[path]))
+
+    def bias_steps(self, path: Path, scale: float) -> HostArray:
+        """The integers of a bias on the accumulator's grid, int64, from the bias itself.
+
+        That is not its quantizer's grid where the scale of the layer's input was changed after training, or where the
+        accumulator is finer than a quantizer can be (16-bit operands).
 
         Args:
           path: its quantizer.
-          scale: of the grid that the file states: a bias lies on the accumulator's, which is not its quantizer's where
-            the scale of its input was changed after training. None: the quantizer's own.
+          scale: of the accumulator.
         """
-        least, most = -(2 ** (self.bits(path) - 1)), 2 ** (self.bits(path) - 1) - 1
-        steps = np.rint(self.values[path] * (self.scales[path] if scale is None else scale))
-        return np.clip(steps, least, most).astype(np.int64)
+        return self._within(path, np.rint(self.given[path].astype(np.float32) * np.float32(scale)))
+
+    def _within(self, path: Path, steps: HostArray) -> HostArray:
+        most = 2 ** (self.bits(path) - 1)
+        return np.clip(steps.astype(np.float64), -most, most - 1).astype(np.int64)
 
     def bits(self, path: Path) -> int:
         """Width of a quantizer."""
@@ -55,8 +65,8 @@ def recorded_arrays(ctx: Context) -> tuple[dict[Path, Any], dict[Path, Any]]:
     assert ctx.recorded is not None
     scales = {path: entries["scale"] for path, entries in ctx.state.items()}
     parameters = {
-        path: value.value
-        for path, value in ctx.recorded.items()
+        path: (given, value.value)
+        for path, (given, value) in ctx.recorded.items()
         if ctx.quantizers[path].spec.kind is not QuantizerKind.activation
     }
     return scales, parameters
@@ -68,6 +78,7 @@ def as_record(plan: Plan, arrays: tuple[dict[Path, Any], dict[Path, Any]], varia
     return Record(
         plan,
         {path: float(scale) for path, scale in scales.items()},
-        {path: np.asarray(value, np.float64) for path, value in parameters.items()},
+        {path: np.asarray(given) for path, (given, _) in parameters.items()},
+        {path: np.asarray(value) for path, (_, value) in parameters.items()},
         {path: np.asarray(value) for path, value in variables.items()},
     )

@@ -44,7 +44,7 @@ class Context:
       writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode (O18).
       tied: training only: the common scales of tied quantizers in this region (tied_scales.py).
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
-      recorded: what every quantizer returned, for those who ask for it; None otherwise. One trace, no regions.
+      recorded: what every quantizer got and returned, for those who ask for it; None otherwise. One trace, no regions.
     """
 
     settings: PlanSettings
@@ -54,7 +54,7 @@ class Context:
     writes_state: bool = True
     tied: dict[Path, Array] = dataclasses.field(default_factory=dict)
     non_finite: dict[Path, Array] = dataclasses.field(default_factory=dict)
-    recorded: dict[Path, QTensor] | None = None
+    recorded: dict[Path, tuple[Array, QTensor]] | None = None
 
     @property
     def choices(self) -> Choices:

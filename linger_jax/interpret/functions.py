@@ -64,7 +64,7 @@ def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array])
         scale = jnp.float32(fixed_scale(bits))
         if bits > _LARGEST_QUANTIZED_BITS:
             ctx.state[path] = {**ctx.state[path], SCALE: scale}
-            return [noted(ctx, path, QTensor(value, scale, bits))]
+            return [noted(ctx, path, value, QTensor(value, scale, bits))]
         _keep_fixed_scale(ctx, path)
         return [run_quantizer(ctx, path, value, given_scale=scale)]
 

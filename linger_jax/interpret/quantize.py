@@ -56,13 +56,13 @@ def run_quantizer(
             spec, x, state, training=ctx.training, given_scale=given_scale, min_scale=min_scale, clip=clip
         )
     ctx.state[path] = state
-    return noted(ctx, path, QTensor(y, state["scale"], spec.bits))
+    return noted(ctx, path, x, QTensor(y, state["scale"], spec.bits))
 
 
-def noted(ctx: Context, path: Path, result: QTensor) -> QTensor:
-    """The result of a quantizer, remembered for those who record what every quantizer returns."""
+def noted(ctx: Context, path: Path, x: Array, result: QTensor) -> QTensor:
+    """The result of a quantizer, remembered with what it got for those who record that."""
     if ctx.recorded is not None:
-        ctx.recorded[path] = result
+        ctx.recorded[path] = x, result
     return result
 
 

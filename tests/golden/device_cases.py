@@ -36,11 +36,8 @@ def replay(case: Case) -> list[str]:
     inputs = tuple(device_input(case.arrays, arch, described["name"]) for described in arch["inputs"])
     wrong = _float_checkpoint(folder / "float.pt", model, inputs)
 
-    observed: Any = DeviceNet(json.dumps(arch), observed=True, fused=meta["fuse_bn"])
-    if meta["fuse_bn"]:
-        shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-        observed = linger_jax.FusedModel(observed, linger_jax.trace_layers(model, shapes, *inputs)[0].fusion)
-    qmodel = linger_jax.init(observed, configuration(meta))
+    network = device_network(arch, inputs, fused=meta["fuse_bn"], observed=True)
+    qmodel = linger_jax.init(network, configuration(meta))
     variables, report = converters.load_linger_checkpoint(folder / "qat.pt", qmodel, None, inputs)
     written = converters.to_torch(qmodel, variables, inputs, mapping=report)
     wrong += compare.same_arrays("qat.pt", as_arrays(written), as_arrays(_tensors(folder / "qat.pt")))
@@ -52,6 +49,23 @@ def replay(case: Case) -> list[str]:
         else:
             wrong += _same(f"act/{name}", results[name], want, case.arrays[f"act_scale/{name}"])
     return wrong
+
+
+def device_network(arch: Mapping[str, Any], inputs: tuple[Any, ...], *, fused: bool, observed: bool = False) -> Any:
+    """The network of a case, its normalizations fused where linger's tracer fused them.
+
+    Args:
+      arch: its description.
+      inputs: an example input.
+      fused: whether they are.
+      observed: whether it returns the results of all layers, too.
+    """
+    network = DeviceNet(json.dumps(arch), observed=observed, fused=fused)
+    if not fused:
+        return network
+    model = DeviceNet(json.dumps(arch))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    return linger_jax.FusedModel(network, linger_jax.trace_layers(model, shapes, *inputs)[0].fusion)
 
 
 def configuration(meta: Mapping[str, Any]) -> dict[str, Any]:

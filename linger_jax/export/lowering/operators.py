@@ -176,17 +176,14 @@ def max_pool(step: Step) -> Sequence[Exported]:
 
 
 def average_pool(step: Step) -> Sequence[Exported]:
-    """``QAvgPool1d``, ``QAvgPool2d``, ``QGlobalAveragePool2d``."""
+    """``QAvgPool1d``, ``QAvgPool2d``; over the whole plane too, since the packer has no other name for that."""
     x = step.emit.as_image(step.quantized(0, "input_quantizer"))
     node, window = step.node, step.node.attributes["window"]
     output, plane = step.emit.output_grid(node), x.shape[1:-1]
     attributes = step.emit.act(node, x, output)
     pooled = (x.shape[0], *_output_plane(window, plane), x.shape[-1])
+    attributes |= _window_attributes(step, window, plane, pooled)
     op = f"QAvgPool{len(plane)}d"
-    if node.attributes["whole_plane"] and len(plane) == 2:
-        op = "QGlobalAveragePool2d"
-    else:
-        attributes |= _window_attributes(step, window, plane, pooled)
     y = step.emit.integers(
         op, [x.tensor], output, x, attributes=attributes, node=node, shape=pooled, axes=channels_first(x.rank)
     )
@@ -213,6 +210,7 @@ def _output_plane(window: Window, plane: Sequence[int]) -> tuple[int, ...]:
 def _window_attributes(step: Step, window: Window, plane: Sequence[int], pooled: tuple[int, ...]) -> dict[str, Any]:
     divisor = np.broadcast_to(np.asarray(step.node.attributes["divisor"]), pooled)
     area = math.prod(window.kernel)
+    whole = window.kernel == tuple(plane)
     overhang = any(high != low for low, high in window.padding)
     counts_all = bool(np.all(divisor == area))
     override = -1
@@ -220,7 +218,7 @@ def _window_attributes(step: Step, window: Window, plane: Sequence[int], pooled:
         override = int(divisor.reshape(-1)[0])
     return {
         "kernel_shape": list(window.kernel),
-        "strides": list(window.strides),
+        "strides": list(window.kernel if whole else window.strides),
         "pads": [low for low, _ in window.padding] * 2,
         "ceil_mode": int(overhang),
         "count_include_pad": int(counts_all or override > 0),

@@ -36,8 +36,10 @@ def recurrent(step: Step) -> Sequence[Exported]:
     directions, reverse = int(layer.attributes["directions"]), bool(layer.attributes["reverse"])
     if reverse and not layer.attributes["keep_order"]:
         raise step.error("reverse without keep_order returns its outputs backwards, which no file says; keep the order")
-    x = step.emit.in_flax_order(step.quantized(0, "input_quantizer"))
-    results = [_direction(step, x, i, backwards=reverse or i == 1) for i in range(directions)]
+    results = []
+    for i in range(directions):
+        x = step.emit.in_flax_order(step.quantized(0, "input_quantizer"))
+        results.append(_direction(step, x, i, backwards=reverse or i == 1))
     outputs = [outputs for outputs, _ in results]
     joined = outputs[0] if directions == 1 else _joined(step, outputs)
     by_role: dict[Any, Exported] = {("output", "0"): joined}
@@ -69,10 +71,11 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
         path = step.site(quantizer_name(name, direction))
         if path not in emit.record.values:
             continue
-        steps = emit.record.steps(path, grid)
-        matrix = steps.T if name.startswith("weight") else steps
-        width = bits if name.startswith("weight") else BIAS_BITS
-        inputs.append(emit.graph.constant(".".join((*layer.path, f"{name}_l0{suffix}")), stored(matrix, width)))
+        if name.startswith("weight"):
+            integers = stored(emit.record.steps(path).T, bits)
+        else:
+            integers = stored(emit.record.bias_steps(path, grid), BIAS_BITS)
+        inputs.append(emit.graph.constant(".".join((*layer.path, f"{name}_l0{suffix}")), integers))
     output = Grid(scale("output"), emit.record.bits(step.site(quantizer_name("output", direction))))
     attributes = {
         **emit.act(step.node, x, output),
@@ -86,7 +89,7 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
         "scale_iw": scale("weight_ih"),
         "scale_hw": scale("weight_hh"),
         "scale_h": scale("hidden"),
-        "scale_c": CELL_SCALE,
+        "scale_c": CELL_SCALE if layer.kind == "lstm" else scale("hidden"),
         "platform": emit.platform,
     }
     kind = layer.kind

@@ -42,7 +42,7 @@ def _with_bias(step: Step, x: Laid, inputs: list[str]) -> list[str]:
     if ("params", "bias") not in step.node.layer.operands:
         return inputs
     scale = x.grid.scale * _weight_grid(step).scale
-    bias = step.emit.record.steps(step.site("bias_quantizer"), scale).reshape(-1)
+    bias = step.emit.record.bias_steps(step.site("bias_quantizer"), scale).reshape(-1)
     return [*inputs, step.emit.graph.constant(_name(step, "bias"), stored(bias, BIAS_BITS))]
 
 
@@ -184,7 +184,7 @@ def batch_norm(step: Step) -> Sequence[Exported]:
     output = step.emit.output_grid(step.node)
     assert x.grid is not None
     alpha = record.steps(step.site("weight_quantizer")).reshape(-1)
-    beta = record.steps(step.site("bias_quantizer"), x.grid.scale * _weight_grid(step).scale).reshape(-1)
+    beta = record.bias_steps(step.site("bias_quantizer"), x.grid.scale * _weight_grid(step).scale).reshape(-1)
     if x.order is not None:
         alpha, beta = alpha[x.order], beta[x.order]
     inputs = [
