@@ -22,6 +22,7 @@ from converters.model_call import ModelCall
 from converters.slots import ModelSlots, model_slots
 from converters.torch_state import TorchState, read_state
 from converters.variable_filling import Conversion, conversions, fill, row_of
+from linger_jax.api import FusedModel
 from linger_jax.errors import ConversionError
 from linger_jax.staging.marker import Path
 from linger_jax.staging.stage import variable_paths
@@ -34,7 +35,7 @@ _STORED = ("params", "batch_stats")
 
 def from_torch(
     source: str | os.PathLike[str] | Mapping[str, Any] | Any,
-    model: nn.Module,
+    model: nn.Module | FusedModel,
     x: Any,
     *,
     mapping: GivenNames = None,
@@ -59,7 +60,7 @@ def from_torch(
         either of them, or with shards and their index; a state dict; or a ``torch.nn.Module``, which is then run on the
         same input, for the largest difference in the report. Wrappers such as ``{"state_dict": ...}`` are opened,
         prefixes of DataParallel and ``torch.compile`` removed.
-      model: the Flax Linen module, unbound.
+      model: the Flax Linen module, unbound; a fused model (``linger_jax.trace_layers``) stands for its module.
       x: example input; a tuple holds several positional arguments. Only shapes and dtypes matter.
       mapping: PyTorch key, module or prefix to dotted Flax path, for whatever is not found otherwise:
         ``{"backbone.conv1": "Conv_0", "head": None}``; None leaves it out. A prefix of several modules is matched
@@ -87,6 +88,7 @@ def from_torch(
       ConversionError: the checkpoint cannot be read (missing, empty, truncated, objects instead of tensors, values that
         are not finite), or does not fit the model. Everything that does not fit is told in one error.
     """
+    model = model.model if isinstance(model, FusedModel) else model
     state = read_state(source)
     call = model_call(model, x, rngs, method, kwargs)
     problems = ImportProblems(state.name, type(model).__name__)

@@ -51,6 +51,8 @@ def test_a_fused_checkpoint_needs_no_counter_of_batches():
     jax.tree.map(np.testing.assert_array_equal, dict(variables), want)
     fused, variables, adapter = linger_jax.trace_layers(model, variables, IMAGE)
     assert adapter.adapt(dict(checkpoint)) == checkpoint
+    again, _ = converters.from_torch(checkpoint, fused, IMAGE)
+    jax.tree.map(np.testing.assert_array_equal, dict(again), want)
     np.testing.assert_allclose(fused.apply(variables, IMAGE), model.apply(want, IMAGE), rtol=2e-5, atol=2e-5)
 
 

@@ -103,6 +103,21 @@ def test_another_weight_clamp_clamps_the_weights_once_more_and_the_same_one_does
     jax.tree.map(np.testing.assert_array_equal, again["params"], taken["params"])
 
 
+def test_gates_and_hidden_state_of_a_recurrent_layer_follow_too():
+    class Recurrent(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.RNN(nn.OptimizedLSTMCell(4), name="rnn")(x)
+
+    x = random_array(2, 2, 3, 5)
+    qmodel = linger_jax.init(Recurrent())
+    adopted = qmodel.init(KEY, x)
+    variables = linger_jax.calibrate(qmodel, adopted, [x], progress=False)
+    finer = qmodel.replace_config({"quant_info": {"weight_bits": 12}})
+    want = linger_jax.calibrate(finer, finer.adopt(adopted, x), [x], progress=False)
+    assert linger_jax.scales(finer.take_over(qmodel, variables, x)) == linger_jax.scales(want)
+
+
 def test_stacked_layers_are_taken_over_each_with_its_own_numbers():
     x = random_array(1, 3, 4)
     qmodel = linger_jax.init(Scanned())
