@@ -53,6 +53,11 @@ class TorchState:
             return None
         return (tensor.data_ptr(), self.shape(key), tuple(tensor.stride()), tensor.dtype)
 
+    def raw(self, key: str) -> Array:
+        """Values as they are, half precision widened; not-a-number included."""
+        array = _numpy(self.tensors[key], f"{self.name}: {key}")
+        return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
+
     def array(self, key: str) -> tuple[Array, str | None]:
         """Values in float32 (or an integer type), and the dtype of the file where it was another.
 

@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from linger_jax.cli.convert_command import convert
 from linger_jax.cli.demo_command import demo
+from linger_jax.cli.inspect_command import inspect
 from linger_jax.errors import LingerError, LingerWarning
 
 app = typer.Typer(
@@ -22,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.command()(convert)
+app.command()(inspect)
 
 
 @app.callback()
