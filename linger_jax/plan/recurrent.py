@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from linger_jax.numerics.chip_kernels import has_kernels
 from linger_jax.plan.file_layout import FileLayout
 from linger_jax.plan.graph import Constant, Node, ValueId, ValueInfo
-from linger_jax.plan.planning import Bits, Planning, Scan
+from linger_jax.plan.planning import Bits, Planning, Scan, as_float
 from linger_jax.plan.recurrent_parameters import WEIGHTS, weight_pieces
 from linger_jax.plan.recurrent_roles import Kind, RecurrentRole, recurrent_roles, recurrent_spec
 from linger_jax.staging.marker import Path
@@ -24,7 +25,7 @@ def plan_recurrent(
     input_bits: Bits,
     stack: tuple[Scan, ...],
 ) -> Node:
-    """Notes the quantizers of a recurrent layer.
+    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels (D8).
 
     Args:
       planning: what has been decided; written to.
@@ -37,6 +38,11 @@ def plan_recurrent(
     assert info is not None
     assert config is not None
     kind: Kind = info.kind  # type: ignore[assignment]
+    platform = planning.settings.config.platform
+    if not has_kernels(platform) and choices.missing_kernels_are_float:
+        reason = f"{platform.value} has no sigmoid and tanh kernels"
+        planning.warn(f"{node.label}: {reason}; {info.type_name} runs as float")
+        return as_float(node, reason)
     bits: Bits = None
     for role in recurrent_roles(kind, directions=info.attributes["directions"]):
         spec = recurrent_spec(planning.settings, config, role)

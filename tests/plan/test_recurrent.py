@@ -113,6 +113,14 @@ def test_strict_refuses_a_cell_that_the_chips_do_not_have():
         planned(nn.Sequential([nn.Dense(4), nn.RNN(nn.SimpleCell(3))]), X, strict=True)
 
 
+def test_platform_without_kernels_leaves_the_layer_float_and_warns():
+    """D8."""
+    plan = planned(Compact(), X, config={"platform": "jupiter"})
+    assert plan.warnings == ("both: jupiter has no sigmoid and tanh kernels; Bidirectional runs as float",)
+    assert (row_of(plan, "both").status, row_of(plan, "head").status) == ("float", "quantized")
+    assert not quantizers(plan, "both")
+
+
 def test_vmapped_layer_is_float_with_the_reason():
     class Ensemble(nn.Module):
         @nn.compact
