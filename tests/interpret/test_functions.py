@@ -265,3 +265,16 @@ def test_functions_run_inside_scan_and_remat_with_the_same_results_and_gradients
         results.append((jax.tree.leaves(gradients), *rest))
     same_bits(*results)
     assert "_linger_qtensor_qtanh_1" in state["quant"]["step"]
+
+
+@pytest.mark.parametrize(("platform", "widened"), [("venusA", 2.0**15), ("venus", None)])
+def test_functions_follow_a_change_of_width(platform, widened):
+    """A fixed scale follows the width, any other one the statistic."""
+    x = random_array(0, 3, 4)
+    qmodel, variables = prepared(AfterDense(lambda x: jax.nn.softmax(jnp.tanh(x))), x, config=on(platform))
+    _, updates = qmodel.apply(variables, x, mutable=["quant"])
+    wide = qmodel.replace_config({"quant_info": {"activate_bits": 16}, **on(platform)})
+    quant = wide.take_over(qmodel, {**variables, **updates}, x)["quant"]
+    for site, fixed in (("_linger_qtensor_qtanh_0", widened), ("_linger_qtensor_qsoftmax_1", None)):
+        state = quant[site]["output_quantizer"]
+        assert float(state["scale"]) == (fixed or scale_for(float(state["running_data"]), 16))
