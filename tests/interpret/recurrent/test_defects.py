@@ -1,10 +1,14 @@
 """Defects R1 to R19 of spec/recurrent.md and decisions D1 to D4: what ``chip`` does, and that ``reference`` differs."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import linger_jax
+import linger_jax.nn
+from linger_jax import LingerWarning
 from linger_jax.interpret import Mode
 from linger_jax.interpret.recurrent import DirectionWeights
 from linger_jax.interpret.recurrent.float_layer import float_direction
@@ -73,6 +77,15 @@ def test_r4_gates_beyond_sixteen_saturate():
     _, (final,), state = run(Layer("gru", "venus", "reference"), given=given, initial=initial)
     scale = state["hidden_quantizer"]["scale"]
     np.testing.assert_array_equal(final[0], np.minimum(np.floor(initial[0][0] * scale + 0.5), 127) / scale)
+
+
+def test_r5_evaluation_of_a_layer_that_saw_nothing_warns():
+    """D6: by name; the cell's quantizer, a constant, and those of the biases with it are no news."""
+    qmodel = linger_jax.init(nn.RNN(linger_jax.nn.TorchLSTMCell(UNITS)))
+    x = jnp.swapaxes(X, 0, 1)
+    variables = qmodel.init(jax.random.key(0), x)
+    with pytest.warns(LingerWarning, match="never saw data.*hidden_quantizer"):
+        qmodel.apply(variables, x)
 
 
 def test_r6_hidden_scale_follows_the_statistic():
