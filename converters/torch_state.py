@@ -20,6 +20,8 @@ Array = np.ndarray[Any, Any]
 WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "module")
 # Written in front of every key by torch.nn.DataParallel (also distributed) and torch.compile.
 _PARALLEL, _COMPILED = "module", "_orig_mod"
+# A tensor above this size may not repeat the numbers in the file more often than this.
+_LARGEST_INFLATED, _MOST_INFLATION = 1 << 24, 64
 # BatchNorm's counter of training batches, which Flax does not have.
 COUNTER = "num_batches_tracked"
 
@@ -189,10 +191,20 @@ def _numpy(tensor: Any, where: str) -> Array:
         raise ConversionError(f"{where} has no values (a meta tensor)")
     if tensor.is_quantized or _without_values(tensor):
         raise ConversionError(f"{where} is a quantized or sparse tensor; save it dense, in float")
+    _refuse_inflated(tensor, where)
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
     if str(tensor.dtype) in ("torch.float16", "torch.bfloat16"):
         tensor = tensor.float()
     return np.asarray(tensor.numpy())
+
+
+def _refuse_inflated(tensor: Any, where: str) -> None:
+    """A tensor may repeat its numbers (``expand``); a file of some bytes that stands for gigabytes is no checkpoint."""
+    claimed, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+    if claimed > _LARGEST_INFLATED and claimed > _MOST_INFLATION * stored:
+        raise ConversionError(
+            f"{where} claims {claimed:,} bytes with {stored:,} in the file; save it contiguous if that is meant"
+        )
 
 
 def _without_values(tensor: Any) -> bool:

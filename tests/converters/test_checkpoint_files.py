@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 import torch
@@ -310,3 +311,17 @@ def test_torch_is_only_needed_for_what_is_torch(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, "torch", None)
     imported(arrays)
     assert "needs PyTorch, which is not installed: pip install 'linger-jax[torch]'" in error_of(path)
+
+
+def test_a_small_file_that_claims_gigabytes_is_refused_before_anything_is_allocated(tmp_path: Path) -> None:
+    bomb = torch.zeros(1).expand(1 << 20, 1 << 20)
+    path = saved(tmp_path, {"weight": bomb, "bias": torch.zeros(3)})
+    assert "weight [1048576, 1048576] does not fit" in error_of(path)
+
+    class Huge(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            return x @ self.param("weight", nn.initializers.zeros, (1 << 20, 1 << 20))
+
+    with pytest.raises(ConversionError, match="claims 4,398,046,511,104 bytes with 4 in the file"):
+        converters.from_torch({"weight": bomb}, Huge(), jax.ShapeDtypeStruct((1, 1 << 20), np.float32))
