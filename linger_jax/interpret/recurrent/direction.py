@@ -61,10 +61,11 @@ def _forward(
     direction: Direction, operands: Operands, scales: Scales, active: Array | None, entries: Entries
 ) -> tuple[Results, tuple[Operands, Scales, Array | None, Entries, Run]]:
     run = forward(direction.loop, operands, scales, active)
-    states = run.hidden / scales.hidden
+    scale = _poisoned(scales)
+    states = run.hidden / scale
     if active is not None:
         states = jnp.where(active[..., None], states, _ZERO)
-    last = (run.last[0] / scales.hidden, *(cell * _CELL_STEP for cell in run.last[1:]))
+    last = (run.last[0] / scale, *(cell * _CELL_STEP for cell in run.last[1:]))
     reverse = direction.loop.reverse
     moved = hidden_rule.new_statistic(
         direction.rule, direction.hidden, entries, run, scales.hidden, active, reverse=reverse
@@ -92,6 +93,12 @@ def _backward(
             rule, spec, entries, run, scales.hidden, arrived
         )
     return gradients, jax.tree.map(jnp.zeros_like, scales), None, d_entries
+
+
+def _poisoned(scales: Scales) -> Array:
+    """The hidden scale; NaN where an operand's is, since integers cannot carry a NaN to the loss."""
+    product = scales.input * scales.weight_ih * scales.weight_hh * scales.hidden
+    return jnp.where(product == product, scales.hidden, np.float32(np.nan))
 
 
 def _no_gradient(entry: Array) -> Array:

@@ -137,6 +137,13 @@ def test_layers_may_be_mapped():
         np.testing.assert_array_equal(one, run(layer, x, given)[0].value)
 
 
+@pytest.mark.parametrize("compat", ["chip", "reference"])
+def test_nan_reaches_the_outputs(compat):
+    """A diverged training must not look healthy because integers hold no NaN."""
+    outputs, _, _ = run(Layer(compat=compat), X.at[2, 1, 0].set(jnp.nan))
+    assert jnp.all(jnp.isnan(outputs.value))
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
