@@ -140,7 +140,9 @@ def recurrent_call(
     if layer is nn.Bidirectional and not _is_one_layer(module):
         return None
     initial = given.get("initial_carry")
-    reasons = [_unsupported(rnn, initial is None) for rnn in rnns]
+    carries = (initial,) if layer is nn.RNN or initial is None else tuple(initial)
+    carries = carries if len(carries) == len(rnns) else (None,) * len(rnns)
+    reasons = [_unsupported(rnn, carry is None) for rnn, carry in zip(rnns, carries, strict=True)]
     kind = _kind(rnns[0].cell)
     reason = next((r for r in reasons if r is not None), None)
     if reason is None and not isinstance(given["inputs"], (jax.Array, np.ndarray)):
@@ -148,9 +150,6 @@ def recurrent_call(
     if reason is not None:
         return reason if layer is nn.RNN else None
     assert kind is not None
-    if initial is not None:
-        initial = (initial,) if layer is nn.RNN else tuple(initial)
-        initial = tuple(tuple(leaves) if kind == "lstm" else (leaves,) for leaves in initial)
     bidirectional = layer is nn.Bidirectional
     settings = {
         name: _setting(module, given, name)
@@ -158,13 +157,18 @@ def recurrent_call(
     }
     # Bidirectional looks at neither: its backward RNN runs in reverse and keeps the order.
     settings |= {} if bidirectional else {"keep_order": _setting(module, given, "keep_order")}
-    lengths = given.get("seq_lengths")
+    x, lengths = given["inputs"], given.get("seq_lengths")
+    time = 0 if settings["time_major"] else x.ndim - 2
+    step_shape = (*x.shape[:time], *x.shape[time + 1 :])
+    initial = None
+    if any(carry is not None for carry in carries):
+        initial = tuple(_leaves(rnn, carry, step_shape) for rnn, carry in zip(rnns, carries, strict=True))
     return RecurrentCall(
         module=module,
         layer=layer,
         kind=kind,
         rnns=rnns,
-        x=given["inputs"],
+        x=x,
         lengths=None if lengths is None else jnp.asarray(lengths),
         initial=initial,
         settings=settings,
@@ -260,6 +264,12 @@ def _starts_at_zero(cell: Any) -> bool:
     base: Any = next(b for b in CELLS if isinstance(cell, b))
     own = inspect.unwrap(type(cell).initialize_carry) is not inspect.unwrap(base.initialize_carry)
     return not own and getattr(cell, "carry_init", nn.initializers.zeros) is nn.initializers.zeros
+
+
+def _leaves(rnn: nn.RNN, carry: Any, step_shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Leaves of a carry; of a fresh one for a direction that is given none beside one that is."""
+    carry = rnn.cell.initialize_carry(jax.random.key(0), step_shape) if carry is None else carry
+    return (carry,) if _kind(rnn.cell) == "gru" else tuple(carry)
 
 
 def _setting(module: Any, given: Mapping[str, Any], name: str) -> bool:

@@ -145,6 +145,13 @@ def test_roles_of_operands_and_results():
     assert info.results == (*(("carry", d, s) for d in "01" for s in "ch"), ("output", "0"))
 
 
+def test_one_direction_may_start_from_a_carry_and_the_other_from_zero():
+    model = nn.Bidirectional(nn.RNN(TorchLSTMCell(3)), nn.RNN(TorchLSTMCell(3)))
+    state = jnp.ones((2, 3)), jnp.ones((2, 3))
+    info = the_layer(model, X, initial_carry=(None, state))
+    assert ("initial", "0", "h") in info.operands
+
+
 TWO = {
     "another merge": nn.Bidirectional(nn.RNN(nn.LSTMCell(3)), nn.RNN(nn.LSTMCell(3)), merge_fn=lambda a, b: a + b),
     "two kinds": nn.Bidirectional(nn.RNN(nn.LSTMCell(3)), nn.RNN(nn.GRUCell(3))),
