@@ -103,7 +103,7 @@ def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -
     if ctx.mode is Mode.calibrate:
         calibrated = {path: _saw_data(before, path) for path in ctx.non_finite}
         return finding(Kind.non_finite, ctx.non_finite), finding(Kind.calibrated, calibrated)
-    if ctx.mode is Mode.evaluate and settings.choices.warns_of_unseen_data:
+    if ctx.mode is Mode.evaluate and settings.choices.warns_of_unseen_data and not ctx.in_float:
         unseen = {
             path: ~_saw_data(before, path) & (before[path]["scale"] == 1.0)
             for path, quantizer in plan.quantizers.items()

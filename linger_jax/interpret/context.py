@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from linger_jax.config import Lowering
+from linger_jax.config import Lowering, QuantMethod
 from linger_jax.plan import Quantizer
 from linger_jax.plan.choices import Choices
 from linger_jax.plan.settings import PlanSettings
@@ -65,6 +65,12 @@ class Context:
     def training(self) -> bool:
         """Whether statistics move."""
         return self.mode is Mode.train
+
+    @property
+    def in_float(self) -> bool:
+        """Whether values pass the quantizers as they are, so that integer kernels would not meet integers (D12)."""
+        passes = self.settings.config.quant_method is QuantMethod.ONNX
+        return passes or self.mode in (Mode.calibrate, Mode.rescale)
 
     @property
     def fast(self) -> bool:

@@ -34,7 +34,6 @@ from linger_jax.quantizers.state import SCALE
 Kernel = Callable[[Array, Platform], Array]
 FixedScaleKernel = Callable[[Array, Platform, int], Array]
 
-_FLOAT_PASSES = frozenset({Mode.calibrate, Mode.rescale})
 _LARGEST_QUANTIZED_BITS = 24
 """Results of more bits are the kernel's integers themselves, which float32 cannot round again (spec/ops.md 5)."""
 
@@ -52,13 +51,13 @@ def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array])
         platform, bits = ctx.settings.config.platform, ctx.quantizers[path].spec.bits
         x = accept_operand(ctx, node, 0, operands[0])
         real = single(node.run, x.value)
-        if ctx.mode is Mode.calibrate:
-            recorded = run_quantizer(ctx, path, straight_through(exact(lax.stop_gradient(x.value)), real))
-            _keep_fixed_scale(ctx, path)
-            return [recorded]
         if ctx.mode is Mode.rescale:
             given = None if platform is Platform.venus else jnp.float32(fixed_scale(bits))
             return [run_quantizer(ctx, path, real, given_scale=given)]
+        if ctx.in_float:
+            recorded = run_quantizer(ctx, path, straight_through(exact(lax.stop_gradient(x.value)), real))
+            _keep_fixed_scale(ctx, path)
+            return [recorded]
         _refuse_missing(ctx, node)
         fraction_bits = chip_kernels.result_fraction_bits(platform, bits)
         y = kernel(sigmoid_input(ctx, x, _rounding(ctx, node)), platform, fraction_bits)
@@ -104,7 +103,7 @@ def _gated_rule(kernel: Kernel) -> Rule:
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         x = accept_operand(ctx, node, 0, operands[0])
         real = single(node.run, x.value)
-        if ctx.mode in _FLOAT_PASSES:
+        if ctx.in_float:
             return [run_quantizer(ctx, _output(node), real)]
         _refuse_missing(ctx, node)
         fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, GATED_FRACTION_BITS, _rounding(ctx, node))
@@ -120,7 +119,7 @@ def softmax(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Softmax over one axis."""
     x = accept_operand(ctx, node, 0, operands[0])
     real = single(node.run, x.value)
-    if ctx.mode in _FLOAT_PASSES:
+    if ctx.in_float:
         return [run_quantizer(ctx, _output(node), real)]
     _refuse_missing(ctx, node)
     axis = node.attributes["axis"]

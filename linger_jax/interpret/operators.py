@@ -32,9 +32,10 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     taken = [accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
     least = jnp.minimum(taken[0].scale, taken[1].scale)
     values = [x.value for x in taken]
-    unrounded = ctx.mode in (Mode.train, Mode.rescale) or (
-        ctx.mode is Mode.calibrate and (ctx.choices.sums_calibrate_unrounded or ctx.writes_state)
-    )
+    if ctx.mode is Mode.calibrate:
+        unrounded = ctx.choices.sums_calibrate_unrounded or ctx.writes_state
+    else:
+        unrounded = ctx.training or ctx.in_float
     if not unrounded:
         scale = jnp.clip(ctx.state[path]["scale"], 1.0, 2.0**23)
         values = [_re_round(ctx, x, scale, (*node.site, "input_quantizer", str(i))) for i, x in enumerate(taken)]

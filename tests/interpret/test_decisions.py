@@ -250,6 +250,31 @@ def test_batch_norm_s_alpha_is_clamped_in_the_first_step_only():
     same_bits(second["params"], variables["params"])
 
 
+# --- D12: values pass the quantizers as they are ---
+
+
+class Everything(nn.Module):
+    """Layers and functions with an integer form of their own."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.LayerNorm(epsilon=1e-5)(nn.Conv(8, (3, 3), name="conv")(x))
+        x = nn.avg_pool(x, (2, 2), (2, 2)) + nn.gelu(nn.max_pool(x, (2, 2), (2, 2)), approximate=False)
+        x = nn.glu(x).mean((1, 2))
+        return nn.softmax(nn.sigmoid(x) + nn.tanh(nn.Dense(4)(x)) * nn.silu(x))
+
+
+def test_d12_onnx_computes_the_float_model_in_training_and_evaluation():
+    model = Everything()
+    with jax.numpy_dtype_promotion("standard"):  # nn.avg_pool divides a float by an integer
+        qmodel, variables = prepared(model, IMAGE, config={"quant_method": "ONNX"})
+        assert {row.status for row in qmodel.plan(variables, IMAGE).rows()} <= {"quantized", "passes"}
+        wanted = model.apply({"params": variables["params"]}, IMAGE)
+        y, variables = trained(qmodel, variables, IMAGE)
+        np.testing.assert_allclose(y, wanted, atol=1e-5)
+        np.testing.assert_allclose(qmodel.apply(variables, IMAGE), wanted, atol=1e-5)
+
+
 # --- constrain mode ---
 
 

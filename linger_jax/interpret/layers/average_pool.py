@@ -29,7 +29,7 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
         reference = QTensor(average, x.scale, spec.bits)
     else:
         reference = run_quantizer(ctx, path, average)
-    if ctx.mode is Mode.calibrate and ctx.choices.pool_calibrates_in_float:
+    if ctx.in_float and (ctx.mode is not Mode.calibrate or ctx.choices.pool_calibrates_in_float):
         return [reference]
     steps = round_scaled(x.value, x.scale, ctx.quantizers[site(node, "input_quantizer")].spec.round_mode)
     total = single(node.attributes["total"], jax.lax.stop_gradient(steps))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.errors import PlatformLimitError
-from linger_jax.interpret.context import Context, Mode, Value
+from linger_jax.interpret.context import Context, Value
 from linger_jax.interpret.core import single
 from linger_jax.interpret.functions import sigmoid_input
 from linger_jax.interpret.layers.roles import site
@@ -32,7 +32,7 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     fixed = ctx.quantizers[gate_path].fixed_scale
     if fixed is not None:
         ctx.state[gate_path] = {**ctx.state[gate_path], SCALE: jnp.full_like(ctx.state[gate_path][SCALE], fixed)}
-    if ctx.mode is Mode.calibrate:
+    if ctx.in_float:
         return [quantize_output(ctx, node, single(node.run, x.value))]
     platform = ctx.settings.config.platform
     if not chip_kernels.has_kernels(platform):

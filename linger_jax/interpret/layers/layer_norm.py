@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import QuantMethod, RoundMode
+from linger_jax.config import RoundMode
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.layers.roles import by_role, results, site
 from linger_jax.interpret.layers.weighted import BIAS, INPUT, quantize_output
@@ -45,8 +45,8 @@ def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     shape = x.value.shape[x.value.ndim - axes :]
     weight = quantize_weight(ctx, site(node, "weight_quantizer"), roles.get(SCALE, jnp.ones(shape, jnp.float32)))
     bias = roles.get(BIAS)
-    if ctx.mode is Mode.calibrate or ctx.settings.config.quant_method is QuantMethod.ONNX:
-        if bias is not None:
+    if ctx.in_float:
+        if bias is not None and ctx.mode is Mode.calibrate:
             bias = quantize_bias(ctx, site(node, "bias_quantizer"), bias, _RESULT_UNIT * weight.scale).value
         y = _float_layer_norm(axes, x.value, weight.value, bias)
     else:

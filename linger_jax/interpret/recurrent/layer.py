@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.config import QatMethod, QuantMethod
-from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.config import QatMethod
+from linger_jax.interpret.context import Array, Context, Value
 from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight, run_quantizer, straight_through
 from linger_jax.interpret.recurrent.arguments import Initial, InitialState, active_rows, checked
 from linger_jax.interpret.recurrent.direction import Direction, run_direction
@@ -69,8 +69,7 @@ def recurrent_layer(
         x = jnp.where(active[..., None], x, np.float32(0))
     layer = _Layer(ctx, site, kind, len(directions))
     x = accept(ctx, layer.path("input"), x)
-    passes_values = ctx.mode in (Mode.calibrate, Mode.rescale) or ctx.settings.config.quant_method is QuantMethod.ONNX
-    if passes_values:
+    if ctx.in_float:
         outputs, finals = layer.float_pass(x, directions, states, active)
     else:
         outputs, finals = layer.integer_pass(x, directions, states, active, given=initial is not None)
