@@ -43,8 +43,9 @@ def match_sites(
 ) -> list[SitePair]:
     """Pairs the modules that hold quantizers with the sites of a plan.
 
-    Layers go where their weights went. An operator goes to the one of its name; functions that are modules to linger
-    (pools, GLU) to the module that holds nothing else. What is left is paired in order, kind by kind.
+    Layers go where their weights went. Operators of an owner are paired in the order of their numbers; functions that
+    are modules to linger (pools, GLU) with the module that holds nothing else. What is left is paired in order, kind by
+    kind.
 
     Args:
       state: the checkpoint.
@@ -92,8 +93,11 @@ class _SiteMatcher:
                 problems.add_text(f"mapping: the plan has no operator {path!r}; those without state so far: {known}")
 
     def by_name(self) -> None:
-        """Equal names, and the module that is nothing but the one function without a name."""
-        for module in [m for m in self.modules if m in self.sites]:
+        """Equal names, and the module that is nothing but the one function without a name.
+
+        The number in an operator's name counts the calls of its owner: alone it says nothing (:meth:`by_owner`).
+        """
+        for module in [m for m in self.modules if m in self.sites and _operator(m) is None]:
             if self._fit(module, self.sites[module]):
                 self.pair(module, self.sites[module], "name")
         alone: dict[str, list[QuantizerSite]] = {}
@@ -106,21 +110,37 @@ class _SiteMatcher:
                 self.pair(module, sites[0], "name")
 
     def by_owner(self) -> None:
-        """Operators of one owner in the order of their numbers, where both sides have the same."""
+        """Operators of one owner in the order of their numbers: all of them, or kind by kind where both have as many.
+
+        A softmax, GELU or SiLU that is a module to linger is not counted there, so that numbers behind it differ.
+        """
         for owner in dict.fromkeys(module.rpartition(".")[0] for module in self.modules if _operator(module)):
             modules = sorted((m for m in self.modules if _is_operator_of(m, owner)), key=_number)
             sites = [s for s in self.sites.values() if _operator(s.dotted) and _same_owner(s, owner)]
-            if len(modules) == len(sites) and all(map(self._fit, modules, sites)):
-                for module, site in zip(modules, sites, strict=True):
-                    self.pair(module, site, "order")
+            if not self._pair_all(modules, sites):
+                for kind in dict.fromkeys(_operator(module) for module in modules):
+                    self._pair_all(
+                        [m for m in modules if _operator(m) == kind], [s for s in sites if _operator(s.dotted) == kind]
+                    )
+
+    def _pair_all(self, modules: Sequence[str], sites: Sequence[QuantizerSite]) -> bool:
+        if len(modules) != len(sites) or not all(map(self._fit, modules, sites)):
+            return False
+        for module, site in zip(modules, sites, strict=True):
+            self.pair(module, site, "name" if module == site.dotted else "order")
+        return True
 
     def by_order(self, problems: ImportProblems) -> None:
-        """What is left, kind by kind: the order of the file and the order of execution."""
+        """What is left, kind by kind: the order of the file and the order of execution.
+
+        Operators of several owners have no order among each other in a file; they are told as ambiguous.
+        """
         sites = [site for site in self.sites.values() if not site.is_layer]
         for kind in dict.fromkeys(_kind_of_site(site) for site in sites):
             theirs = [site for site in sites if _kind_of_site(site) == kind]
             ours = sorted((m for m in self.modules if any(self._fit(m, s) for s in theirs)), key=_file_order)
-            if len(ours) == len(theirs):
+            owners = {module.rpartition(".")[0] for module in ours if _operator(module)}
+            if len(ours) == len(theirs) and (len(ours) == 1 or len(owners) <= 1):
                 for module, site in zip(ours, theirs, strict=True):
                     self.pair(module, site, "order")
             elif ours:

@@ -318,3 +318,55 @@ def test_a_fused_model_takes_a_checkpoint_from_before_the_fusion() -> None:
     assert {key for key in written if key.startswith("c0.") and "_quantizer" not in key} == {"c0.weight", "c0.bias"}
     again, _ = converters.load_linger_checkpoint(written, qmodel, None, X)
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), again, variables))
+
+
+class Residual(nn.Module):
+    """Two additions behind a softmax, which may be a module to linger and is then not counted."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        y = nn.softmax(nn.Dense(4, name="a")(x))
+        y = y + nn.Dense(4, name="b")(y)
+        return y + nn.Dense(4, name="c")(y)
+
+
+def residual_state(names: dict[str, str]) -> tuple[linger_jax.QuantizedModel, np.ndarray, dict[str, Any]]:
+    x = example(2, 4)
+    qmodel = linger_jax.init(Residual(), {"compat": "reference"})
+    fresh = qmodel.init(jax.random.key(0), x)
+    state: dict[str, Any] = {}
+    for name in "abc":
+        state |= {f"{name}.weight": numbers(16).reshape(4, 4), f"{name}.bias": numbers(4)}
+    for i, (path, value) in enumerate(flatten_dict(fresh["quant"]).items()):
+        state[".".join((names.get(path[0], path[0]), *path[1:]))] = np.full_like(np.asarray(value), i % 11 + 1)
+    return qmodel, x, state
+
+
+def test_numbers_behind_a_function_that_is_a_module_are_not_taken_literally() -> None:
+    names = {
+        "_linger_qtensor_qsoftmax_0": "soft",
+        "_linger_qtensor_qadd_1": "_linger_qtensor_qadd_0",
+        "_linger_qtensor_qadd_2": "_linger_qtensor_qadd_1",
+    }
+    qmodel, x, state = residual_state(names)
+    variables, report = converters.load_linger_checkpoint(state, qmodel, None, x)
+    for ours, theirs in names.items():
+        got = variables["quant"][ours]["output_quantizer"]["scale"]
+        assert got == state[f"{theirs}.output_quantizer.scale"]
+    written = converters.to_torch(qmodel, variables, x, mapping=report)
+    assert written.keys() == state.keys()
+
+
+def test_operators_of_owners_that_the_model_lacks_are_ambiguous() -> None:
+    names = {
+        "_linger_qtensor_qadd_1": "one._linger_qtensor_qadd_0",
+        "_linger_qtensor_qadd_2": "two._linger_qtensor_qadd_0",
+    }
+    qmodel, x, state = residual_state(names)
+    with pytest.raises(ConversionError, match="ambiguous") as caught:
+        converters.load_linger_checkpoint(state, qmodel, None, x)
+    assert "one._linger_qtensor_qadd_0" in str(caught.value)
+    mapping = {theirs: ours for ours, theirs in names.items()}
+    variables, _ = converters.load_linger_checkpoint(state, qmodel, None, x, mapping=mapping)
+    got = variables["quant"]["_linger_qtensor_qadd_2"]["output_quantizer"]["scale"]
+    assert got == state["two._linger_qtensor_qadd_0.output_quantizer.scale"]

@@ -44,6 +44,9 @@ def replay(case: Case) -> list[str]:
     output, results = qmodel.apply_qtensor(variables, *inputs)
     wrong += _same("y", output, case.arrays["y_int"], case.arrays["scale_out"])
     for name, want in case.group("act").items():
+        # A sigmoid that is a module owns the operator, and has nothing else.
+        module = name.partition("._linger_")[0]
+        results = {**results, name: results[module]} if name not in results and module in results else results
         if name not in results:
             wrong.append(f"act/{name}: the model has no such layer ({', '.join(results)})")
         else:
