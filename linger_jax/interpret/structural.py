@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.interpret.core import Rule
+from linger_jax.numerics.packed_mask import relu
 from linger_jax.numerics.pooling import max_pool
 from linger_jax.plan import Node
 from linger_jax.plan.primitives import PARALLEL
@@ -43,9 +44,17 @@ def pool_maximum(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
     return [QTensor(y, x.scale, x.bits)]
 
 
+def rectify(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """relu of a quantized value; for the gradient only a mask of it is kept."""
+    if not ctx.fast or len(operands) != 1:
+        return passes_through(ctx, node, operands)
+    (x,) = operands
+    return [QTensor(relu(x.value), x.scale, x.bits)]
+
+
 RULES: Mapping[str, Rule] = {
     "structural": passes_through,
-    "relu": passes_through,
+    "relu": rectify,
     "relu6": passes_through,
     "max_pool": pool_maximum,
 }

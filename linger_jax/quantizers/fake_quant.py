@@ -12,6 +12,7 @@ from jax import lax
 
 from linger_jax.config import RoundMode
 from linger_jax.numerics.clipping import clip_symmetric
+from linger_jax.numerics.packed_mask import pack, unpack
 from linger_jax.numerics.rounding import round_half_up, round_scaled
 
 _INFINITY = np.float32(np.inf)
@@ -57,7 +58,7 @@ def _fake_quant_forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax
     y, inside, _ = _forward(grid, x, scale)
     if grid.clip is not None:
         inside = inside & _within(x, grid.clip)
-    return y, (inside, scale)
+    return y, (pack(inside), scale)
 
 
 def _fake_quant_backward(
@@ -65,7 +66,7 @@ def _fake_quant_backward(
 ) -> tuple[jax.Array, jax.Array]:
     del grid
     inside, scale = residuals
-    return _masked(inside, g, scale), jnp.zeros((), jnp.float32)
+    return _masked(unpack(inside, g.shape), g, scale), jnp.zeros((), jnp.float32)
 
 
 fake_quant.defvjp(_fake_quant_forward, _fake_quant_backward)
@@ -96,23 +97,21 @@ def fake_quant_with_threshold(
 
 def _threshold_forward(
     grid: Grid, x: jax.Array, scale: jax.Array, threshold: jax.Array, learns: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array, jax.Array]]:
     del threshold
-    y, _, _ = _forward(grid, x, scale)
-    return y, (x, scale, learns)
+    y, inside, clipped = _forward(grid, x, scale)
+    passes = inside if grid.clip is None else inside & _within(x, grid.clip)
+    # What the backward pass needs is kept, not the input: it would have to be quantized again there.
+    return y, (jnp.where(inside, clipped - y, -y), pack(passes), scale, learns)
 
 
 def _threshold_backward(
-    grid: Grid, residuals: tuple[jax.Array, jax.Array, jax.Array], g: jax.Array
+    grid: Grid, residuals: tuple[jax.Array, jax.Array, jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, None]:
-    x, scale, learns = residuals
-    y, inside, clipped = _forward(grid, x, scale)
-    passes = inside if grid.clip is None else inside & _within(x, grid.clip)
-    # A select is the last step on purpose: XLA's CPU backend reduces a product of two plain operands at memory speed,
-    # but copies every operand of the arithmetic that it can absorb into the reduction.
-    distance = jnp.where(inside, clipped - y, -y)
+    del grid
+    distance, passes, scale, learns = residuals
     slope = jnp.where(learns, _MINUS_LN2 * jnp.sum(g * distance), _ZERO)
-    return _masked(passes, g, scale), jnp.zeros((), jnp.float32), slope.reshape(1), None
+    return _masked(unpack(passes, g.shape), g, scale), jnp.zeros((), jnp.float32), slope.reshape(1), None
 
 
 fake_quant_with_threshold.defvjp(_threshold_forward, _threshold_backward)

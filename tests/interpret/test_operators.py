@@ -182,3 +182,19 @@ def test_gradient_is_the_ordinary_one_where_the_output_does_not_saturate(operato
     assert 0 < saturated.sum() < saturated.size
     wanted = jax.vjp(operator, a.value, b.value)[1](jnp.where(saturated, 0.0, 1.0))
     jax.tree.map(np.testing.assert_array_equal, ours, wanted)
+
+
+@pytest.mark.parametrize(("relu", "at_zero"), [(nn.relu, 0.0), (lambda x: jnp.maximum(x, 0.0), 0.5)])
+@pytest.mark.parametrize("lowering", ["auto", "stock"])
+def test_gradient_of_relu_is_that_of_its_spelling_large_or_small(relu, at_zero, lowering):
+    for shape in ((2, 3), (64, 16, 8, 8)):
+        x = QTensor(jnp.zeros(shape).at[0].set(0.5).at[1].set(-0.5), jnp.float32(64), 8)
+        qmodel, variables = prepared(OnArguments(relu), x, config={"lowering": lowering})
+
+        def total(value, qmodel=qmodel, variables=variables, x=x):
+            return jnp.sum(qmodel.apply(variables, QTensor(value, x.scale, 8), mutable=["quant"])[0])
+
+        slope = np.asarray(jax.grad(total)(x.value))
+        assert (slope[0] == 1.0).all()
+        assert (slope[1] == 0.0).all()
+        assert (slope[2:] == at_zero).all()
