@@ -167,7 +167,7 @@ def select_largest(chances: Array, count: Array) -> Array:
     """
     order = jnp.argsort(chances, axis=-1, stable=True, descending=True)
     rank = jnp.argsort(order, axis=-1)
-    return (rank < count).astype(jnp.float32)
+    return (rank.astype(jnp.int32) < count).astype(jnp.float32)
 
 
 def _select_forward(chances: Array, count: Array) -> tuple[Array, Array]:
