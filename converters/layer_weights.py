@@ -209,6 +209,25 @@ def _recurrent(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) 
     ]
 
 
+def _sparify_ffn(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
+    """linger's sparse feed-forward block: matrices [out, in]; only the first two read the block's input."""
+    del outgoing
+    rules = []
+    for role, variable in slot.variables.items():
+        if not role.startswith("weight_"):
+            rules.append(_vector(role, (role,), variable.shape))
+            continue
+        rows = None if role == "weight_fc2" else incoming
+        to_flax = functools.partial(_turned, index=rows)
+        text = _text("[out, in] -> [in, out]", "rows from (C, H, W) order" if rows is not None else None)
+        rules.append(LeafRule(role, (role,), variable.shape[::-1], (), to_flax, text))
+    return rules
+
+
+def _turned(weight: Array, index: Array | None) -> Array:
+    return _taken(weight.T, index, 0)
+
+
 _KINDS: Mapping[str, Callable[[LayerSlot, Array | None, Array | None], list[LeafRule]]] = {
     "dense": _dense,
     "conv": _conv,
@@ -219,5 +238,6 @@ _KINDS: Mapping[str, Callable[[LayerSlot, Array | None, Array | None], list[Leaf
     "instance_norm": _norm,
     "rms_norm": _norm,
     "embed": _embed,
+    "sparify_ffn": _sparify_ffn,
     **dict.fromkeys(RECURRENT_KINDS, _recurrent),
 }

@@ -15,6 +15,8 @@ Shape = tuple[int, ...]
 # What must agree for a PyTorch module to go into a Flax layer: what it is, and the shape of its weight in PyTorch.
 Signature = tuple[str, Shape]
 
+# Tells linger's sparse feed-forward block.
+_SPARIFY = "weight_fc1"
 LAYER_LEAVES = frozenset({*WEIGHT, *BIAS, *MEAN, *VARIANCE})
 
 
@@ -85,6 +87,8 @@ def module_signature(module: TorchModule) -> Signature | None:
     """What a module is, by its tensors; None where it is no layer."""
     if {"weight_ih", "weight_hh"} <= module.leaves.keys():
         return _recurrent(module.leaves)
+    if _SPARIFY in module.leaves:
+        return "sparify_ffn", module.leaves[_SPARIFY]
     statistics = module.leaf(MEAN)
     if statistics is not None:
         return "batch_norm", module.leaves[statistics]
@@ -100,6 +104,8 @@ def slot_signature(slot: LayerSlot) -> Signature | None:
     if slot.kind in GATES:
         return slot.kind, recurrent_sizes(slot)
     shapes = {role: variable.shape for role, variable in slot.variables.items()}
+    if slot.kind == "sparify_ffn":
+        return slot.kind, shapes[_SPARIFY][::-1]
     if slot.kind == "batch_norm":
         return "batch_norm", shapes.get("mean", shapes.get("scale", ()))
     if slot.kind in ("layer_norm", "group_norm", "instance_norm", "rms_norm"):

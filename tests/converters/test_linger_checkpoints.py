@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict
 import converters
 import linger_jax
 from linger_jax.errors import ConversionError
+from linger_jax.nn import SparifyFFN, TorchLSTMCell
 from tests.converters.twins import example
 
 X = example(2, 6, 6, 3)
@@ -370,3 +371,28 @@ def test_operators_of_owners_that_the_model_lacks_are_ambiguous() -> None:
     variables, _ = converters.load_linger_checkpoint(state, qmodel, None, x, mapping=mapping)
     got = variables["quant"]["_linger_qtensor_qadd_2"]["output_quantizer"]["scale"]
     assert got == state["two._linger_qtensor_qadd_0.output_quantizer.scale"]
+
+
+class Unusual(nn.Module):
+    """The layers whose float checkpoints linger itself cannot load strictly."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = nn.RNN(TorchLSTMCell(4), name="rnn")(x)
+        x = nn.glu(nn.Dense(16, name="fc")(x))
+        return SparifyFFN(8, 16, name="ffn")(x)
+
+
+def test_blocks_without_a_twin_in_pytorch_come_and_go_with_all_their_state() -> None:
+    x = example(2, 3, 4)
+    qmodel = linger_jax.init(Unusual(), {"compat": "reference"})
+    variables = qmodel.init(jax.random.key(0), x)
+    state = converters.to_torch(qmodel, variables, x, mapping={"g": "_linger_glu_0"})
+    assert state["ffn.weight_fc1"].shape == (16, 8)
+    assert {"rnn.cell_quantizer.scale", "ffn.outmask_quantizer.scale"} <= state.keys()
+    again, report = converters.load_linger_checkpoint(state, qmodel, None, x)
+    assert report.missing == ()
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), again, variables))
+    floats = {key: value for key, value in state.items() if "_quantizer" not in key}
+    loaded, _ = converters.load_linger_checkpoint(floats, qmodel, variables, x)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), loaded, variables))
