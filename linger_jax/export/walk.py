@@ -127,7 +127,8 @@ class _Walk:
         rule = RULES["structural"] if moves else RULES.get(node.op)
         if rule is None or not (node.quantized or moves or node.op in _IN_BOTH):
             reason = f": {node.reason}" if node.reason else ""
-            raise self.emit.error(node, f"it runs as float and has no form in a file{reason}")
+            what = "it is quantized but has" if node.quantized else "it runs as float and has"
+            raise self.emit.error(node, f"{what} no form in a file{reason}")
         return rule
 
     def _output(self, name: str, value: Exported) -> None:

@@ -192,6 +192,19 @@ def test_the_file_is_written_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_quantized_layer_without_a_form_in_a_file_is_named(tmp_path):
+    class Raw(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return x @ self.param("w", nn.initializers.ones, (4, 3))
+
+    x = np.ones((2, 4), np.float32)
+    qmodel = linger_jax.init(Raw())
+    variables = qmodel.init(jax.random.key(0), x)
+    with pytest.raises(ExportError, match=r"w \(custom_linear\).*it is quantized but has no form in a file"):
+        linger_jax.export_onnx(qmodel, variables, x, tmp_path / "raw.onnx")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
