@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from linger_jax.errors import ConversionError
+from linger_jax.whole_file import whole_file
 
 _CHUNK = 1 << 20
 
@@ -80,14 +81,11 @@ def write_torch_file(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -
     file = Path(path)
     if not file.parent.is_dir():
         raise ConversionError(f"{file}: there is no folder {file.parent}; make it first")
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
-        torch.save(dict(tensors), partial)
-        os.replace(partial, file)
+        with whole_file(file) as partial:
+            torch.save(dict(tensors), partial)
     except OSError as error:
         raise ConversionError(f"{file}: cannot be written ({_first_line(error)})") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_archive(file: Path) -> bool:

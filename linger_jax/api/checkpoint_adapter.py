@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 
 from linger_jax.errors import ConversionError
+from linger_jax.whole_file import whole_file
 
 _CONV_KEYS = ("weight", "bias")
 _NORM_KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -67,16 +68,10 @@ class CheckpointAdapter:
 
         The file appears whole or not at all; folders above it are made.
         """
-        target = Path(path).resolve()  # a link keeps pointing at its file
         content = {"pairs": [list(pair) for pair in self.pairs]}
-        text = yaml.safe_dump(content) if _is_yaml(target) else json.dumps(content, indent=2) + "\n"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
+        text = yaml.safe_dump(content) if _is_yaml(Path(path)) else json.dumps(content, indent=2) + "\n"
+        with whole_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CheckpointAdapter:

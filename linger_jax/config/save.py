@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +12,7 @@ from linger_jax.config.file_keys import FILE_KEYS
 from linger_jax.config.quant_config import QuantConfig
 from linger_jax.config.sections import Part
 from linger_jax.config.validation import Section
+from linger_jax.whole_file import whole_file
 
 
 def config_to_mapping(config: QuantConfig) -> dict[str, Any]:
@@ -32,15 +32,9 @@ def config_save_to_yaml(path: str | os.PathLike[str], config: QuantConfig) -> No
 
     Missing folders are made. The file appears whole or not at all: an older one stays until the new one is complete.
     """
-    target = Path(path).resolve()  # a link keeps pointing at its file
-    target.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config_to_mapping(config), default_flow_style=False, sort_keys=True, allow_unicode=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _plain_part(part: Part) -> dict[str, Any]:

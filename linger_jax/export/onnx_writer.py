@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -13,6 +11,7 @@ from linger_jax.config import Compat
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx_graph import LINGER, ElementType, OnnxGraph
 from linger_jax.export.runner.onnx_file import COMPAT_KEY
+from linger_jax.whole_file import whole_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -70,12 +69,5 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat) -> ModelProto:
 
 def write_model(model: ModelProto, path: Path) -> None:
     """Writes a model; the file is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(model.SerializeToString())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as partial:
+        partial.write_bytes(model.SerializeToString())

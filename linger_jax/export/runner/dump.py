@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +12,7 @@ import numpy.typing as npt
 
 from linger_jax.errors import ExportError
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
+from linger_jax.whole_file import whole_file
 
 DumpFormat = Literal["float", "quantized", "all"]
 
@@ -47,8 +46,6 @@ def write_dump(values: Mapping[str, Value], folder: Path, dump_format: DumpForma
 
 
 def _write(path: Path, array: npt.NDArray[Any]) -> Path:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    with os.fdopen(handle, "wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         np.save(file, array)
-    Path(temporary).replace(path)
     return path
