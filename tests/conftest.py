@@ -15,10 +15,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import psutil
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+MOST_MEMORY = 2 * 2**30
+"""Bytes of a test process beyond which it forgets what it compiled: programs are kept for the life of a process."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _bounded_memory():
+    yield
+    if psutil.Process().memory_info().rss > MOST_MEMORY:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
