@@ -22,6 +22,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests first: the last ones to run should be short, so that all processes end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 MOST_MEMORY = 2 * 2**30
 """Bytes of a test process beyond which it forgets what it compiled: programs are kept for the life of a process."""
 
@@ -29,7 +34,12 @@ MOST_MEMORY = 2 * 2**30
 @pytest.fixture(scope="module", autouse=True)
 def _bounded_memory():
     yield
-    if psutil.Process().memory_info().rss > MOST_MEMORY:
+    if psutil.Process().memory_info().rss > def pytest_collection_modifyitems(items):
+    """Slow tests first: the last ones to run should be short, so that all processes end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+MOST_MEMORY:
         jax.clear_caches()
 
 

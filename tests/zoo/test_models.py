@@ -60,6 +60,7 @@ SPECIMENS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:_linger_qtensor_qmul_0 at .* counts as:linger_jax.LingerWarning")
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_model_is_quantized_whole_and_learns(name):
