@@ -34,12 +34,7 @@ MOST_MEMORY = 2 * 2**30
 @pytest.fixture(scope="module", autouse=True)
 def _bounded_memory():
     yield
-    if psutil.Process().memory_info().rss > def pytest_collection_modifyitems(items):
-    """Slow tests first: the last ones to run should be short, so that all processes end together."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-MOST_MEMORY:
+    if psutil.Process().memory_info().rss > MOST_MEMORY:
         jax.clear_caches()
 
 
