@@ -13,9 +13,9 @@ from linger_jax.export.laid import Exported, Grid, Laid, natural
 from linger_jax.export.lowering.call import Rule, Step
 from linger_jax.export.lowering.weighted import BIAS_BITS
 from linger_jax.export.onnx_graph import ElementType, integer_type
+from linger_jax.numerics.recurrent import CELL_SCALE
 from linger_jax.plan.recurrent_roles import quantizer_name
 
-CELL_SCALE = 2.0**15
 _NODES = {"lstm": "QLSTM", "gru": "QGRU"}
 _STATES = {"lstm": ("h", "c"), "gru": ("h",)}
 
@@ -26,7 +26,7 @@ def recurrent(step: Step) -> Sequence[Exported]:
     Raises:
       ExportError: variable lengths, an initial state or a layer that only runs backwards: no file has them.
     """
-    node, layer = step.node, step.node.layer
+    layer = step.node.layer
     assert layer is not None
     roles = step.by_role()
     if ("lengths",) in roles:
@@ -45,7 +45,6 @@ def recurrent(step: Step) -> Sequence[Exported]:
     by_role: dict[Any, Exported] = {("output", "0"): joined}
     for i, (_, states) in enumerate(results):
         by_role |= {("carry", str(i), name): state for name, state in states.items()}
-    del node
     return [by_role[role] for role in layer.results]
 
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from linger_jax.config import Compat, Platform, RoundMode
 from linger_jax.errors import ExportError
+from linger_jax.export.onnx_graph import LINGER
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, ModelProto, ValueInfoProto
 
 HostArray = npt.NDArray[Any]
-LINGER_DOMAIN = "linger"
 COMPAT_KEY = "linger_jax.compat"
 """Metadata entry of a file that says what its integers mean where linger and the chip differ."""
 
@@ -151,7 +151,7 @@ def _graph(path: Path, model: ModelProto) -> FileGraph:
         if absent:
             raise ExportError(f"{path}: node {name} reads {absent[0]}, which nothing before it makes")
         known.update(proto.output)
-        domain = f"{proto.domain}::" if proto.domain == LINGER_DOMAIN else ""
+        domain = f"{proto.domain}::" if proto.domain == LINGER else ""
         attributes = {a.name: _attribute(a) for a in proto.attribute}
         nodes.append(FileNode(name, domain + proto.op_type, tuple(proto.input), tuple(proto.output), attributes))
     lost = [entry.name for entry in model.graph.output if entry.name not in known]
