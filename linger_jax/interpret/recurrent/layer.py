@@ -12,6 +12,7 @@ from linger_jax.config import QatMethod
 from linger_jax.interpret.context import Array, Context, Value
 from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight, run_quantizer, straight_through
 from linger_jax.interpret.recurrent.arguments import Initial, InitialState, active_rows, checked
+from linger_jax.interpret.recurrent.chip_cell import chip_cell
 from linger_jax.interpret.recurrent.direction import Direction, run_direction
 from linger_jax.interpret.recurrent.float_layer import float_direction
 from linger_jax.interpret.recurrent.hidden_rule import HiddenRule
@@ -19,13 +20,9 @@ from linger_jax.interpret.recurrent.hidden_scale import hidden_scales
 from linger_jax.interpret.recurrent.weights import DirectionWeights
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
-    GruCell,
     LoopForm,
-    LstmCell,
     Operands,
     Scales,
-    gru_form,
-    lstm_form,
 )
 from linger_jax.plan.recurrent_roles import Kind, quantizer_name
 from linger_jax.quantizers import QTensor
@@ -174,7 +171,7 @@ class _Layer:
         else:
             rule = HiddenRule.every_step
         loop = LoopForm(
-            cell=self._cell(),
+            cell=chip_cell(self.kind, ctx.settings.config.platform, ctx.choices),
             input_bits=x.bits,
             weight_bits=ctx.quantizers[self.path("weight_ih", direction)].spec.bits,
             hidden_bits=spec.bits,
@@ -226,18 +223,3 @@ class _Layer:
             for name, bias, scale in given
         ]
         return DirectionWeights(ih.value, hh.value, *biases), (ih.scale, hh.scale)
-
-    def _cell(self) -> LstmCell | GruCell:
-        platform, choices = self.ctx.settings.config.platform, self.ctx.choices
-        if self.kind == "lstm":
-            return LstmCell(lstm_form(platform))
-        return GruCell(
-            gru_form(
-                platform,
-                update_keeps_new=choices.update_gate_keeps_new,
-                difference_passes_gradient=choices.update_difference_passes_gradient,
-                gates_saturate=choices.gru_gates_saturate,
-                resets_before_product=choices.reset_before_product,
-                rounds_products_in_float=choices.gate_products_in_float,
-            )
-        )

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.call import Call, Rule
+from linger_jax.interpret.recurrent.chip_cell import chip_cell
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
-    GruCell,
     LoopForm,
-    LstmCell,
     Operands,
     Scales,
     forward,
-    gru_form,
-    lstm_form,
 )
+from linger_jax.plan.recurrent_roles import Kind
 
 BIAS_BITS = 32
 
 
-def _lstm(call: Call) -> LstmCell:
-    return LstmCell(lstm_form(call.node.platform))
-
-
-def _gru(call: Call) -> GruCell:
-    choices = call.choices
-    return GruCell(
-        gru_form(
-            call.node.platform,
-            update_keeps_new=choices.update_gate_keeps_new,
-            difference_passes_gradient=choices.update_difference_passes_gradient,
-            gates_saturate=choices.gru_gates_saturate,
-            resets_before_product=choices.reset_before_product,
-            rounds_products_in_float=choices.gate_products_in_float,
-        )
-    )
-
-
-def _layer(cell: Callable[[Call], LstmCell | GruCell], states: tuple[str, ...]) -> Rule:
+def _layer(kind: Kind, states: tuple[str, ...]) -> Rule:
     """``QLSTM``, ``QGRU``: outputs on the hidden grid, then the final states as real numbers."""
 
     def rule(call: Call) -> Sequence[Value]:
@@ -58,7 +38,7 @@ def _layer(cell: Callable[[Call], LstmCell | GruCell], states: tuple[str, ...]) 
         hidden_product = node.scale("scale_h") * node.scale("scale_hw")
         run = forward(
             LoopForm(
-                cell=cell(call),
+                cell=chip_cell(kind, node.platform, call.choices),
                 input_bits=x.bits,
                 weight_bits=node.integer("w_bits"),
                 hidden_bits=node.integer("o_bits"),
@@ -108,6 +88,6 @@ def _initial(call: Call, states: tuple[str, ...], given: int, rows: int) -> tupl
 
 
 RULES: Mapping[str, Rule] = {
-    "linger::QLSTM": _layer(_lstm, ("hidden", "cell")),
-    "linger::QGRU": _layer(_gru, ("hidden",)),
+    "linger::QLSTM": _layer("lstm", ("hidden", "cell")),
+    "linger::QGRU": _layer("gru", ("hidden",)),
 }
