@@ -16,8 +16,12 @@ _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _INDEX_ENDING = ".index.json"
 
 
-def read_checkpoint_file(path: str | os.PathLike[str]) -> Any:
+def read_checkpoint_file(path: str | os.PathLike[str], *, values: bool = True) -> Any:
     """What a file, or a folder with the usual names in it, holds.
+
+    Args:
+      path: of the file or folder.
+      values: False where only shapes and dtypes are wanted.
 
     Raises:
       ConversionError: nothing usable is there, or it is damaged.
@@ -29,13 +33,13 @@ def read_checkpoint_file(path: str | os.PathLike[str]) -> Any:
             raise ConversionError(f"{file}: the folder holds none of {', '.join((*_INDEXES, *_WHOLE))}")
         file = found[0]
     if file.name.endswith(_INDEX_ENDING) and file.is_file():
-        return _read_shards(file)
+        return _read_shards(file, values=values)
     if file.suffix == ".safetensors" and file.is_file():
-        return read_safetensors_file(file)
-    return read_torch_file(path if file == Path(path) else file)
+        return read_safetensors_file(file, values=values)
+    return read_torch_file(path if file == Path(path) else file, values=values)
 
 
-def _read_shards(index: Path) -> dict[str, Any]:
+def _read_shards(index: Path, *, values: bool) -> dict[str, Any]:
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = list(dict.fromkeys(places.values()))
@@ -46,8 +50,10 @@ def _read_shards(index: Path) -> dict[str, Any]:
         if not isinstance(name, str) or Path(name).name != name:
             raise ConversionError(f"{index}: the shard {name!r} is not a file name beside the index")
         shard = index.with_name(name)
-        contents = read_safetensors_file(shard) if shard.suffix == ".safetensors" and shard.is_file() else None
-        contents = read_torch_file(shard) if contents is None else contents
+        if shard.suffix == ".safetensors" and shard.is_file():
+            contents = read_safetensors_file(shard, values=values)
+        else:
+            contents = read_torch_file(shard, values=values)
         absent = [key for key, place in places.items() if place == name and key not in contents]
         if absent:
             raise ConversionError(f"{shard}: lacks {', '.join(absent[:5])}, which {index.name} says it holds")

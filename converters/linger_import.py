@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -44,6 +45,7 @@ def load_linger_checkpoint(
     match: MatchMode = "auto",
     flatten_order: Mapping[str, FlattenOrder] | None = None,
     strict: bool = True,
+    dry_run: bool = False,
     rngs: Any = None,
     method: Callable[..., Any] | str | None = None,
     **kwargs: Any,
@@ -66,6 +68,7 @@ def load_linger_checkpoint(
         (``{"_linger_qtensor_qadd_0": "block._linger_qtensor_qadd_0", "pool": "_linger_avg_pool_0"}``).
       match, flatten_order: as in :func:`from_torch`, for the weights.
       strict: a quantizer of the plan without its entries, or entries that no quantizer takes, are errors.
+      dry_run: only match and report; the variables returned are empty, and no value is read.
       rngs, method, **kwargs: of the model's call.
 
     Returns:
@@ -78,7 +81,7 @@ def load_linger_checkpoint(
     if not isinstance(qmodel, QuantizedModel) or qmodel.settings.purpose != "quantize":
         raise ConversionError("expected the quantized model that linger_jax.init returns")
     call = model_call(qmodel.model, x, rngs, method, kwargs)
-    state = split_state(read_state(source, counters=True))
+    state = split_state(read_state(source, counters=True, values=not dry_run))
     folds = bool(qmodel.settings.folded_pairs) and _holds_norms(state, call)
     if qmodel.settings.folded_pairs and not folds:
         call = dataclasses.replace(call, fused=qmodel.settings)
@@ -94,14 +97,20 @@ def load_linger_checkpoint(
     if strict and state.quantizers:
         _tell(problems, state, plan, sites, steps)
     problems.raise_if_any()
+    counters, dropped = _counters(state, layers)
+    if dry_run:
+        seen = [_row(step, state) for step in (*steps, *counters)]
+        return {}, _joined(found.foreseen(), state, seen, dropped, plan, steps)
 
     own = None if variables is None else {name: values for name, values in variables.items() if name != QUANT}
     floats, report = found.fill(own, problems)
     floats = fold_variables(qmodel.settings, floats) if folds else floats
     quant, params, rows = _fill(state, plan, steps, variables or {}, floats, problems)
-    counted, dropped = _counters(state, layers, quant)
+    for counter in counters:
+        count, _ = state.source.array(counter.key)
+        set_in(quant, counter.path, jnp.asarray(np.minimum(count.reshape(()), 2**31 - 1), jnp.int32))
     problems.raise_if_any()
-    report = _joined(report, state, [*rows, *counted], dropped, plan, steps)
+    report = _joined(report, state, [*rows, *(_row(step, state) for step in counters)], dropped, plan, steps)
     return {**floats, "params": params, QUANT: quant}, report
 
 
@@ -220,7 +229,7 @@ def _fill(
     rows = []
     for step in steps:
         try:
-            array, dtype = state.source.array(step.key)
+            array, _ = state.source.array(step.key)
         except ConversionError as error:
             problems.add_text(str(error))
             continue
@@ -228,25 +237,27 @@ def _fill(
         present = get_in(tree, step.path)
         value = jnp.asarray(array.reshape(step.shape), present.dtype)
         set_in(tree, step.path, value if step.iteration is None else present.at[step.iteration].set(value))
-        rows.append(ImportRow(step.key, step.dotted, tuple(array.shape), step.shape, "as is", step.how, dtype))
+        rows.append(_row(step, state))
     return quant, params, rows
 
 
+def _row(step: _Step, state: LingerState) -> ImportRow:
+    shape, dtype = state.source.shape(step.key), state.source.other_float(step.key)
+    return ImportRow(step.key, step.dotted, shape, step.shape, "as is", step.how, dtype)
+
+
 def _counters(
-    state: LingerState, layers: Mapping[str, tuple[str, int | None, How]], quant: Variables
-) -> tuple[list[ImportRow], list[tuple[str, str]]]:
-    """Keeps BatchNorm's counters beside the quantizers of their layers; the rest has no place and is dropped."""
-    rows, dropped = [], []
+    state: LingerState, layers: Mapping[str, tuple[str, int | None, How]]
+) -> tuple[list[_Step], list[tuple[str, str]]]:
+    """Where BatchNorm's counters are kept: beside the quantizers of their layers; the rest has no place."""
+    steps, dropped = [], []
     for module, key in state.counters.items():
         path, iteration, how = layers.get(module, ("", None, "name"))
-        count, _ = state.source.array(key)
-        if not path or iteration is not None or count.size != 1:
+        if path and iteration is None and math.prod(state.source.shape(key)) == 1:
+            steps.append(_Step(key, (*path.split("."), COUNTER), (), None, how))
+        else:
             dropped.append((key, "counter of training batches"))
-            continue
-        place = (*path.split("."), COUNTER)
-        set_in(quant, place, jnp.asarray(np.minimum(count.reshape(()), 2**31 - 1), jnp.int32))
-        rows.append(ImportRow(key, ".".join((QUANT, *place)), count.shape, (), "as is", how))
-    return rows, dropped
+    return steps, dropped
 
 
 def _joined(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import Any
 
-from converters.torch_state import COUNTER, TorchState
+from converters.torch_state import COUNTER, TorchState, released
 
 # Entries of quantizers (spec/quantizers.md section 2).
 _QUANTIZER_KEY = re.compile(
@@ -54,7 +55,7 @@ def split_state(source: TorchState) -> LingerState:
     """Takes a checkpoint apart; ``source`` was read with its counters."""
     quantizers: dict[str, dict[str, dict[str, str]]] = {}
     counters: dict[str, str] = {}
-    weights = {}
+    weights: dict[str, Any] = {}
     dropped = list(source.dropped)
     for key, tensor in source.tensors.items():
         module, _, leaf = key.rpartition(".")
@@ -69,4 +70,6 @@ def split_state(source: TorchState) -> LingerState:
         else:
             weights[key] = tensor
     floats = dataclasses.replace(source, tensors=weights, dropped=tuple(dropped))
-    return LingerState(source, floats, quantizers, counters)
+    # The weights live on in one place, where they are forgotten one by one.
+    others = {key: released(tensor) if key in weights else tensor for key, tensor in source.tensors.items()}
+    return LingerState(dataclasses.replace(source, tensors=others), floats, quantizers, counters)

@@ -1,4 +1,4 @@
-"""Reading a ``.safetensors`` file: a JSON header and raw numbers, mapped from the file, checked before any is read."""
+"""Reading a ``.safetensors`` file: a JSON header and raw numbers, checked before any is read."""
 
 from __future__ import annotations
 
@@ -29,8 +29,12 @@ _LONGEST_HEADER = 100_000_000
 _METADATA = "__metadata__"
 
 
-def read_safetensors_file(file: Path) -> dict[str, np.ndarray[Any, Any]]:
+def read_safetensors_file(file: Path, *, values: bool = True) -> dict[str, np.ndarray[Any, Any]]:
     """Arrays by key, little-endian as the format has them.
+
+    Args:
+      file: the file.
+      values: False where only shapes and dtypes are wanted: the arrays are mapped from the file.
 
     Raises:
       ConversionError: a damaged header, an unknown type, or a tensor whose shape does not fit its bytes.
@@ -48,7 +52,8 @@ def read_safetensors_file(file: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise _damaged(file, "its header is no table")
     start = _LENGTH_BYTES + length
     body = np.memmap(file, np.uint8, "r", start) if size > start else np.zeros(0, np.uint8)
-    return {key: _tensor(file, key, entry, body) for key, entry in header.items() if key != _METADATA}
+    mapped = {key: _tensor(file, key, entry, body) for key, entry in header.items() if key != _METADATA}
+    return {key: np.array(array) for key, array in mapped.items()} if values else mapped
 
 
 def _tensor(file: Path, key: str, entry: Any, body: Any) -> np.ndarray[Any, Any]:

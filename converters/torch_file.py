@@ -33,8 +33,13 @@ def require_torch() -> Any:
     return torch
 
 
-def read_torch_file(path: str | os.PathLike[str]) -> Any:
-    """What ``torch.save`` wrote, tensors on the CPU, mapped from the file rather than read where the format allows it.
+def read_torch_file(path: str | os.PathLike[str], *, values: bool = True) -> Any:
+    """What ``torch.save`` wrote, tensors on the CPU.
+
+    Args:
+      path: of the file.
+      values: False where only shapes and dtypes are wanted: the file is mapped rather than read where its format allows
+        it. Sizes of the tensors are compared with those of their records when they are read.
 
     Raises:
       ConversionError: the file is missing, empty, truncated or damaged, or holds Python objects that are not tensors
@@ -52,7 +57,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old pickle protocols; the reader refuses what it cannot read
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive and not values)
     except pickle.UnpicklingError as error:
         raise ConversionError(_objects_text(file, str(error))) from None
     except (
@@ -101,14 +106,17 @@ def _check_archive(file: Path) -> bool:
                     f"{file}: is a TorchScript archive, which is a program; load it with torch.jit.load and save its "
                     f"state_dict()"
                 )
+            compressed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+            if compressed:
+                raise ConversionError(f"{file}: {compressed[0]} is compressed; torch.save never does that")
+            if sum(member.file_size for member in members) > file.stat().st_size:
+                raise ConversionError(f"{file}: its members claim more bytes than the file has")
             for member in members:
-                if member.compress_type != zipfile.ZIP_STORED:
-                    raise ConversionError(f"{file}: {member.filename} is compressed; torch.save never does that")
                 if member.CRC:  # zero where the writer was told to leave checksums out
                     with archive.open(member) as stream:
                         while stream.read(_CHUNK):
                             pass
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, UnicodeDecodeError) as error:
         raise ConversionError(
             f"{file}: is truncated or damaged ({_first_line(error)}); copy the checkpoint again"
         ) from error

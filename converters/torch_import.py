@@ -89,7 +89,7 @@ def from_torch(
         are not finite), or does not fit the model. Everything that does not fit is told in one error.
     """
     model = model.model if isinstance(model, FusedModel) else model
-    state = read_state(source)
+    state = read_state(source, values=not dry_run)
     call = model_call(model, x, rngs, method, kwargs)
     problems = ImportProblems(state.name, type(model).__name__)
     names = read_names(mapping, state.tensors)
@@ -149,8 +149,7 @@ class FoundWeights:
         """What :meth:`fill` would report, from shapes alone."""
         rows = []
         for step in self.planned:
-            dtype = str(self.state.tensors[step.key].dtype).removeprefix("torch.")
-            rows.append(row_of(step, self.state.shape(step.key), None if dtype == "float32" else dtype))
+            rows.append(row_of(step, self.state.shape(step.key), self.state.other_float(step.key)))
         filled = {step.path for step in self.planned}
         return ImportReport(
             source=self.state.name,

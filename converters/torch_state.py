@@ -36,13 +36,15 @@ class TorchState:
       prefixes: what was removed from the keys.
       dropped: keys that are no weights of the model, with the reason.
       parts: where keys come from that are not the checkpoint's (attention's packed projections).
+      owned: the tensors were read from a file for this import, so that each may be forgotten once it is converted.
     """
 
     name: str
-    tensors: Mapping[str, Any]
+    tensors: dict[str, Any]
     prefixes: tuple[str, ...]
     dropped: tuple[tuple[str, str], ...]
     parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+    owned: bool = False
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of a tensor, without reading it."""
@@ -54,6 +56,16 @@ class TorchState:
         if not hasattr(tensor, "data_ptr") or tensor.numel() == 0 or _without_values(tensor):
             return None
         return (tensor.data_ptr(), self.shape(key), tuple(tensor.stride()), tensor.dtype)
+
+    def release(self, key: str) -> None:
+        """Forgets the values of a tensor, where they were read for this import; its shape and dtype stay."""
+        if self.owned:
+            self.tensors[key] = released(self.tensors[key])
+
+    def other_float(self, key: str) -> str | None:
+        """The dtype of a tensor of real numbers that are not in float32, without reading it."""
+        stored = str(self.tensors[key].dtype).removeprefix("torch.")
+        return None if stored in ("float32", "bool") or "int" in stored else stored
 
     def raw(self, key: str) -> Array:
         """Values as they are, half precision widened; not-a-number included."""
@@ -80,10 +92,23 @@ class TorchState:
                 f"{self.name}: {key} has {bad} of {array.size} values that are NaN or infinite; "
                 f"take a checkpoint from before training diverged"
             )
-        return array, None if stored == "float32" else stored
+        return array, self.other_float(key)
 
 
-def read_state(source: Any, *, counters: bool = False) -> TorchState:
+@dataclasses.dataclass(frozen=True)
+class ReleasedTensor:
+    """What is left of a tensor that is not needed any more."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+def released(tensor: Any) -> ReleasedTensor:
+    """Shape and dtype of a tensor."""
+    return ReleasedTensor(tuple(tensor.shape), tensor.dtype)
+
+
+def read_state(source: Any, *, counters: bool = False, values: bool = True) -> TorchState:
     """Reads a checkpoint.
 
     Args:
@@ -91,13 +116,14 @@ def read_state(source: Any, *, counters: bool = False) -> TorchState:
         mapping that holds one under a usual name (``state_dict``, ``model``, ``model_state_dict``, ...), or a
         ``torch.nn.Module``.
       counters: keep BatchNorm's counters of training batches.
+      values: False where shapes and dtypes are enough, so that a file need not be read whole.
 
     Raises:
       ConversionError: no such file, a damaged one, or contents that are not a mapping of tensors.
     """
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        contents = read_checkpoint_file(source)
+        contents = read_checkpoint_file(source, values=values)
     elif not isinstance(source, Mapping) and callable(getattr(source, "state_dict", None)):
         name = f"state_dict() of {type(source).__name__}"
         contents = source.state_dict()
@@ -113,7 +139,8 @@ def read_state(source: Any, *, counters: bool = False) -> TorchState:
     dropped += [(key, "counter of training batches") for key in cleaned if key not in kept]
     if not kept:
         raise ConversionError(f"{name}: holds no tensors")
-    return TorchState(name, kept, prefixes, tuple(dropped), whole.parts)
+    owned = isinstance(source, (str, os.PathLike))
+    return TorchState(name, kept, prefixes, tuple(dropped), whole.parts, owned)
 
 
 def _is_tensor(value: Any) -> bool:

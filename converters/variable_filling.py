@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,8 +111,12 @@ def fill(
       problems: takes the tensors that cannot be used.
     """
     values: dict[Path, jax.Array] = {}
-    slices: dict[Path, dict[int, Array]] = {}
+    stacks: dict[Path, Array] = {}
     rows = []
+    uses = Counter(key for step in planned for key in (step.key, step.plus) if key is not None)
+    for key in state.tensors:
+        if key not in uses:
+            state.release(key)
     for step in planned:
         try:
             array, dtype = state.array(step.key)
@@ -126,12 +131,17 @@ def fill(
             continue
         converted = step.to_flax(array)
         if step.iteration is None:
-            values[step.path] = jnp.array(converted, dtype=target)  # a copy: the file may change
+            values[step.path] = jnp.array(converted, dtype=target)  # a copy: the checkpoint may change
         else:
-            slices.setdefault(step.path, {})[step.iteration] = converted
+            stack = stacks.setdefault(step.path, np.zeros(wanted[step.path].shape, converted.dtype))
+            stack[step.iteration] = converted
         rows.append(row_of(step, tuple(array.shape), dtype))
-    for path, parts in slices.items():
-        if len(parts) == wanted[path].shape[0]:
-            stacked = np.stack([parts[i] for i in range(len(parts))])
-            values[path] = jnp.asarray(stacked, dtype=wanted[path].dtype)
+        del array, converted
+        for key in filter(None, (step.key, step.plus)):
+            uses[key] -= 1
+            if uses[key] == 0:
+                state.release(key)
+    filled = Counter(step.path for step in planned)
+    for path in [path for path in stacks if filled[path] == wanted[path].shape[0]]:
+        values[path] = jnp.array(stacks.pop(path), dtype=wanted[path].dtype)
     return values, rows

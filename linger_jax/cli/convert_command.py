@@ -40,8 +40,6 @@ def convert(
     progress = Console(stderr=True)
     if out.exists() and not dry_run:
         raise LingerError(f"--out {out}: exists already; name another folder or remove it")
-    if config is not None and dry_run:
-        raise LingerError("--dry-run: not with --config; leave one of them out")
     module = load_model(model)
     shapes = tuple(example_input(text, channels_last=channels_last) for text in input)
     with progress.status(f"importing {checkpoint}"):
@@ -49,7 +47,9 @@ def convert(
             variables, report = converters.from_torch(checkpoint, module, shapes, mapping=mapping, dry_run=dry_run)
         else:
             qmodel = linger_jax.init(module, config)
-            variables, report = converters.load_linger_checkpoint(checkpoint, qmodel, None, shapes, mapping=mapping)
+            variables, report = converters.load_linger_checkpoint(
+                checkpoint, qmodel, None, shapes, mapping=mapping, dry_run=dry_run
+            )
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(report.table())
     if save_mapping is not None:

@@ -127,3 +127,14 @@ def test_a_sparkline_has_its_peak_where_the_numbers_are() -> None:
     assert line[-1] == "▁"
     assert line[1:-1].strip() == ""
     assert sparkline(np.ones(5)) == ""
+
+
+def test_a_dry_run_of_a_linger_checkpoint(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = saved.parent / "cfg.yaml"
+    config.write_text("quant_info: {qat_method: MOM}\n")
+    out = saved.parent / "ckpt"
+    options = ("--model", MODEL, "--input", "1x3x6x5", "--config", config, "--out", out, "--dry-run")
+    code, printed, _ = run(capsys, "convert", saved, *options)
+    assert code == 0
+    assert "dry run" in printed
+    assert not out.exists()

@@ -396,3 +396,18 @@ def test_blocks_without_a_twin_in_pytorch_come_and_go_with_all_their_state() -> 
     floats = {key: value for key, value in state.items() if "_quantizer" not in key}
     loaded, _ = converters.load_linger_checkpoint(floats, qmodel, variables, x)
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), loaded, variables))
+
+
+def test_a_dry_run_reports_the_same_and_reads_no_value() -> None:
+    qmodel = quantized()
+    state = state_of(qmodel)
+    _, report = load(state, qmodel)
+    state["c1.output_quantizer.scale"] = torch.tensor(float("nan"))
+    nothing, foreseen = load(state, qmodel, dry_run=True)
+    assert nothing == {}
+    assert foreseen.rows == report.rows
+    assert foreseen.dropped == report.dropped
+    assert foreseen.missing == report.missing
+    assert "dry run" in foreseen.summary
+    del state["c1.input_quantizer.scale"]
+    assert "quant.c1.input_quantizer.scale []" in error_of(state, qmodel, dry_run=True)
