@@ -33,7 +33,7 @@ def dot(x, y, x_bits, y_bits, magnitude=None, calls=None):
             cut_y=lambda v, start, stop: v[:, start:stop],
             magnitude=magnitude,
         )
-        return np.asarray(total)
+        return np.asarray(total.value)
 
 
 def integers(rng, shape, bits, extreme):

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.numerics.accumulator import Accumulator
+
 Array = jax.Array
 
 
@@ -36,6 +38,10 @@ class IntegerTensor:
     def real(self) -> Array:
         """float32 of the real numbers."""
         return self.value.astype(np.float32) / np.float32(self.scale)
+
+    def accumulator(self) -> Accumulator:
+        """The integers as a sum of one."""
+        return Accumulator.of(self.value, 2 ** (self.bits - 1))
 
     def holds(self, value: Array) -> IntegerTensor:
         """Other integers on the same grid."""

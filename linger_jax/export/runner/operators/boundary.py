@@ -15,7 +15,7 @@ def quant(call: Call) -> Sequence[Value]:
     scale, bits = call.node.scale("scale_x"), call.node.integer("data_bits")
     x = call.optional(0)
     if isinstance(x, IntegerTensor):
-        return [requantize(x.value, x.scale, scale, bits, RoundMode.floor_add)]
+        return [requantize(x.accumulator(), x.scale, scale, bits, RoundMode.floor_add)]
     return [saturated(call.plain(0), scale, bits, RoundMode.floor_add)]
 
 

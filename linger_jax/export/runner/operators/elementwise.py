@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import jax.numpy as jnp
 from jax import lax
 
-from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, fraction_bits
+from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.call import Call, Rule
-from linger_jax.export.runner.requantize import requantize, rounded_shift
-from linger_jax.numerics import wide
-from linger_jax.numerics.integer_product import integer_product
+from linger_jax.export.runner.requantize import requantize
+from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics.integer_contraction import matmul
 
 
-def _finish(call: Call, total: Array, scale: float) -> IntegerTensor:
+def _finish(call: Call, total: Accumulator, scale: float) -> IntegerTensor:
     node = call.node
     return requantize(total, scale, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)
 
@@ -23,38 +22,23 @@ def add(call: Call) -> Sequence[Value]:
     """``QAdd``: both operands re-rounded to the output's grid, unclamped, then added (spec/ops.md section 4)."""
     scale = call.node.scale("scale_o")
 
-    def on_output_grid(x: IntegerTensor) -> Array:
-        return rounded_shift(wide.of(x.value), x.fraction_bits - fraction_bits(scale), call.node.round_mode)
+    def on_output_grid(x: IntegerTensor) -> Accumulator:
+        return x.accumulator().shifted(x.fraction_bits - fraction_bits(scale), call.node.round_mode)
 
-    with wide.region():
-        return [_finish(call, on_output_grid(call.tensor(0)) + on_output_grid(call.tensor(1, "y")), scale)]
+    return [_finish(call, on_output_grid(call.tensor(0)) + on_output_grid(call.tensor(1, "y")), scale)]
 
 
 def multiply(call: Call) -> Sequence[Value]:
     """``QMul``."""
     x, y = call.tensor(0), call.tensor(1, "y")
-    with wide.region():
-        total = wide.of(x.value) * wide.of(y.value)
-        return [_finish(call, total, x.scale * y.scale)]
+    return [_finish(call, x.accumulator() * y.accumulator(), x.scale * y.scale)]
 
 
 def matrix_product(call: Call) -> Sequence[Value]:
     """``QBmm``, ``QMatmul``: batched product over the last two axes."""
     x, y = call.tensor(0), call.tensor(1, "y")
-    terms = x.value.shape[-1]
-    with wide.region():
-        total = integer_product(
-            lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST),
-            x.value,
-            y.value,
-            x_bits=x.bits,
-            y_bits=y.bits,
-            terms=terms,
-            contracted=terms,
-            cut_x=lambda v, start, stop: lax.slice_in_dim(v, start, stop, axis=v.ndim - 1),
-            cut_y=lambda v, start, stop: lax.slice_in_dim(v, start, stop, axis=max(v.ndim - 2, 0)),
-        )
-        return [_finish(call, total, x.scale * y.scale)]
+    total = matmul(x.value, y.value, x_bits=x.bits, y_bits=y.bits)
+    return [_finish(call, total, x.scale * y.scale)]
 
 
 def concatenate(call: Call) -> Sequence[Value]:
@@ -63,7 +47,7 @@ def concatenate(call: Call) -> Sequence[Value]:
     axis = call.node.integer("axis") % parts[0].value.ndim
     if any(part.declared is not None for part in parts):
         return [_both_directions(call, parts, axis)]
-    moved = [_finish(call, part.value, part.scale) for part in parts]
+    moved = [_finish(call, part.accumulator(), part.scale) for part in parts]
     return [moved[0].holds(lax.concatenate([part.value for part in moved], axis))]
 
 

@@ -11,7 +11,8 @@ from linger_jax.config import Platform, RoundMode
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.call import Call, Rule
 from linger_jax.export.runner.requantize import requantize, saturated
-from linger_jax.numerics import chip_kernels, wide
+from linger_jax.numerics import chip_kernels
+from linger_jax.numerics.accumulator import Accumulator
 from linger_jax.numerics.contraction import rounded_product
 from linger_jax.numerics.integer_layer_norm import RESULT_FRACTION_BITS, normalize
 
@@ -30,7 +31,11 @@ def _squashing(kernel: Callable[[Array, Platform, int], Array]) -> Rule:
         node, x = call.node, call.tensor(0)
         fraction = chip_kernels.result_fraction_bits(node.platform, node.integer("o_bits"))
         y = kernel(_input(x, node.platform), node.platform, fraction)
-        return [requantize(y, 2.0**fraction, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+        return [
+            requantize(
+                Accumulator.of(y, 2**31), 2.0**fraction, node.scale("scale_o"), node.integer("o_bits"), node.round_mode
+            )
+        ]
 
     return rule
 
@@ -39,7 +44,7 @@ def _input(x: IntegerTensor, platform: Platform) -> Array:
     """int32 on the grid that sigmoid and tanh read, saturated (decision D9)."""
     fraction = chip_kernels.input_fraction_bits(platform)
     bits = _VENUS_INPUT_BITS if platform is Platform.venus else _FULL_WIDTH
-    return requantize(x.value, x.scale, 2.0**fraction, bits, RoundMode.floor_add).value
+    return requantize(x.accumulator(), x.scale, 2.0**fraction, bits, RoundMode.floor_add).value
 
 
 def _gated(kernel: Callable[[Array, Platform], Array]) -> Rule:
@@ -48,7 +53,7 @@ def _gated(kernel: Callable[[Array, Platform], Array]) -> Rule:
     def rule(call: Call) -> Sequence[Value]:
         node, x = call.node, call.tensor(0)
         one = 2.0**chip_kernels.GATED_FRACTION_BITS
-        y = kernel(requantize(x.value, x.scale, one, _FULL_WIDTH, RoundMode.floor_add).value, node.platform)
+        y = kernel(requantize(x.accumulator(), x.scale, one, _FULL_WIDTH, RoundMode.floor_add).value, node.platform)
         real = y.astype(jnp.float32) / np.float32(one)
         return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
@@ -59,10 +64,12 @@ def softmax(call: Call) -> Sequence[Value]:
     """``QSoftmax`` along ``axis``."""
     node, x = call.node, call.tensor(0)
     grid = 2.0**chip_kernels.SOFTMAX_INPUT_FRACTION_BITS
-    rows = jnp.moveaxis(requantize(x.value, x.scale, grid, _FULL_WIDTH, RoundMode.floor_add).value, _axis(call), -1)
+    rows = jnp.moveaxis(
+        requantize(x.accumulator(), x.scale, grid, _FULL_WIDTH, RoundMode.floor_add).value, _axis(call), -1
+    )
     y = jnp.moveaxis(chip_kernels.softmax(rows, node.platform), -1, _axis(call))
     one = 2.0**chip_kernels.SOFTMAX_RESULT_FRACTION_BITS
-    return [requantize(y, one, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+    return [requantize(Accumulator.of(y, 2**31), one, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
 def _axis(call: Call) -> int:
@@ -79,9 +86,8 @@ def gated_linear_unit(call: Call) -> Sequence[Value]:
     sigmoid = chip_kernels.sigmoid(_input(x.holds(gates), node.platform), node.platform, fraction)
     real = sigmoid.astype(jnp.float32) / np.float32(2.0**fraction)
     gate = saturated(real, GATE_SCALE, _FULL_WIDTH, RoundMode.round)
-    with wide.region():
-        total = wide.of(values) * wide.of(gate.value)
-        return [requantize(total, x.scale * GATE_SCALE, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+    total = x.holds(values).accumulator() * Accumulator.of(gate.value, int(GATE_SCALE))
+    return [requantize(total, x.scale * GATE_SCALE, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
 def layer_norm(call: Call) -> Sequence[Value]:
