@@ -14,9 +14,12 @@ from linger_jax.api import trace_layers as trace_layers
 from linger_jax.config import QuantConfig as QuantConfig
 from linger_jax.config import config_save_to_yaml as config_save_to_yaml
 from linger_jax.config import load_config as load_config
+from linger_jax.errors import DeviceLintError as DeviceLintError
 from linger_jax.errors import LingerError as LingerError
 from linger_jax.errors import LingerWarning as LingerWarning
+from linger_jax.export import DeviceReport as DeviceReport
 from linger_jax.export import OnnxRunner as OnnxRunner
+from linger_jax.export import check_onnx as check_onnx
 from linger_jax.export import export_onnx as export_onnx
 from linger_jax.quantizers import QTensor as QTensor
 from linger_jax.quantizers import abs_max as abs_max

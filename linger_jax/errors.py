@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class LingerError(ValueError):
@@ -69,6 +70,17 @@ class ConversionError(LingerError):
 
 class ExportError(LingerError):
     """A model that cannot be written in the requested ONNX dialect."""
+
+
+class DeviceLintError(ExportError):
+    """A file that the target device would refuse or compute otherwise.
+
+    `report` is the `linger_jax.DeviceReport` with every finding.
+    """
+
+    def __init__(self, message: str, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class LingerWarning(UserWarning):

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from linger_jax.cli.check_command import check
 from linger_jax.cli.convert_command import convert
 from linger_jax.cli.demo_command import demo
 from linger_jax.cli.inspect_command import inspect
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(convert)
 app.command()(inspect)
+app.command()(check)
 
 
 @app.callback()

@@ -33,6 +33,7 @@ class FileNode:
       inputs: tensor names; "" where an optional input is left out.
       outputs: tensor names.
       attributes: by name; strings decoded.
+      layer: dotted path of the module that made it; empty in files of others.
     """
 
     name: str
@@ -40,6 +41,7 @@ class FileNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    layer: str = ""
 
     def integer(self, name: str, default: int | None = None) -> int:
         """An integer attribute.
@@ -100,6 +102,7 @@ class FileGraph:
       nodes: in execution order.
       constants: by name.
       compat: what the integers mean where linger and the chip differ; files of others are linger's.
+      shapes: of the intermediate tensors and outputs whose every dimension the file states.
     """
 
     inputs: tuple[FileTensor, ...]
@@ -107,6 +110,7 @@ class FileGraph:
     nodes: tuple[FileNode, ...]
     constants: Mapping[str, HostArray]
     compat: Compat
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
 def read_onnx(path: str | Path) -> FileGraph:
@@ -130,13 +134,23 @@ def read_onnx(path: str | Path) -> FileGraph:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf raises what it likes on a damaged file
         raise ExportError(f"{path} is no ONNX file, or a damaged one: {error}") from error
+    return read_model(model, str(path))
+
+
+def read_model(model: ModelProto, path: str) -> FileGraph:
+    """Reads a model that is in memory.
+
+    Args:
+      model: an ONNX model.
+      path: what to call it in messages.
+
+    Raises:
+      ExportError: as :func:`read_onnx`.
+    """
+    from onnx import TensorProto, numpy_helper
+
     if not model.graph.node:
         raise ExportError(f"{path} is no ONNX file, or holds no nodes")
-    return _graph(path, model)
-
-
-def _graph(path: Path, model: ModelProto) -> FileGraph:
-    from onnx import TensorProto, numpy_helper
 
     constants: dict[str, HostArray] = {}
     for tensor in model.graph.initializer:
@@ -153,17 +167,22 @@ def _graph(path: Path, model: ModelProto) -> FileGraph:
         known.update(proto.output)
         domain = f"{proto.domain}::" if proto.domain == LINGER else ""
         attributes = {a.name: _attribute(a) for a in proto.attribute}
-        nodes.append(FileNode(name, domain + proto.op_type, tuple(proto.input), tuple(proto.output), attributes))
+        op = domain + proto.op_type
+        nodes.append(FileNode(name, op, tuple(proto.input), tuple(proto.output), attributes, proto.doc_string))
     lost = [entry.name for entry in model.graph.output if entry.name not in known]
     if lost:
         raise ExportError(f"{path}: nothing makes the output {lost[0]}")
     inputs = tuple(_tensor(path, v) for v in model.graph.input if v.name not in constants)
-    return FileGraph(
-        inputs, tuple(entry.name for entry in model.graph.output), tuple(nodes), constants, _compat(path, model)
-    )
+    shapes = {
+        entry.name: tuple(d.dim_value for d in entry.type.tensor_type.shape.dim)
+        for entry in (*model.graph.value_info, *model.graph.output)
+        if entry.type.tensor_type.HasField("shape") and all(d.dim_value > 0 for d in entry.type.tensor_type.shape.dim)
+    }
+    outputs = tuple(entry.name for entry in model.graph.output)
+    return FileGraph(inputs, outputs, tuple(nodes), constants, _compat(path, model), shapes)
 
 
-def _compat(path: Path, model: ModelProto) -> Compat:
+def _compat(path: str, model: ModelProto) -> Compat:
     stated = [entry.value for entry in model.metadata_props if entry.key == COMPAT_KEY]
     if not stated:
         return Compat.reference
@@ -181,7 +200,7 @@ def _attribute(proto: AttributeProto) -> Any:
     return numpy_helper.to_array(value) if hasattr(value, "raw_data") else value
 
 
-def _tensor(path: Path, proto: ValueInfoProto) -> FileTensor:
+def _tensor(path: str, proto: ValueInfoProto) -> FileTensor:
     from onnx import helper
 
     shape = []

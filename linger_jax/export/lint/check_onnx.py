@@ -1,0 +1,95 @@
+"""``check_onnx``: the lint of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linger_jax.config import Platform
+from linger_jax.errors import ExportError
+from linger_jax.export.lint.checks import CHECKS
+from linger_jax.export.lint.device import device, platforms
+from linger_jax.export.lint.finding import Finding, Severity
+from linger_jax.export.lint.operator_names import LINGER_PREFIX
+from linger_jax.export.lint.program import Program, program
+from linger_jax.export.lint.report import DeviceReport
+from linger_jax.export.runner.onnx_file import FileGraph, read_model, read_onnx
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def check_onnx(model: str | Path | ModelProto, platform: Platform | str | None = None) -> DeviceReport:
+    """Says what the vendor's packer and executor will make of a file, without running them.
+
+    Every rule of spec/onnx_export.md sections 4 and 5 is one row of a table of checks.
+
+    Args:
+      model: an ``.onnx`` file, of this package or of linger, or a model in memory.
+      platform: the target chip; None takes the one that the file names (venus where it names none, as the packer does).
+
+    Returns:
+      The findings: what the packer refuses, what the executor computes otherwise, and the packer options that the file
+      needs.
+
+    Raises:
+      ExportError: the file cannot be read, or the platform is not known.
+    """
+    if isinstance(model, str | Path):
+        name, graph = str(model), read_onnx(model)
+    else:
+        name, graph = "the model", read_model(model, "the model")
+    named = {str(n.attributes["platform"]) for n in graph.nodes if n.attributes.get("platform")}
+    target = _platform(str(platform)) if platform is not None else _of_file(name, named)
+    whole = program(graph, device(target))
+    findings = (*_platforms(graph, named, target), *_of_nodes(whole))
+    return DeviceReport(target, findings)
+
+
+def _platform(name: str) -> Platform:
+    found = [platform for platform in platforms() if platform.value.lower() == name.lower()]
+    if not found:
+        raise ExportError(f"the packer does not know platform {name!r}; allowed: {', '.join(platforms())}")
+    return found[0]
+
+
+def _of_file(name: str, named: set[str]) -> Platform:
+    if not named:
+        return Platform.venus
+    try:
+        return _platform(min(named))
+    except ExportError as error:
+        raise ExportError(f"{name}: {error}") from error
+
+
+def _platforms(graph: FileGraph, named: set[str], target: Platform) -> Iterator[Finding]:
+    others = sorted(p for p in named if p.lower() != target.value.lower())
+    if others:
+        nodes = [n for n in graph.nodes if str(n.attributes.get("platform")) in others]
+        yield Finding(
+            check="platform",
+            node=nodes[0].name,
+            op=nodes[0].op.removeprefix(LINGER_PREFIX),
+            layer=nodes[0].layer,
+            severity=Severity.refuse,
+            found=f"{len(nodes)} nodes for {', '.join(others)}",
+            limit=f"{target.value} on every node",
+            remedy=f"Export with platform={target.value!r}",
+        )
+
+
+def _of_nodes(whole: Program) -> Iterator[Finding]:
+    for site in whole.sites:
+        for check in CHECKS:
+            if not check.concerns(site, whole):
+                continue
+            for problem in check.look(site, whole):
+                yield Finding(
+                    check=check.name,
+                    node=site.node.name,
+                    op=site.written,
+                    layer=site.node.layer,
+                    **{field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)},
+                )

@@ -1,0 +1,66 @@
+"""Attributes that the packer needs to find (spec/onnx_export.md sections 1 and 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from linger_jax.config import Platform
+from linger_jax.export.lint.checks.check import MEASURED, Check
+from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.program import Program
+from linger_jax.export.lint.site import Site
+
+CONVOLUTIONS = frozenset({"QConv1d", "QConv2d"})
+TRANSPOSED = frozenset({"QConvTranspose1d", "QConvTranspose2d"})
+ROUNDING = CONVOLUTIONS | TRANSPOSED | {"QLinear", "QLSTM"}
+PLATFORM_QUANT = "add_platform_quant_luna_quant"
+
+
+def _rounding(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    if not site.has("quant_mode"):
+        yield Problem(
+            severity=Severity.refuse,
+            found="no quant_mode",
+            limit="one of floor_add, floor, round, ceil",
+            remedy="Export the file anew, or add the attribute quant_mode='floor_add'",
+        )
+
+
+def _platform_quant(site: Site, program: Program) -> Iterator[Problem]:
+    if program.device.needs_platform_quant and not site.has("platform_quant"):
+        yield Problem(
+            severity=Severity.refuse,
+            found="no platform_quant",
+            limit="platform_quant='luna_quant'",
+            remedy="Choose platform arcs, or export for venus with dialect='thinker'",
+            edit=PLATFORM_QUANT if program.platform is Platform.venus else "",
+        )
+
+
+def _softmax_dim(site: Site, program: Program) -> Iterator[Problem]:
+    if program.device.needs_platform_quant and not site.has("dim"):
+        yield Problem(
+            severity=Severity.refuse,
+            found="axis only",
+            limit="the attribute dim beside axis",
+            remedy="Choose platform arcs, or export for venus with dialect='thinker'",
+            edit="softmax_dim_attribute" if program.platform is Platform.venus else "",
+        )
+
+
+def _backend(site: Site, program: Program) -> Iterator[Problem]:
+    yield Problem(
+        severity=Severity.refuse,
+        found=site.node.op,
+        limit=f"the packer has no implementation of it for {program.platform.value}",
+        remedy="Choose platform arcs, whose chip is supported best",
+    )
+
+
+CHECKS = (
+    Check("quant_mode", _rounding, ROUNDING, MEASURED),
+    Check("platform_quant", _platform_quant, ROUNDING),
+    Check("softmax dim", _softmax_dim, {"QSoftmax"}),
+    Check("backend", _backend, {*CONVOLUTIONS, "QSoftmax"}, {Platform.mars}),
+)

@@ -1,0 +1,88 @@
+"""Widths of activations, weights and outputs (spec/onnx_export.md section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from linger_jax.config import Platform
+from linger_jax.export.lint.checks.attributes import CONVOLUTIONS, TRANSPOSED
+from linger_jax.export.lint.checks.check import MEASURED, Check
+from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.program import Program
+from linger_jax.export.lint.site import Site
+
+WIDTH = 8
+"""Bits of activations and weights on every chip."""
+TANH_WIDTH = 16
+WEIGHTED = CONVOLUTIONS | TRANSPOSED | {"QLinear"}
+PARAMETRIC = WEIGHTED | {"QBatchNorm1d", "QBatchNorm2d", "QLSTM", "QGRU", "QLayerNorm", "Gather"}
+
+
+def _activations(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    bits = site.integer("x_bits", WIDTH)
+    if bits != WIDTH:
+        yield Problem(
+            severity=Severity.refuse,
+            found=f"{bits}-bit input",
+            limit=f"{WIDTH} bits",
+            remedy=f"Set activate_bits: {WIDTH}",
+        )
+
+
+def _weights(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    bits = site.integer("w_bits", WIDTH)
+    if bits != WIDTH:
+        four = bits is not None and bits < WIDTH
+        yield Problem(
+            severity=Severity.differs if four else Severity.refuse,
+            found=f"{bits}-bit weights",
+            limit=f"{WIDTH} bits; the executor's result is unrelated with fewer",
+            remedy=f"Set weight_bits: {WIDTH}",
+        )
+
+
+def _outputs(site: Site, program: Program) -> Iterator[Problem]:
+    bits = site.integer("o_bits", WIDTH)
+    allowed = (WIDTH,) if site.kind in TRANSPOSED else program.device.output_bits
+    if bits not in allowed:
+        yield Problem(
+            severity=Severity.refuse,
+            found=f"{bits}-bit output",
+            limit=f"{', '.join(map(str, allowed))} bits",
+            remedy=f"Set activate_bits: {WIDTH}",
+        )
+
+
+def _tanh(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    bits = site.integer("x_bits", WIDTH)
+    if bits != TANH_WIDTH or not site.has("platform_quant"):
+        yield Problem(
+            severity=Severity.refuse,
+            found=f"{bits}-bit input",
+            limit=f"{TANH_WIDTH} bits and platform_quant: a tanh of 8 bits cannot be packed",
+            remedy="Use relu or sigmoid (on arcs) in the place of tanh",
+        )
+
+
+def _sigmoid(site: Site, program: Program) -> Iterator[Problem]:
+    allowed = TANH_WIDTH if program.platform is Platform.venus else WIDTH
+    bits = site.integer("x_bits", WIDTH)
+    if bits != allowed:
+        yield Problem(
+            severity=Severity.refuse,
+            found=f"{bits}-bit input",
+            limit=f"{allowed} bits",
+            remedy=f"Set activate_bits: {allowed} for the layer before it",
+        )
+
+
+CHECKS = (
+    Check("activation width", _activations, WEIGHTED),
+    Check("weight width", _weights, PARAMETRIC),
+    Check("output width", _outputs, WEIGHTED, MEASURED),
+    Check("tanh", _tanh, {"QTanh"}),
+    Check("sigmoid width", _sigmoid, {"QSigmoid"}),
+)

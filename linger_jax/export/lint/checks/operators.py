@@ -1,0 +1,88 @@
+"""Operators that the packer does not know (spec/onnx_export.md section 4.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.operator_names import operator_names
+from linger_jax.export.lint.program import Program
+from linger_jax.export.lint.site import Site
+
+RENAME = "rename_unmapped_ops"
+AS_2D = "one_dimension_as_two"
+THINKER = "Export with dialect='thinker'"
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """An operator that the packer stops at.
+
+    Attributes:
+      why: what the packer lacks.
+      remedy: what to do.
+      edit: rewrite of the dialect ``thinker``, where one helps.
+    """
+
+    why: str
+    remedy: str
+    edit: str = ""
+
+
+REFUSED: Mapping[str, Refused] = {
+    "QLayerNorm": Refused(
+        "the packer has no translation of this name; LayerNormInt packs, but computes other integers",
+        "Keep the layer off the chip, or use BatchNorm in its place",
+    ),
+    "QMatmul": Refused("the packer has no translation of this name", f"{THINKER}: it writes BmmInt", RENAME),
+    "QGLU": Refused("the packer has no translation of this name", f"{THINKER}: it writes GluInt", RENAME),
+    "QGelu": Refused("the packer has no such operator", "Use relu in the model's place of gelu"),
+    "QSwish": Refused("the packer has no such operator", "Use relu in the model's place of silu"),
+    "QGlobalAveragePool2d": Refused(
+        "the packer has no translation of this name",
+        f"{THINKER}: it writes an average pool over the whole plane",
+        "global_pool_as_window",
+    ),
+    "QConvTranspose1d": Refused("transposed convolutions are 4-D", f"{THINKER}: it writes the 2-D form", AS_2D),
+    "QBatchNorm1d": Refused("batch normalization is 4-D", f"{THINKER}: it writes the 2-D form", AS_2D),
+    "QAvgPool1d": Refused("average pooling is 4-D", f"{THINKER}: it writes the 2-D form", AS_2D),
+    "Clip": Refused("the packer's test of its element type cannot succeed", "Use relu in the place of relu6 or clip"),
+    "Split": Refused(
+        "the packer wants an attribute dims in the place of split, and fails on it",
+        "Give each part a layer of its own, or take the parts with slices",
+    ),
+    "Pad": Refused("the packer refuses Pad", "Pad in the convolution or the pool behind it"),
+    "Identity": Refused("the packer has no Identity", "Remove the node: its input is its output", "drop_identity"),
+}
+_FLOAT = Refused(
+    "no device computes it, in float least of all",
+    "Quantize what makes it: concatenations, sums and products have quantized forms (QCat, QAdd, QMul)",
+)
+
+
+def _known(site: Site, program: Program) -> Iterator[Problem]:
+    row = REFUSED.get(site.written)
+    if row is None and not operator_names().takes(site.written, program.platform):
+        row = _FLOAT
+    if row is not None:
+        yield Problem(severity=Severity.refuse, found=site.node.op, limit=row.why, remedy=row.remedy, edit=row.edit)
+
+
+def _one_input(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    given = [t for t in site.inputs if t is not None]
+    if len(given) > 1:
+        yield Problem(
+            severity=Severity.refuse,
+            found=f"{len(given)} inputs: axes as an input, the form of opset 13 and later",
+            limit="axes as an attribute",
+            remedy="Export with opset=12",
+        )
+
+
+CHECKS = (
+    Check("operator", _known),
+    Check("axes form", _one_input, {"Squeeze", "Unsqueeze"}),
+)

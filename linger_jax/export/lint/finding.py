@@ -1,0 +1,71 @@
+"""What the lint says about one node."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from linger_jax.export.lint.pack_options import NO_OPTIONS, PackOptions
+
+
+class Severity(enum.StrEnum):
+    """What happens to the file."""
+
+    refuse = enum.auto()
+    """The packer stops, or makes a package that the executor cannot load."""
+    differs = enum.auto()
+    """The file packs, but the executor crashes or computes other integers."""
+    note = enum.auto()
+    """Nothing is wrong once ``options`` are given to the packer, or something has not been measured."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a check has to say, before it is known about which node.
+
+    Attributes:
+      severity: what happens.
+      found: the value in the file.
+      limit: what the device takes.
+      remedy: what to change in the model or its configuration.
+      edit: rewrite of the dialect ``thinker`` that removes the problem; empty where there is none.
+      options: packer options that are the remedy.
+    """
+
+    severity: Severity
+    found: str
+    limit: str
+    remedy: str
+    edit: str = ""
+    options: PackOptions = NO_OPTIONS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding(Problem):
+    """A problem of a node.
+
+    Attributes:
+      check: name of the check.
+      node: name of the node; empty for the whole file.
+      op: operator as the file writes it.
+      layer: dotted path of the module that made the node; empty in files of others.
+    """
+
+    check: str
+    node: str
+    op: str
+    layer: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the device will not compute what the file says."""
+        return self.severity is not Severity.note
+
+    @property
+    def place(self) -> str:
+        """Layer and node, as far as they are known."""
+        return f"{self.layer} ({self.node})" if self.layer and self.node else self.layer or self.node or "file"
+
+    def __str__(self) -> str:
+        text = f"{self.severity.value}: {self.place}: {self.check}: {self.found}; allowed: {self.limit}. {self.remedy}"
+        return text if text.endswith(".") else f"{text}."

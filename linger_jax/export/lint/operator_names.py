@@ -1,0 +1,50 @@
+"""The packer's names of operators."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.resources
+import json
+from collections.abc import Mapping
+
+from linger_jax.config import Platform
+from linger_jax.export.onnx_graph import LINGER
+
+LINGER_PREFIX = f"{LINGER}::"
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorNames:
+    """Names of one packer release.
+
+    Attributes:
+      kinds: linger's name of each internal one.
+      accepted: written names that the packer takes on every platform.
+      elsewhere: names that it takes on one platform only.
+    """
+
+    kinds: Mapping[str, str]
+    accepted: frozenset[str]
+    elsewhere: Mapping[Platform, frozenset[str]]
+
+    def takes(self, written: str, platform: Platform) -> bool:
+        """Whether the packer knows a name; it ignores the domain."""
+        return written in self.accepted or written in self.elsewhere.get(platform, frozenset())
+
+    def kind(self, written: str) -> str:
+        """linger's name of an operator, under either name."""
+        return self.kinds.get(written, written)
+
+
+@functools.cache
+def operator_names() -> OperatorNames:
+    """The names of the packer that section 4 of spec/onnx_export.md describes."""
+    text = importlib.resources.files("linger_jax.export.lint").joinpath("tables/operators.json").read_text()
+    table = json.loads(text)
+    internal: dict[str, str] = table["internal_names"]
+    return OperatorNames(
+        kinds={name: kind for kind, name in internal.items()},
+        accepted=frozenset((*table["translated"], *internal.values(), *table["same"], *table["standard"])),
+        elsewhere={Platform(p): frozenset(names) for p, names in table["standard_on_one_platform"].items()},
+    )

@@ -1,0 +1,109 @@
+"""A file with the shape, scale and width of every tensor."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from linger_jax.config import Platform
+from linger_jax.export.lint.device import Device
+from linger_jax.export.lint.operator_names import LINGER_PREFIX, operator_names
+from linger_jax.export.lint.shapes import result_shapes
+from linger_jax.export.lint.site import Site, Tensor
+from linger_jax.export.runner.onnx_file import FileGraph, FileNode
+
+# spec/onnx_export.md section 2: a quantized tensor keeps its scale and width in these.
+PASSING = frozenset(
+    {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Pad", "Gather", "Expand", "Tile"}
+    | {"Relu", "Clip", "Split", "MaxPool"}
+)
+_NOT_INTEGER_RESULTS = frozenset({"Dequant", "Shape", "Cast", "ArgMax"})
+_RECURRENT = frozenset({"QLSTM", "QGRU"})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A file as checks see it.
+
+    Attributes:
+      graph: the file.
+      device: the target.
+      sites: its nodes, in order.
+      tensors: by name.
+      readers: the nodes that read a tensor.
+    """
+
+    graph: FileGraph
+    device: Device
+    sites: tuple[Site, ...]
+    tensors: Mapping[str, Tensor]
+    readers: Mapping[str, tuple[Site, ...]]
+
+    @property
+    def platform(self) -> Platform:
+        """The target chip."""
+        return self.device.platform
+
+    def maker(self, tensor: Tensor) -> Site | None:
+        """The node that makes a tensor."""
+        return None if tensor.maker is None else self.sites[tensor.maker]
+
+    def origin(self, tensor: Tensor) -> Tensor:
+        """The tensor whose values these are, before a Quant: the packer drops those at the boundary."""
+        maker = self.maker(tensor)
+        source = maker.input(0) if maker is not None and maker.kind == "Quant" else None
+        return tensor if source is None else source
+
+
+def program(graph: FileGraph, device: Device) -> Program:
+    """Looks at every tensor of a file.
+
+    Args:
+      graph: the file.
+      device: the target.
+    """
+    tensors = {name: Tensor(name, value.shape, constant=value) for name, value in graph.constants.items()}
+    for entry in graph.inputs:
+        bits = 8 * entry.dtype.itemsize if np.issubdtype(entry.dtype, np.integer) else None
+        tensors[entry.name] = Tensor(entry.name, entry.shape, bits=bits)
+    sites = []
+    readers: dict[str, list[Site]] = {}
+    for index, node in enumerate(graph.nodes):
+        written = node.op.removeprefix(LINGER_PREFIX)
+        kind = operator_names().kind(written)
+        inputs = tuple(tensors[name] if name else None for name in node.inputs)
+        shapes = _stated(graph, node) or result_shapes(node, kind, inputs)
+        outputs = []
+        for position, name in enumerate(node.outputs):
+            shape = shapes[position] if position < len(shapes) else None
+            scale, bits = _grid(kind, node, inputs, position)
+            outputs.append(Tensor(name, shape, scale, bits, maker=index))
+        site = Site(index, node, written, kind, inputs, tuple(outputs))
+        tensors.update((tensor.name, tensor) for tensor in outputs if tensor.name)
+        for name in dict.fromkeys(filter(None, node.inputs)):
+            readers.setdefault(name, []).append(site)
+        sites.append(site)
+    return Program(graph, device, tuple(sites), tensors, {name: tuple(found) for name, found in readers.items()})
+
+
+def _stated(graph: FileGraph, node: FileNode) -> tuple[tuple[int, ...] | None, ...]:
+    """Shapes that the file states, if it states that of the first output."""
+    if not node.outputs or node.outputs[0] not in graph.shapes:
+        return ()
+    return tuple(graph.shapes.get(name) for name in node.outputs)
+
+
+def _grid(
+    kind: str, node: FileNode, inputs: tuple[Tensor | None, ...], position: int
+) -> tuple[float | None, int | None]:
+    """Scale and width that a node states for one of its outputs, or passes on."""
+    first = inputs[0] if inputs else None
+    if kind in PASSING and not (kind == "Gather" and "scale_w" in node.attributes):
+        return (None, None) if first is None else (first.scale, first.bits)
+    if kind in _NOT_INTEGER_RESULTS or (kind in _RECURRENT and position > 0):
+        return None, None
+    names = {"Quant": ("scale_x", "data_bits"), "Gather": ("scale_w", "w_bits")}.get(kind, ("scale_o", "o_bits"))
+    scale, bits = (node.attributes.get(name) for name in names)
+    return (None if scale is None else float(scale)), (None if bits is None else int(bits))
