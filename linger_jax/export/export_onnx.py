@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, get_args
 
 import flax.linen as nn
 
+from linger_jax.config import Platform
 from linger_jax.errors import ExportError
 from linger_jax.export.cleanup import axes_as_inputs
+from linger_jax.export.one_sample import one_sample
 from linger_jax.export.onnx_writer import to_model, write_model
+from linger_jax.export.platforms import state_platform
 from linger_jax.export.record import Record
+from linger_jax.export.runner.onnx_file import Dialect
+from linger_jax.export.thinker import Target, to_thinker
 from linger_jax.export.walk import export_graph
 
 AXES_ARE_INPUTS = 13
@@ -27,14 +34,19 @@ class Exportable(Protocol):
     def record(self, variables: Mapping[str, Any], *args: Any, **kwargs: Any) -> Record:
         """One evaluation, recorded."""
 
+    def apply(self, variables: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """One evaluation."""
+
 
 def export_onnx(
     qmodel: Exportable,
     variables: Mapping[str, Any],
     x: Any,
     path: str | Path,
-    dialect: Literal["linger"] = "linger",
+    dialect: Dialect = "thinker",
+    platform: str | Platform | None = None,
     opset: int = 12,
+    strict: bool = True,
     *,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -50,11 +62,14 @@ def export_onnx(
     Args:
       qmodel: the model, from :func:`linger_jax.init`.
       variables: all its collections.
-      x: an example input, or a tuple of the positional arguments; its shape becomes the file's. The vendor's packer
-        wants a batch of one.
+      x: an example input, or a tuple of the positional arguments; its shape becomes the file's. For ``thinker`` a batch
+        is cut to its first sample: the device takes one.
       path: the file to write; its folder is created. It is whole or not there at all.
-      dialect: ``linger``: names and operators of linger 3.0.9.
+      dialect: ``thinker``: what the vendor's packer accepts and the device computes to the bit. ``linger``: names and
+        operators of linger 3.0.9.
+      platform: the chip, if it is another than the configuration's; only where both compute the same integers.
       opset: ONNX operator set, 11 to 18; 12 is what the packer reads.
+      strict: refuse a ``thinker`` file that the device would not run to the bit; else warn.
       input_names, output_names: of the graph; defaults are the names of the model's arguments, and ``y``.
       rngs, method, **kwargs: as in ``nn.Module.apply``.
 
@@ -67,18 +82,28 @@ def export_onnx(
 
     Source: spec/onnx_export.md.
     """
-    if dialect != "linger":
-        raise ExportError(f"dialect {dialect!r} is not known; allowed: 'linger'")
+    if dialect not in get_args(Dialect):
+        raise ExportError(f"dialect {dialect!r} is not known; allowed: {', '.join(get_args(Dialect))}")
     args = x if isinstance(x, tuple) else (x,)
     record = qmodel.record(variables, *args, rngs=rngs, method=method, **kwargs)
+    if dialect == "thinker":
+        evaluate = functools.partial(qmodel.apply, variables, rngs=rngs, method=method)
+        cut, cut_kwargs = one_sample(record.plan, args, kwargs, evaluate)
+        if cut is not args:
+            record = qmodel.record(variables, *cut, rngs=rngs, method=method, **cut_kwargs)
+        record = dataclasses.replace(record, bias_as_evaluated=True)
     arguments = record.plan.staged.arguments
     names = list(input_names) if input_names is not None else _argument_names(qmodel.model, method, arguments)
     if len(names) != len(arguments) or len(set(names)) != len(names):
         raise ExportError(f"the model takes {list(arguments)}; input_names must be as many different names: {names}")
     graph = export_graph(record, names, output_names)
+    config = record.plan.settings.config
+    chip = state_platform(graph, platform, config.platform)
+    if dialect == "thinker":
+        to_thinker(graph, Target(chip, opset))
     if opset >= AXES_ARE_INPUTS:
         axes_as_inputs(graph)
-    model = to_model(graph, opset, record.plan.settings.config.compat)
+    model = to_model(graph, opset, config.compat, dialect)
     write_model(model, Path(path))
     return Path(path)
 
@@ -91,6 +116,8 @@ def _argument_names(model: nn.Module, method: Any, arguments: Sequence[str]) -> 
     for argument in arguments:
         head, _, rest = argument.partition("[")
         key, _, inner = rest.partition("]")
-        name = parameters[int(key)] if head == "args" and int(key) < len(parameters) else key.strip("'\"")
+        name = key.strip("'\"")
+        if head == "args":
+            name = parameters[int(key)] if int(key) < len(parameters) else f"input_{key}"
         names.append(name + "".join(c if c.isalnum() else "_" for c in inner).rstrip("_"))
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ class GraphNode:
 
     Attributes:
       op: operator; ``domain`` is empty for standard ones.
-      source: where the user's code makes it, for messages.
+      label: module path of the layer or operator that it computes, for messages; "" where there is none.
     """
 
     op: str
@@ -54,6 +55,7 @@ class OnnxGraph:
       nodes: in execution order.
       constants: initializers by name.
       element_types, shapes: of every tensor a node makes.
+      label: module path of the nodes that are added from now on.
     """
 
     def __init__(self) -> None:
@@ -63,6 +65,7 @@ class OnnxGraph:
         self.constants: dict[str, HostArray] = {}
         self.element_types: dict[str, ElementType] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.label = ""
         self._count = 0
 
     def add(
@@ -73,11 +76,12 @@ class OnnxGraph:
         element_types: Sequence[ElementType],
         attributes: Mapping[str, Any] | None = None,
         domain: str = "",
-        label: str = "",
+        label: str | None = None,
     ) -> list[str]:
-        """Appends a node and returns the names of its outputs."""
+        """Appends a node and returns the names of its outputs; ``label`` None: the graph's."""
         outputs = [self._fresh() for _ in element_types]
         self.element_types.update(zip(outputs, element_types, strict=True))
+        label = self.label if label is None else label
         self.nodes.append(GraphNode(op, domain, list(inputs), outputs, dict(attributes or {}), label))
         return outputs
 
@@ -93,11 +97,9 @@ class OnnxGraph:
     def rename_intermediates(self) -> None:
         """Names tensors ``0``, ``1``, ... in node order; inputs, outputs and constants keep theirs."""
         kept = {*self.outputs, *self.constants, *(entry.name for entry in self.inputs)}
-        names: dict[str, str] = {}
-        for node in self.nodes:
-            for tensor in node.outputs:
-                if tensor not in kept and tensor not in names:
-                    names[tensor] = str(len(names))
+        made = dict.fromkeys(t for node in self.nodes for t in node.outputs if t not in kept)
+        free = (str(i) for i in itertools.count() if str(i) not in kept)
+        names = {tensor: next(free) for tensor in made}
         for node in self.nodes:
             node.inputs = [names.get(t, t) for t in node.inputs]
             node.outputs = [names.get(t, t) for t in node.outputs]

@@ -10,7 +10,7 @@ import numpy as np
 from linger_jax.config import Compat
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx_graph import LINGER, ElementType, OnnxGraph
-from linger_jax.export.runner.onnx_file import COMPAT_KEY
+from linger_jax.export.runner.onnx_file import COMPAT_KEY, DIALECT_KEY, Dialect
 from linger_jax.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ LINGER_OPSET = 1
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8}
 
 
-def to_model(graph: OnnxGraph, opset: int, compat: Compat) -> ModelProto:
+def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: Dialect) -> ModelProto:
     """An ONNX model of a graph, checked.
 
     Args:
       graph: the graph.
       opset: ONNX operator set.
-      compat: written into the file's metadata, for :class:`OnnxRunner`.
+      compat, dialect: written into the file's metadata, for :class:`OnnxRunner`.
 
     Raises:
       ExportError: the onnx package is missing, the opset is not supported, or the checker complains.
@@ -43,7 +43,10 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat) -> ModelProto:
         )
     kinds = {kind: helper.np_dtype_to_tensor_dtype(np.dtype(kind)) for kind in get_args(ElementType)}
     nodes = [
-        helper.make_node(n.op, n.inputs, n.outputs, name=n.name, domain=n.domain, **n.attributes) for n in graph.nodes
+        helper.make_node(
+            n.op, n.inputs, n.outputs, name=n.name, doc_string=n.label or None, domain=n.domain, **n.attributes
+        )
+        for n in graph.nodes
     ]
     inputs = [helper.make_tensor_value_info(e.name, kinds[e.element_type], list(e.shape)) for e in graph.inputs]
 
@@ -59,7 +62,7 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat) -> ModelProto:
         ir_version=_IR_VERSIONS[opset],
         producer_name="linger_jax",
     )
-    helper.set_model_props(model, {COMPAT_KEY: compat.value})
+    helper.set_model_props(model, {COMPAT_KEY: compat.value, DIALECT_KEY: dialect})
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:

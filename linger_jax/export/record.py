@@ -27,6 +27,7 @@ class Record:
       given: what every weight and bias quantizer got; float32, Flax's layout.
       values: what it returned.
       variables: the float model's variables, by path (collection first).
+      bias_as_evaluated: the integers of a bias are those that evaluation added; else linger's, from the float bias.
     """
 
     plan: Plan
@@ -34,21 +35,26 @@ class Record:
     given: Mapping[Path, HostArray]
     values: Mapping[Path, HostArray]
     variables: Mapping[Path, HostArray]
+    bias_as_evaluated: bool = False
 
     def steps(self, path: Path) -> HostArray:
         """The integers of a weight, int64: what evaluation multiplied with."""
         return self._within(path, np.rint(self.values[path].astype(np.float64) * self.scales[path]))
 
     def bias_steps(self, path: Path, scale: float) -> HostArray:
-        """The integers of a bias on the accumulator's grid, int64, from the bias itself.
+        """The integers of a bias on the accumulator's grid, int64.
 
         That is not its quantizer's grid where the scale of the layer's input was changed after training, or where the
-        accumulator is finer than a quantizer can be (16-bit operands).
+        accumulator is finer than a quantizer can be (16-bit operands). linger writes the bias itself, rounded anew.
+        What evaluation added is rounded down to a coarser grid: an accumulator that is rounded by ``floor_add`` behind
+        it does not see what is lost.
 
         Args:
           path: its quantizer.
           scale: of the accumulator.
         """
+        if self.bias_as_evaluated:
+            return self._within(path, np.floor(self.values[path].astype(np.float64) * scale))
         return self._within(path, np.rint(self.given[path].astype(np.float32) * np.float32(scale)))
 
     def _within(self, path: Path, steps: HostArray) -> HostArray:

@@ -114,6 +114,7 @@ class _Walk:
         for node in graph.nodes:
             if node.op == "lost":
                 continue
+            self.emit.graph.label = node.label
             operands = tuple(self._read(atom) for atom in node.inputs)
             if all(isinstance(value, Known) for value in operands) and node.run is not None and not node.quantized:
                 results: Sequence[Exported] = _evaluated(node, operands)
@@ -121,6 +122,7 @@ class _Walk:
                 keeps_flat_order = bool(node.outputs) and self._keeps_flat_order(node.outputs[0])
                 results = self._rule(node)(Step(self.emit, graph, node, operands, keeps_flat_order))
             self.env.update(zip(node.outputs, results, strict=True))
+        self.emit.graph.label = ""
 
     def _rule(self, node: Node) -> Any:
         moves = node.layer is None and node.op not in RULES and node.attributes.get("primitive") in _MOVES

@@ -38,11 +38,11 @@ def to_file(array, *, image):
     return np.moveaxis(array, -1, 1) if image and array.ndim > 2 else array
 
 
-def exported(tmp_path, function, *inputs, **options):
+def exported(tmp_path, function, *inputs, dialect="linger", **options):
     """Exports a model for one sample; returns its operators after comparing the file with evaluation on a batch."""
     qmodel, variables = trained(function, *inputs, **options)
     one = tuple(x[:1] for x in inputs)
-    path = linger_jax.export_onnx(qmodel, variables, one, tmp_path / "model.onnx")
+    path = linger_jax.export_onnx(qmodel, variables, one, tmp_path / "model.onnx", dialect=dialect)
     operators = [node.op_type for node in onnx.load(path).graph.node]
     image = any("Conv" in op for op in operators)
     runner = linger_jax.OnnxRunner(path)

@@ -41,7 +41,7 @@ def evaluate(graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str]) -
     meaning = choices(graph.compat)
     for node in graph.nodes:
         operands = tuple(env[name] if name else None for name in node.inputs)
-        results = RULES[node.op](Call(node, operands, meaning))
+        results = RULES[node.op](Call(node, operands, meaning, graph.dialect))
         env.update(zip(node.outputs, results, strict=False))  # optional outputs may be left out
     return {name: env[name] for name in wanted}
 

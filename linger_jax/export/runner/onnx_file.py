@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 HostArray = npt.NDArray[Any]
 COMPAT_KEY = "linger_jax.compat"
 """Metadata entry of a file that says what its integers mean where linger and the chip differ."""
+DIALECT_KEY = "linger_jax.dialect"
+"""Metadata entry of a file that says whose operators it holds."""
+Dialect = Literal["linger", "thinker"]
+"""``linger``: as linger 3.0.9 writes files. ``thinker``: what the vendor's packer and executor make of a file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,6 +107,7 @@ class FileGraph:
       constants: by name.
       compat: what the integers mean where linger and the chip differ; files of others are linger's.
       shapes: of the intermediate tensors and outputs whose every dimension the file states.
+      dialect: whose operators it holds; files of others are linger's.
     """
 
     inputs: tuple[FileTensor, ...]
@@ -111,6 +116,7 @@ class FileGraph:
     constants: Mapping[str, HostArray]
     compat: Compat
     shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    dialect: Dialect = "linger"
 
 
 def read_onnx(path: str | Path) -> FileGraph:
@@ -179,16 +185,17 @@ def read_model(model: ModelProto, path: str) -> FileGraph:
         if entry.type.tensor_type.HasField("shape") and all(d.dim_value > 0 for d in entry.type.tensor_type.shape.dim)
     }
     outputs = tuple(entry.name for entry in model.graph.output)
-    return FileGraph(inputs, outputs, tuple(nodes), constants, _compat(path, model), shapes)
+    compat = _stated(path, model, COMPAT_KEY, list(Compat), Compat.reference)
+    dialect = _stated(path, model, DIALECT_KEY, get_args(Dialect), "linger")
+    return FileGraph(inputs, outputs, tuple(nodes), constants, Compat(compat), shapes, cast(Dialect, dialect))
 
 
-def _compat(path: str, model: ModelProto) -> Compat:
-    stated = [entry.value for entry in model.metadata_props if entry.key == COMPAT_KEY]
-    if not stated:
-        return Compat.reference
-    if stated[0] not in list(Compat):
-        raise ExportError(f"{path}: {COMPAT_KEY} is {stated[0]!r}; allowed: {', '.join(Compat)}")
-    return Compat(stated[0])
+def _stated(path: str, model: ModelProto, key: str, allowed: Sequence[str], default: str) -> str:
+    """An entry of the file's metadata."""
+    stated = [entry.value for entry in model.metadata_props if entry.key == key]
+    if stated and stated[0] not in allowed:
+        raise ExportError(f"{path}: {key} is {stated[0]!r}; allowed: {', '.join(allowed)}")
+    return stated[0] if stated else default
 
 
 def _attribute(proto: AttributeProto) -> Any:

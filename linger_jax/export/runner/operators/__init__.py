@@ -13,7 +13,7 @@ from linger_jax.export.runner.operators import (
 )
 from linger_jax.export.runner.operators.call import Rule
 
-RULES: Mapping[str, Rule] = {
+_RULES: Mapping[str, Rule] = {
     **boundary.RULES,
     **weighted.RULES,
     **elementwise.RULES,
@@ -21,5 +21,17 @@ RULES: Mapping[str, Rule] = {
     **pooling.RULES,
     **recurrent.RULES,
     **structural.RULES,
+}
+# The packer's own names (spec/onnx_export.md section 4.1): same inputs, same attributes.
+_INTERNAL_NAMES = {
+    **{f"{name}Int": f"Q{name}" for name in ("Linear", "Conv1d", "Conv2d", "ConvTranspose2d", "BatchNorm2d")},
+    **{f"{name}Int": f"Q{name}" for name in ("AvgPool2d", "Bmm", "Softmax", "LSTM", "GRU", "LayerNorm")},
+    **{f"iq{name}": f"Q{name}" for name in ("Add", "Mul", "Cat", "Sigmoid", "Tanh")},
+    "GluInt": "QGLU",
+}
+
+RULES: Mapping[str, Rule] = {
+    **_RULES,
+    **{f"linger::{name}": _RULES[f"linger::{ours}"] for name, ours in _INTERNAL_NAMES.items()},
 }
 """Rule of every operator that a file may hold, by name."""

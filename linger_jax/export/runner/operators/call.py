@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from linger_jax.errors import ExportError
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
-from linger_jax.export.runner.onnx_file import FileNode
+from linger_jax.export.runner.onnx_file import Dialect, FileNode
 from linger_jax.plan.choices import Choices
 
 
@@ -24,11 +24,13 @@ class Call:
       node: the node.
       operands: what flows into it; None where an optional input is left out.
       choices: what the file's integers mean where linger and the chip differ.
+      dialect: whose operators the file holds.
     """
 
     node: FileNode
     operands: tuple[Value | None, ...]
     choices: Choices
+    dialect: Dialect = "linger"
 
     def tensor(self, position: int, letter: str = "x") -> IntegerTensor:
         """An operand that must be quantized; a constant of the file lies at the scale that the node states for it.

@@ -95,9 +95,10 @@ def layer_norm(call: Call) -> Sequence[Value]:
     node, x = call.node, call.tensor(0)
     weight, bias = call.parameter(1, node.integer("w_bits")), call.constant(2, _FULL_WIDTH)
     rows = normalize(x.value.astype(jnp.float32), jnp.float32(x.scale), weight.ndim, x.bits)
-    total = rounded_product(rows.steps.astype(jnp.float32), jnp.asarray(weight.astype(np.float32)))
+    ranked = (1,) * (x.value.ndim - weight.ndim) + weight.shape
+    total = rounded_product(rows.steps.astype(jnp.float32), jnp.asarray(weight.astype(np.float32).reshape(ranked)))
     if bias is not None:
-        total = total + bias.astype(np.float32)
+        total = total + bias.astype(np.float32).reshape(ranked)
     unit = np.float32(2.0**RESULT_FRACTION_BITS * node.scale("scale_w"))
     real = jnp.clip(total, -_LARGEST, _LARGEST) * (np.float32(1) / unit)
     return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]

@@ -29,7 +29,7 @@ def _layer(kind: Kind, states: tuple[str, ...]) -> Rule:
         node = call.node
         if node.integer("num_layers", 1) != 1:
             raise call.error("more than one layer in a node")
-        time_axis = 1 if node.integer("batch_first") else 0
+        time_axis = _time_axis(call)
         x = call.tensor(0)
         steps = jnp.moveaxis(x.real(), time_axis, 0)
         given = sum(bool(node.integer(f"has_{state}", 0)) for state in states)
@@ -67,6 +67,12 @@ def _layer(kind: Kind, states: tuple[str, ...]) -> Rule:
         return [output, *(a[None] for a in last)]
 
     return rule
+
+
+def _time_axis(call: Call) -> int:
+    """Where the time lies. The executor takes its length from axis 1 where ``batch_first`` is 0, from axis 0 else."""
+    batch_first = bool(call.node.integer("batch_first"))
+    return int(batch_first if call.dialect == "linger" else not batch_first)
 
 
 def _matrix(call: Call, position: int, scale: float) -> Array:
