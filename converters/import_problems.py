@@ -19,6 +19,7 @@ _HINTS = {
     "bias_v": "torch.nn.MultiheadAttention with add_bias_kv has no counterpart in Flax",
     "weight_hr_l0": "an LSTM with projections: the chips have none",
     "weight_orig": "a parametrised weight: remove the parametrisation before saving",
+    "original": "a parametrised weight: call torch.nn.utils.parametrize.remove_parametrizations before saving",
     "original0": "a parametrised weight: call torch.nn.utils.parametrize.remove_parametrizations before saving",
     "running_data": _QUANTIZER,
     "learning_data": _QUANTIZER,

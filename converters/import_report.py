@@ -15,6 +15,7 @@ from rich.table import Table
 
 from converters.name_files import save_names
 from converters.packed_tensors import Part
+from converters.weight_normalisation import NormalisedWeight
 
 # Begins the reason for which a second name of a tensor was dropped; the first name follows.
 TIED = "the same tensor as "
@@ -58,6 +59,7 @@ class ImportReport:
       prefixes: prefixes that were removed from the keys.
       unexpected: keys that nothing took (``strict=False`` only).
       parts: keys that are parts of tensors of the checkpoint, or other names (attention's packed projections).
+      normalised: weights that the checkpoint has in two factors (``weight_norm``), by the key of the whole.
       largest_difference: between the outputs of the PyTorch module and of the model, relative to the largest magnitude,
         where a live module was imported.
       remark: why there is none, or that nothing was imported (``dry_run``).
@@ -71,6 +73,7 @@ class ImportReport:
     unexpected: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+    normalised: Mapping[str, NormalisedWeight] = dataclasses.field(default_factory=dict)
     largest_difference: float | None = None
     remark: str = ""
 

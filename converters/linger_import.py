@@ -19,6 +19,7 @@ from converters.mapping_forms import GivenNames, read_names
 from converters.matching import How, MatchMode
 from converters.model_call import ModelCall
 from converters.quantizer_sites import QuantizerSite, quantizer_sites
+from converters.scale_flow import entering_places
 from converters.site_matching import SitePair, match_sites
 from converters.torch_import import FoundWeights, find_weights, model_call
 from converters.torch_state import COUNTER, read_state
@@ -92,7 +93,8 @@ def load_linger_checkpoint(
     plan = qmodel.plan(found.shapes, *call.args, rngs=call.rngs, method=method, **kwargs)
     sites = quantizer_sites(plan)
     layers = _layers(found)
-    pairs = match_sites(state, sites, layers, names, problems) if state.quantizers else []
+    entering = entering_places(plan)
+    pairs = match_sites(state, sites, layers, names, problems, entering) if state.quantizers else []
     steps = _steps(state, pairs, problems)
     if strict and state.quantizers:
         _tell(problems, state, plan, sites, steps)

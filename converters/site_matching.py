@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +12,11 @@ from converters.linger_state import LingerState, split_quantizer_key
 from converters.matching import How
 from converters.name_matching import folded
 from converters.quantizer_sites import MADE_UP, QuantizerSite
+from linger_jax.staging.marker import Path
 
 _OPERATOR = re.compile(r"_linger_qtensor_q(?P<op>[a-z]+)_(?P<number>\d+)")
+# Of so many modules all orders are tried.
+_MOST_PERMUTED = 6
 # Products have two names in PyTorch; JAX has one product.
 _SAME_OPERATOR = {"bmm": "matmul"}
 
@@ -40,12 +44,13 @@ def match_sites(
     layers: Mapping[str, tuple[str, int | None, How]],
     mapping: Mapping[str, str | None],
     problems: ImportProblems,
+    entering: Mapping[Path, Path],
 ) -> list[SitePair]:
     """Pairs the modules that hold quantizers with the sites of a plan.
 
     Layers go where their weights went. Operators of an owner are paired in the order of their numbers; functions that
     are modules to linger (pools, GLU) with the module that holds nothing else. What is left is paired in order, kind by
-    kind.
+    kind; where the scales of the checkpoint say that the order of the file is another, they decide.
 
     Args:
       state: the checkpoint.
@@ -53,8 +58,9 @@ def match_sites(
       layers: dotted path, iteration and way of matching of every module whose weights were imported.
       mapping: the user's own names, modules or keys of the checkpoint to paths of the model.
       problems: takes what fits in more than one way.
+      entering: the place whose result a place reads.
     """
-    matcher = _SiteMatcher(state, sites)
+    matcher = _SiteMatcher(state, sites, entering)
     matcher.layers(layers)
     matcher.explicit(mapping, problems)
     matcher.by_name()
@@ -64,7 +70,9 @@ def match_sites(
 
 
 class _SiteMatcher:
-    def __init__(self, state: LingerState, sites: Sequence[QuantizerSite]) -> None:
+    def __init__(self, state: LingerState, sites: Sequence[QuantizerSite], entering: Mapping[Path, Path]) -> None:
+        self.state = state
+        self.entering = entering
         self.modules = {prefix: frozenset(names) for prefix, names in state.quantizers.items()}
         self.sites = {site.dotted: site for site in sites}
         self.pairs: list[SitePair] = []
@@ -140,11 +148,38 @@ class _SiteMatcher:
             theirs = [site for site in sites if _kind_of_site(site) == kind]
             ours = sorted((m for m in self.modules if any(self._fit(m, s) for s in theirs)), key=_file_order)
             owners = {module.rpartition(".")[0] for module in ours if _operator(module)}
-            if len(ours) == len(theirs) and (len(ours) == 1 or len(owners) <= 1):
-                for module, site in zip(ours, theirs, strict=True):
+            chosen: Sequence[str] | None = None
+            if ours and len(ours) == len(theirs) and (len(ours) == 1 or len(owners) <= 1):
+                chosen = self._by_scales(ours, theirs)
+            if chosen:
+                for module, site in zip(chosen, theirs, strict=True):
                     self.pair(module, site, "order")
             elif ours:
                 problems.add_ambiguous([(m, kind[0]) for m in ours], [(s.dotted, kind[0]) for s in theirs])
+
+    def _by_scales(self, modules: Sequence[str], sites: Sequence[QuantizerSite]) -> Sequence[str] | None:
+        """The order of the file, unless the scales follow the data in one other order only; None if in several."""
+        known = {pair.site.path: pair.module for pair in self.pairs}
+
+        def follows(order: Sequence[str]) -> bool:
+            places = known | {site.path: module for site, module in zip(sites, order, strict=True)}
+            for site, module in zip(sites, order, strict=True):
+                before = places.get(self.entering.get(site.path, ()))
+                scales = self._scale(module, "input_quantizer"), self._scale(before, "output_quantizer")
+                if None not in scales and scales[0] != scales[1]:
+                    return False
+            return True
+
+        if len(modules) == 1 or follows(modules):
+            return modules
+        if len(modules) > _MOST_PERMUTED:
+            return None
+        others = [order for order in itertools.permutations(modules) if follows(order)]
+        return others[0] if len(others) == 1 else modules if not others else None
+
+    def _scale(self, module: str | None, quantizer: str) -> float | None:
+        key = None if module is None else self.state.quantizers[module].get(quantizer, {}).get("scale")
+        return None if key is None else float(self.state.source.raw(key).reshape(-1)[0])
 
     def _fit(self, module: str, site: QuantizerSite) -> bool:
         """Whether a module has the quantizers of a site and is the same operator, as far as its name says."""

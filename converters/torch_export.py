@@ -28,7 +28,7 @@ from converters.slots import LayerSlot, model_slots
 from converters.torch_file import require_torch, write_torch_file
 from converters.torch_import import model_call
 from converters.torch_names import Naming, TorchNames
-from converters.torch_state import COUNTER
+from converters.torch_state import COUNTER, in_factors
 from linger_jax.api import QuantizedModel
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.state import QUANT, float_collections, gather, get_in
@@ -73,7 +73,8 @@ def to_torch(
     """
     torch = require_torch()
     state = torch_arrays(model, variables, x, mapping, flatten_order or {}, rngs, method, kwargs)
-    state = packed(state, mapping.parts) if isinstance(mapping, ImportReport) else state
+    if isinstance(mapping, ImportReport):
+        state = in_factors(packed(state, mapping.parts), mapping.normalised)
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     tied = mapping.tied if isinstance(mapping, ImportReport) else {}
     return tensors | {key: tensors[owner] for key, owner in tied.items()}

@@ -142,6 +142,7 @@ class FoundWeights:
             unexpected=tuple(self.matching.unexpected),
             missing=tuple(".".join(path) for path in kept),
             parts=self.state.parts,
+            normalised=self.state.normalised,
         )
         return jax.tree.unflatten(jax.tree.structure(self.shapes), leaves), report
 
@@ -159,6 +160,7 @@ class FoundWeights:
             unexpected=tuple(self.matching.unexpected),
             missing=tuple(".".join(path) for path in _by_path(self.shapes) if path not in filled),
             parts=self.state.parts,
+            normalised=self.state.normalised,
             remark="dry run: nothing was imported",
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from converters.checkpoint_files import read_checkpoint_file
 from converters.packed_tensors import Part, unpacked
+from converters.weight_normalisation import NormalisedWeight
 from linger_jax.errors import ConversionError
 
 Array = np.ndarray[Any, Any]
@@ -36,6 +37,7 @@ class TorchState:
       prefixes: what was removed from the keys.
       dropped: keys that are no weights of the model, with the reason.
       parts: where keys come from that are not the checkpoint's (attention's packed projections).
+      normalised: weights that the checkpoint has in two factors, by their keys.
       owned: the tensors were read from a file for this import, so that each may be forgotten once it is converted.
     """
 
@@ -44,6 +46,7 @@ class TorchState:
     prefixes: tuple[str, ...]
     dropped: tuple[tuple[str, str], ...]
     parts: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+    normalised: Mapping[str, NormalisedWeight] = dataclasses.field(default_factory=dict)
     owned: bool = False
 
     def shape(self, key: str) -> tuple[int, ...]:
@@ -134,13 +137,14 @@ def read_state(source: Any, *, counters: bool = False, values: bool = True) -> T
     cleaned, prefixes = _without_prefixes(name, tensors)
     whole = unpacked(cleaned)
     cleaned = dict(whole.tensors)
-    dropped += [(key, f"a factor of the normalised {weight}") for key, weight in whole.joined.items()]
+    for key, weight in whole.normalised.items():
+        dropped += [(factor, f"a factor of the normalised {key}") for factor in (weight.g_key, weight.v_key)]
     kept = {key: tensor for key, tensor in cleaned.items() if counters or not key.endswith(COUNTER)}
     dropped += [(key, "counter of training batches") for key in cleaned if key not in kept]
     if not kept:
         raise ConversionError(f"{name}: holds no tensors")
     owned = isinstance(source, (str, os.PathLike))
-    return TorchState(name, kept, prefixes, tuple(dropped), whole.parts, owned)
+    return TorchState(name, kept, prefixes, tuple(dropped), whole.parts, whole.normalised, owned)
 
 
 def _is_tensor(value: Any) -> bool:
@@ -212,6 +216,8 @@ def _without_prefixes(name: str, tensors: dict[str, Any]) -> tuple[dict[str, Any
 
 
 def _numpy(tensor: Any, where: str) -> Array:
+    if isinstance(tensor, NormalisedWeight):
+        return tensor.product(*_factors(tensor, where))
     if not hasattr(tensor, "detach"):
         return np.asarray(tensor)
     if tensor.device.type == "meta":
@@ -223,6 +229,21 @@ def _numpy(tensor: Any, where: str) -> Array:
     if str(tensor.dtype) in ("torch.float16", "torch.bfloat16"):
         tensor = tensor.float()
     return np.asarray(tensor.numpy())
+
+
+def _factors(weight: NormalisedWeight, where: str) -> tuple[Array, Array]:
+    g, v = (_numpy(tensor, where).astype(np.float32) for tensor in (weight.g, weight.v))
+    return g, v
+
+
+def in_factors(arrays: Mapping[str, Array], normalised: Mapping[str, NormalisedWeight]) -> dict[str, Array]:
+    """A state dict with the weights in two factors that an imported checkpoint had so."""
+    result = dict(arrays)
+    for key, weight in normalised.items():
+        if key in arrays:
+            g, v = weight.factors(result.pop(key), *_factors(weight, key))
+            result |= {weight.g_key: g, weight.v_key: v}
+    return result
 
 
 def _refuse_inflated(tensor: Any, where: str) -> None:

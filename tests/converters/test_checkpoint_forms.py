@@ -92,24 +92,52 @@ def test_projections_of_their_own_sizes() -> None:
 # --- weight normalisation ---
 
 
-@pytest.mark.parametrize("old", [True, False])
-@pytest.mark.parametrize("dim", [0, 1])
-def test_a_normalised_weight_is_multiplied_out(old: bool, dim: int) -> None:
-    convolution = torch.nn.Conv2d(3, 4, 3, padding=1)
+def in_factors(module: torch.nn.Module, old: bool, dim: int | None) -> torch.nn.Module:
+    """The module with a normalised weight, whose factors are no weight and its own lengths."""
     if old:
         with pytest.warns(FutureWarning):
-            convolution = torch.nn.utils.weight_norm(convolution, dim=dim)
+            module = torch.nn.utils.weight_norm(module, dim=dim)
     else:
-        convolution = torch.nn.utils.parametrizations.weight_norm(convolution, dim=dim)
-    module = torch.nn.Sequential(convolution)
+        module = torch.nn.utils.parametrizations.weight_norm(module, dim=dim)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.rand_like(parameter))
+    return torch.nn.Sequential(module).eval()
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("dim", [0, 1, None])
+def test_a_normalised_weight_is_multiplied_out_and_comes_back(old: bool, dim: int | None) -> None:
+    module = in_factors(torch.nn.Conv2d(3, 4, 3, padding=1), old, dim)
     x = example(2, 3, 5, 5)
     model = nn.Conv(4, (3, 3), padding=1)
     variables, report = converters.from_torch(module.state_dict(), model, channels_last(x))
-    assert largest_difference(module.eval(), model, variables, x) <= 1e-5
+    assert largest_difference(module, model, variables, x) <= 1e-5
     assert any("a factor of the normalised 0.weight" in reason for _, reason in report.dropped)
+    back = converters.to_torch(model, variables, channels_last(x), mapping=report)
+    want = module.state_dict()
+    assert back.keys() == want.keys()
+    assert all(torch.equal(back[key], want[key]) for key in want)
+
+
+@pytest.mark.parametrize("dim", [0, None])
+def test_a_trained_weight_is_taken_apart_into_the_same_factors(dim: int | None) -> None:
+    module = in_factors(torch.nn.Linear(4, 3), old=False, dim=dim)
+    x = example(2, 4)
+    variables, report = converters.from_torch(module.state_dict(), nn.Dense(3), x)
+    lengths = module.state_dict()["0.parametrizations.weight.original1"].norm(dim=None if dim is None else 1)
+    trained = jax.tree.map(lambda value: value * 3 - 1, variables)
+    back = converters.to_torch(nn.Dense(3), trained, x, mapping=report)
+    module.load_state_dict(back)
+    assert largest_difference(module, nn.Dense(3), trained, x) <= 1e-5
+    v = back["0.parametrizations.weight.original1"]
+    np.testing.assert_allclose(v.norm(dim=None if dim is None else 1), lengths, rtol=1e-5)
+
+
+def test_a_matrix_of_one_column_is_normalised_too() -> None:
+    module = in_factors(torch.nn.Linear(1, 3), old=False, dim=0)
+    variables, _ = converters.from_torch(module.state_dict(), nn.Dense(3), example(2, 1))
+    assert largest_difference(module, nn.Dense(3), variables, example(2, 1)) <= 1e-5
 
 
 # --- files ---

@@ -175,27 +175,51 @@ def test_the_mapping_of_a_report_gives_the_same_import() -> None:
     assert {row.how for row in second.rows if "_quantizer" in row.key and row.key.startswith("pool")} == {"mapping"}
 
 
-def test_two_pools_are_told_apart_by_the_mapping() -> None:
-    class Pools(nn.Module):
-        @nn.compact
-        def __call__(self, x: Any) -> Any:
-            x = nn.Conv(4, (1, 1), name="c")(x)
-            return nn.avg_pool(nn.avg_pool(x, (2, 2), (2, 2)), (3, 3), (1, 1))
+class Pools(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = nn.Conv(4, (1, 1), name="c")(x)
+        return nn.avg_pool(nn.avg_pool(x, (2, 2), (2, 2)), (3, 3), (1, 1))
 
+
+FIRST, SECOND = "_linger_avg_pool_0", "_linger_avg_pool_1"
+
+
+def two_pools(names: dict[str, str], scales: dict[str, tuple[float, float]], **options: Any) -> tuple[Any, Any]:
+    """Imports a checkpoint of two pools, in the order of ``names``; scales of what enters and what leaves each module.
+
+    Returns:
+      Scales that came out at the first pool and at the second.
+    """
     qmodel = linger_jax.init(Pools(), {"compat": "reference"})
-    flat = flatten_dict(qmodel.init(jax.random.key(0), X)["quant"])
+    flat = flatten_dict(jax.eval_shape(lambda: qmodel.init(jax.random.key(0), X))["quant"])
     state: dict[str, Any] = {"c.weight": numbers(12).reshape(4, 3, 1, 1), "c.bias": numbers(4)}
-    names = {"_linger_avg_pool_0": "late", "_linger_avg_pool_1": "early", "c": "c"}
-    for i, (path, value) in enumerate(flat.items()):
-        state[".".join((names[path[0]], *path[1:]))] = np.full_like(np.asarray(value), i % 5 + 1)
-    by_order, _ = converters.load_linger_checkpoint(state, qmodel, None, X)
-    turned, _ = converters.load_linger_checkpoint(
-        state, qmodel, None, X, mapping={"early": "_linger_avg_pool_0", "late": "_linger_avg_pool_1"}
-    )
-    first, second = by_order["quant"], turned["quant"]
-    key = ("output_quantizer", "scale")
-    assert first["_linger_avg_pool_0"][key[0]][key[1]] == state["late.output_quantizer.scale"]
-    assert second["_linger_avg_pool_0"][key[0]][key[1]] == state["early.output_quantizer.scale"]
+    for place in ("c", *names):
+        for path, value in flat.items():
+            if path[0] == place:
+                module = names.get(place, place)
+                scale = {"input_quantizer": scales[module][0], "output_quantizer": scales[module][1]}.get(path[1], 1.0)
+                filled = np.full(value.shape, scale if path[-1] == "scale" else 1, value.dtype)
+                state[".".join((module, *path[1:]))] = filled
+    variables, _ = converters.load_linger_checkpoint(state, qmodel, None, X, **options)
+    return tuple(float(variables["quant"][place]["output_quantizer"]["scale"]) for place in (FIRST, SECOND))
+
+
+def test_two_pools_are_told_apart_by_the_mapping() -> None:
+    names = {FIRST: "late", SECOND: "early"}
+    scales = {"c": (4.0, 8.0), "late": (8.0, 8.0), "early": (8.0, 16.0)}
+    assert two_pools(names, scales) == (8.0, 16.0)
+    assert two_pools(names, scales, mapping={"early": FIRST, "late": SECOND}) == (16.0, 8.0)
+
+
+@pytest.mark.parametrize("names", [{FIRST: "early", SECOND: "late"}, {SECOND: "late", FIRST: "early"}])
+def test_pools_registered_in_another_order_are_told_apart_by_their_scales(names: dict[str, str]) -> None:
+    assert two_pools(names, {"c": (4.0, 8.0), "early": (8.0, 16.0), "late": (16.0, 32.0)}) == (16.0, 32.0)
+
+
+def test_pools_whose_scales_follow_no_order_are_taken_in_that_of_the_file() -> None:
+    names = {SECOND: "late", FIRST: "early"}
+    assert two_pools(names, {"c": (4.0, 8.0), "early": (2.0, 16.0), "late": (2.0, 32.0)}) == (32.0, 16.0)
 
 
 def test_a_float_checkpoint_loads_strictly_and_keeps_the_quantizers() -> None:
