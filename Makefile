@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+PACK_VENV := .venv-pack
+PACK_STAMP := $(PACK_VENV)/.installed
 
-.PHONY: help env demo test lint format bench clean
+.PHONY: help env pack-env demo test lint format bench clean
 
 help:
 	@echo "make demo    train, quantize and evaluate on real data; prints a table, writes a picture"
 	@echo "make test    all tests"
 	@echo "make lint    ruff, mypy and the import rules"
+	@echo "make pack-env  the vendor's packer, in an environment of its own (.venv-pack)"
 	@echo "make bench   one training step against float Flax and qwix"
 
 env: $(STAMP)
@@ -19,6 +22,13 @@ env: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+pack-env: $(PACK_STAMP)
+
+$(PACK_STAMP): requirements-pack.txt
+	$(PYTHON) -m venv $(PACK_VENV)
+	$(PACK_VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-pack.txt
 	@touch $@
 
 demo: env
@@ -46,4 +56,4 @@ bench: env
 	$(BIN)/python benchmarks/qat_step.py
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PACK_VENV) .cache .mypy_cache .pytest_cache .ruff_cache

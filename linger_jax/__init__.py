@@ -21,6 +21,7 @@ from linger_jax.export import DeviceReport as DeviceReport
 from linger_jax.export import OnnxRunner as OnnxRunner
 from linger_jax.export import check_onnx as check_onnx
 from linger_jax.export import export_onnx as export_onnx
+from linger_jax.export import pack as pack
 from linger_jax.quantizers import QTensor as QTensor
 from linger_jax.quantizers import abs_max as abs_max
 from linger_jax.quantizers import from_qtensor_to_tensor as from_qtensor_to_tensor

@@ -83,5 +83,9 @@ class DeviceLintError(ExportError):
         self.report = report
 
 
+class PackError(ExportError):
+    """A file that the vendor's packer does not turn into a package, or a packer that is missing or does not run."""
+
+
 class LingerWarning(UserWarning):
     """Category of every warning that linger_jax issues."""

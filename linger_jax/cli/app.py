@@ -15,6 +15,7 @@ from linger_jax.cli.check_command import check
 from linger_jax.cli.convert_command import convert
 from linger_jax.cli.demo_command import demo
 from linger_jax.cli.inspect_command import inspect
+from linger_jax.cli.pack_command import pack
 from linger_jax.errors import LingerError, LingerWarning
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command()(demo)
 app.command()(convert)
 app.command()(inspect)
 app.command()(check)
+app.command()(pack)
 
 
 @app.callback()

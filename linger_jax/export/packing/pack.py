@@ -1,0 +1,90 @@
+"""``pack``: a file becomes a package for the device."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from linger_jax.config import Platform
+from linger_jax.errors import PackError
+from linger_jax.export.lint.check_onnx import check_onnx
+from linger_jax.export.lint.device import device
+from linger_jax.export.lint.enforce import enforce
+from linger_jax.export.packing.pack_report import MemoryUse, PackReport
+from linger_jax.export.packing.packer import SECONDS, find_packer, packer_run
+from linger_jax.export.packing.packer_output import MEMORY_KINDS, memory_use, operations, refusal
+from linger_jax.export.runner.onnx_file import read_onnx
+from linger_jax.whole_file import whole_file
+
+_MOST_NODES = 5
+"""That a message names."""
+
+
+def pack(
+    path_onnx: str | Path,
+    out: str | Path,
+    platform: Platform | str | None = None,
+    options: Sequence[str] | None = None,
+    *,
+    strict: bool = True,
+    packer: str | Path | None = None,
+    seconds: float = SECONDS,
+) -> PackReport:
+    """Packs an exported file for the device with the vendor's packer, an external program.
+
+    Args:
+      path_onnx: a file, best of the dialect ``thinker``.
+      out: the package to write; its folder is made. It is whole or not there at all.
+      platform: the chip; None takes the file's.
+      options: arguments for the packer besides file and platform; None takes those that the device lint names.
+      strict: refuse a file whose integers the device would not compute, as the lint finds; else warn and try.
+      packer: the program ``tpacker``; None looks on the search path, then in ``.venv-pack``.
+      seconds: time limit.
+
+    Returns:
+      What the package needs of the device.
+
+    Raises:
+      DeviceLintError: the device would refuse the file or compute other integers; the message says where, why and
+        what to do.
+      ExportError: the file cannot be read.
+      PackError: the packer is missing, does not end, or refuses the file.
+
+    Source: spec/onnx_export.md section 4.
+    """
+    path = Path(path_onnx)
+    lint = check_onnx(path, platform)
+    enforce(lint, str(path), strict=strict)
+    program = find_packer(packer)
+    chip, given = lint.platform, tuple(lint.pack_options if options is None else options)
+    with packer_run(program, path, chip.value.lower(), given, seconds) as run:
+        if run.status or run.package is None:
+            raise PackError(_refused(path, chip, run.output, run.status))
+        with whole_file(out) as partial:
+            shutil.copyfile(run.package, partial)
+        needed, limits = memory_use(run.output), _memory(chip)
+        memory = tuple(MemoryUse(kind, used, limits.get(kind)) for kind, used in needed.items())
+        size = run.package.stat().st_size
+        return PackReport(Path(out), chip, given, memory, operations(run.output), size)
+
+
+def _memory(platform: Platform) -> dict[str, int]:
+    """Bytes of the device, by the names of :data:`MEMORY_KINDS`."""
+    chip = device(platform)
+    return {MEMORY_KINDS["SHARE_MEM"]: chip.share_memory, MEMORY_KINDS["PSRAM"]: chip.psram}
+
+
+def _refused(path: Path, platform: Platform, output: str, status: int) -> str:
+    """The packer's reason, with the nodes that it is about as far as its output tells."""
+    reason = refusal(output, status)
+    kind = _bare(reason.operator)
+    nodes = [node.name for node in read_onnx(path).nodes if kind and _bare(node.op.rpartition("::")[2]) == kind]
+    shown = ", ".join(nodes[:_MOST_NODES]) + (", ..." if len(nodes) > _MOST_NODES else "")
+    where = f" at {shown}" if len(nodes) == 1 else f" at one of {shown}" if nodes else ""
+    return f"{path}: the packer makes no package for {platform.value}{where}: {reason}"
+
+
+def _bare(operator: str) -> str:
+    """`Conv2d` for the file's `QConv2d` and the packer's `Conv2dInt`; `add` for `QAdd` and `iqAdd`."""
+    return operator.removesuffix("Int").removeprefix("iq").removeprefix("Q").lower()
