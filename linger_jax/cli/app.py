@@ -16,6 +16,7 @@ from linger_jax.cli.convert_command import convert
 from linger_jax.cli.demo_command import demo
 from linger_jax.cli.inspect_command import inspect
 from linger_jax.cli.pack_command import pack
+from linger_jax.cli.run_command import run
 from linger_jax.errors import LingerError, LingerWarning
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(convert)
 app.command()(inspect)
+app.command()(run)
 app.command()(check)
 app.command()(pack)
 

@@ -1,0 +1,117 @@
+"""Arrays of the command line: ``.npy`` and ``.npz`` files in, one of them out."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linger_jax.errors import LingerError
+from linger_jax.whole_file import whole_file
+
+HostArray = npt.NDArray[Any]
+_ONE, _MANY = ".npy", ".npz"
+
+
+def read_inputs(arguments: Sequence[str], names: Sequence[str]) -> dict[str, HostArray]:
+    """The arrays that ``--input`` names; nothing pickled is loaded.
+
+    Args:
+      arguments: ``x.npy``, ``name=x.npy`` or ``all.npz`` (arrays by name). Files without a name are taken in order.
+      names: inputs of the model, in order.
+
+    Raises:
+      LingerError: a file that cannot be read, holds pickled objects or the wrong number of arrays, or a name that is
+        missing, unknown or given twice.
+    """
+    given: dict[str, HostArray] = {}
+    unnamed: list[HostArray] = []
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if equals and not Path(argument).exists():
+            arrays = _read(Path(path))
+            if len(arrays) != 1:
+                raise LingerError(
+                    f"--input {argument}: holds {len(arrays)} arrays ({', '.join(arrays)}); one is wanted"
+                )
+            arrays = {name: next(iter(arrays.values()))}
+        else:
+            arrays = _read(Path(argument))
+            if argument.endswith(_ONE) or (len(arrays) == 1 and not set(arrays) & set(names)):
+                unnamed.extend(arrays.values())
+                continue
+        repeated = sorted(set(given) & set(arrays))
+        if repeated:
+            raise LingerError(f"--input {argument}: {repeated[0]} was given before")
+        given.update(arrays)
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise LingerError(f"--input: the model has no input {unknown[0]!r}; it takes {', '.join(names)}")
+    free = [name for name in names if name not in given]
+    if len(unnamed) != len(free):
+        count = len(given) + len(unnamed)
+        raise LingerError(
+            f"--input: the model takes {len(names)} input(s), {', '.join(names)}; {count} were given. "
+            f"Write --input NAME=FILE for each"
+        )
+    given.update(zip(free, unnamed, strict=True))
+    return {name: given[name] for name in names}
+
+
+def check_output(path: Path, count: int) -> None:
+    """Whether arrays can be written there, before they are computed.
+
+    Raises:
+      LingerError: another suffix than ``.npy`` and ``.npz``, a folder, or several arrays for ``.npy``.
+    """
+    if path.suffix not in (_ONE, _MANY):
+        raise LingerError(f"--output {path}: write {_MANY}, or {_ONE} for one tensor")
+    if path.suffix == _ONE and count != 1:
+        raise LingerError(f"--output {path}: {count} tensors do not fit a {_ONE} file; write {_MANY}")
+    if path.is_dir():
+        raise LingerError(f"--output {path}: is a folder; name a file")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, HostArray]) -> None:
+    """Writes arrays by name as ``.npz``, or one as ``.npy``; the file is whole or not there.
+
+    Raises:
+      LingerError: the file cannot be written.
+    """
+    try:
+        with whole_file(path) as partial, partial.open("wb") as file:
+            if path.suffix == _ONE:
+                (array,) = arrays.values()
+                np.save(file, array, allow_pickle=False)
+            else:
+                _save_members(file, arrays)
+    except OSError as error:
+        raise LingerError(f"--output {path}: cannot be written ({error.strerror})") from error
+
+
+def _save_members(file: Any, arrays: Mapping[str, HostArray]) -> None:
+    """``np.savez`` for any name: as keyword arguments, ``file`` would be taken for the file."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}{_ONE}", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def _read(path: Path) -> dict[str, HostArray]:
+    """Arrays of a file by name; the one of an ``.npy`` file has the file's."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            return {path.stem: found}
+        with found:
+            return {name: found[name] for name in found.files}
+    except FileNotFoundError:
+        raise LingerError(f"--input {path}: no such file") from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise LingerError(
+            f"--input {path}: is no .npy or .npz file of plain arrays ({str(error).splitlines()[0]})"
+        ) from error
