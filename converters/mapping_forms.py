@@ -50,6 +50,22 @@ def read_names(given: GivenNames, keys: Collection[str]) -> dict[str, str | None
     return _by_rules([(pattern, path) for pattern, path in given], keys, where)
 
 
+def names_in_file(path: str | os.PathLike[str]) -> Names:
+    """The names in a YAML file, for the way back.
+
+    Raises:
+      ConversionError: it cannot be read, or holds rules, which lead one way only.
+    """
+    where = f"mapping {os.fspath(path)}"
+    names = _file(path, where)
+    if not isinstance(names, Mapping):
+        raise ConversionError(
+            f"{where}: holds rules, which cannot be turned around; save the names of an import's report"
+        )
+    _check(names.items(), where)
+    return dict(names)
+
+
 def _file(path: str | os.PathLike[str], where: str) -> Any:
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}

@@ -1,9 +1,11 @@
-"""Reading a ``.safetensors`` file: a JSON header and raw numbers, checked before any is read."""
+"""``.safetensors`` files: a JSON header and raw numbers, checked before any is read."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from linger_jax.errors import ConversionError
+from linger_jax.whole_file import whole_file
 
 _DTYPES: dict[str, Any] = {
     "F64": np.float64,
@@ -54,6 +57,32 @@ def read_safetensors_file(file: Path, *, values: bool = True) -> dict[str, np.nd
     body = np.memmap(file, np.uint8, "r", start) if size > start else np.zeros(0, np.uint8)
     mapped = {key: _tensor(file, key, entry, body) for key, entry in header.items() if key != _METADATA}
     return {key: np.array(array) for key, array in mapped.items()} if values else mapped
+
+
+def write_safetensors_file(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Writes arrays by key; the file appears, or changes, only when everything is written.
+
+    Raises:
+      ConversionError: the folder does not exist or cannot be written to.
+    """
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise ConversionError(f"{file}: there is no folder {file.parent}; make it first")
+    names = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+    header: dict[str, Any] = {_METADATA: {"format": "pt"}}
+    end = 0
+    for key, array in tensors.items():
+        begin, end = end, end + array.nbytes
+        header[key] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    try:
+        with whole_file(file) as partial, partial.open("wb") as stream:
+            stream.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+            for array in tensors.values():
+                stream.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    except OSError as error:
+        raise ConversionError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 def _tensor(file: Path, key: str, entry: Any, body: Any) -> np.ndarray[Any, Any]:

@@ -21,9 +21,11 @@ from converters.inversion import inverted, put_back
 from converters.layer_weights import LeafRule, leaf_rules
 from converters.layout_flow import FeatureOrders, feature_orders
 from converters.linger_state import EXPORT_BUFFERS, PLACEHOLDER
+from converters.mapping_forms import names_in_file
 from converters.packed_tensors import packed
 from converters.quantizer_sites import QuantizerSite, quantizer_sites
 from converters.recurrent_weights import GATES, numbered
+from converters.safetensors_file import write_safetensors_file
 from converters.slots import LayerSlot, model_slots
 from converters.torch_file import require_torch, write_torch_file
 from converters.torch_import import model_call
@@ -46,7 +48,7 @@ def to_torch(
     variables: Mapping[str, Any],
     x: Any,
     *,
-    mapping: Naming = None,
+    mapping: Naming | str | os.PathLike[str] = None,
     flatten_order: Mapping[str, FlattenOrder] | None = None,
     rngs: Any = None,
     method: Callable[..., Any] | str | None = None,
@@ -60,8 +62,8 @@ def to_torch(
       variables: all collections.
       x: example input; a tuple holds several positional arguments. Only shapes and dtypes matter.
       mapping: what things are called in PyTorch: the report of the import that the variables came from, or a mapping
-        like that of :func:`from_torch`. Without it the model's own paths are the names, which linger cannot know of
-        average pools: name those (``{"pool": "_linger_avg_pool_0"}``).
+        of names like that of :func:`from_torch`, or a YAML file of one. Without it the model's own paths are the names,
+        which linger cannot know of average pools: name those (``{"pool": "_linger_avg_pool_0"}``).
       flatten_order, rngs, method, **kwargs: as in :func:`from_torch`.
 
     Returns:
@@ -72,6 +74,7 @@ def to_torch(
       StateError: quantizer state is missing.
     """
     torch = require_torch()
+    mapping = names_in_file(mapping) if isinstance(mapping, (str, os.PathLike)) else mapping
     state = torch_arrays(model, variables, x, mapping, flatten_order or {}, rngs, method, kwargs)
     if isinstance(mapping, ImportReport):
         state = in_factors(packed(state, mapping.parts), mapping.normalised)
@@ -87,13 +90,20 @@ def save_torch(
     x: Any,
     **options: Any,
 ) -> None:
-    """Saves what :func:`to_torch` returns, for ``torch.load``; an existing file is replaced only when all is written.
+    """Saves what :func:`to_torch` returns; an existing file is replaced only when all is written.
 
     Args:
-      path: of the file.
+      path: of the file: ``.safetensors``, or anything else for ``torch.load``.
       model, variables, x, **options: as in :func:`to_torch`.
+
+    Raises:
+      ConversionError: the folder does not exist or cannot be written to; and as :func:`to_torch`.
     """
-    write_torch_file(path, to_torch(model, variables, x, **options))
+    tensors = to_torch(model, variables, x, **options)
+    if os.fspath(path).endswith(".safetensors"):
+        write_safetensors_file(path, {key: tensor.numpy() for key, tensor in tensors.items()})
+    else:
+        write_torch_file(path, tensors)
 
 
 def torch_arrays(

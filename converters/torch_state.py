@@ -10,6 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from converters.byte_order import has_swapped_bytes
 from converters.checkpoint_files import read_checkpoint_file
 from converters.packed_tensors import Part, unpacked
 from converters.weight_normalisation import NormalisedWeight
@@ -89,6 +90,11 @@ class TorchState:
         if not np.issubdtype(array.dtype, np.floating) and array.dtype != ml_dtypes.bfloat16:
             raise ConversionError(f"{self.name}: {key} has dtype {stored}; weights are real numbers")
         array = array.astype(np.float32, copy=False)
+        if has_swapped_bytes(array):
+            raise ConversionError(
+                f"{self.name}: the numbers of {key} make sense only with their bytes in the other order; the file was "
+                f"written on a machine of the other endianness, or damaged: save it again with torch.save there"
+            )
         if not np.isfinite(array).all():
             bad = int(array.size - np.isfinite(array).sum())
             raise ConversionError(

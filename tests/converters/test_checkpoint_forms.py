@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import converters
+from converters.safetensors_file import read_safetensors_file, write_safetensors_file
 from linger_jax.errors import ConversionError
 from tests.converters.twins import assert_twins, channels_last, example, largest_difference, randomized
 
@@ -299,3 +300,64 @@ def test_images_are_handed_to_a_live_module_channels_first() -> None:
     _, report = converters.from_torch(module, Net(), channels_last(example(2, 3, 6, 5)))
     assert report.largest_difference is not None
     assert report.largest_difference <= 1e-5
+
+
+def test_a_live_module_in_half_precision_is_compared_in_float32() -> None:
+    module = randomized(TorchMlp()).bfloat16()
+    _, report = converters.from_torch(module, Mlp(), X)
+    assert report.largest_difference is not None
+    assert report.largest_difference <= 1e-5
+    assert next(module.parameters()).dtype == torch.bfloat16
+
+
+def test_several_outputs_of_a_live_module_are_compared_one_by_one() -> None:
+    class Torch(torch.nn.Module):
+        def __init__(self, shift: float) -> None:
+            super().__init__()
+            self.fc, self.shift = torch.nn.Linear(5, 3), shift
+
+        def forward(self, x: Any) -> Any:
+            return {"b": self.fc(x) + self.shift, "a": (x, self.fc(x))}
+
+    class Flax(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            y = nn.Dense(3, name="fc")(x)
+            return {"a": (x, y), "b": y}
+
+    for shift in (0.0, 2.0):
+        _, report = converters.from_torch(Torch(shift), Flax(), X)
+        assert report.largest_difference is not None
+        assert (report.largest_difference <= 1e-5) == (shift == 0.0)
+
+
+def test_the_names_of_a_file_lead_back_too(tmp_path: Path) -> None:
+    class Other(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            return nn.Dense(3)(nn.relu(nn.Dense(4)(nn.relu(nn.Dense(4)(x)))))
+
+    state = randomized(TorchMlp()).state_dict()
+    variables, report = converters.from_torch(state, Other(), X)
+    report.save_mapping(tmp_path / "names.yaml")
+    back = converters.to_torch(Other(), variables, X, mapping=tmp_path / "names.yaml")
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], state[key]) for key in state)
+    (tmp_path / "rules.yaml").write_text("- ['(.*)', '\\1']\n")
+    with pytest.raises(ConversionError, match="rules, which cannot be turned around"):
+        converters.to_torch(Other(), variables, X, mapping=tmp_path / "rules.yaml")
+
+
+def test_safetensors_are_written_and_read_back(tmp_path: Path) -> None:
+    state = randomized(TorchMlp()).state_dict()
+    variables, report = converters.from_torch(state, Mlp(), X)
+    converters.save_torch(tmp_path / "back.safetensors", Mlp(), variables, X, mapping=report)
+    back = read_safetensors_file(tmp_path / "back.safetensors")
+    assert list(back) == list(converters.to_torch(Mlp(), variables, X, mapping=report))
+    assert all(np.array_equal(back[key], state[key].numpy()) for key in state)
+    every = {name: np.ones((2, 1), dtype) for name, dtype in {"b": np.bool_, "i": np.int64, "h": np.float16}.items()}
+    write_safetensors_file(tmp_path / "types.safetensors", every)
+    read = read_safetensors_file(tmp_path / "types.safetensors")
+    assert {name: array.dtype for name, array in read.items()} == {name: array.dtype for name, array in every.items()}
+    with pytest.raises(ConversionError, match="there is no folder"):
+        write_safetensors_file(tmp_path / "nowhere" / "x.safetensors", every)

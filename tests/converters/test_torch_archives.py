@@ -10,13 +10,16 @@ import flax.linen as nn
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import converters
+from converters.byte_order import has_swapped_bytes
 from converters.torch_state import read_state
 from linger_jax.errors import ConversionError
-from tests.converters.twins import example
+from tests.converters.twins import example, randomized
 
-STATE = torch.nn.Linear(5, 3).state_dict()
+STATE = randomized(torch.nn.Linear(5, 3)).state_dict()
 X = example(2, 5)
 
 
@@ -85,3 +88,19 @@ def test_tensors_of_a_file_are_forgotten_once_they_are_converted(tmp_path: Path)
     given = read_state(STATE)
     given.release("weight")
     assert hasattr(given.tensors["weight"], "data_ptr"), "what the caller owns stays"
+
+
+def test_numbers_in_the_other_byte_order_are_refused(tmp_path: Path) -> None:
+    def change(name: str, data: bytes) -> list[tuple[str, bytes]]:
+        return [(name, b"big" if name.endswith("byteorder") else data)]
+
+    assert "make sense only with their bytes in the other order" in error_of(rewritten(saved(tmp_path), change))
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), exponent=st.integers(-8, 3), count=st.integers(16, 64))
+def test_only_swapped_numbers_count_as_swapped(seed: int, exponent: int, count: int) -> None:
+    weights = np.random.default_rng(seed).normal(size=count).astype(np.float32) * np.float32(10.0**exponent)
+    assert not has_swapped_bytes(weights)
+    assert not has_swapped_bytes(weights * np.float32(1e-30)), "tiny, but no weights the other way round either"
+    assert count < 40 or (np.abs(weights) < 1e-9).any() or has_swapped_bytes(weights.byteswap())
