@@ -9,8 +9,8 @@ import jax
 from linger_jax.api import state as quantizer_state
 from linger_jax.api.planner import Planner
 from linger_jax.api.state import Tree, float_collections
-from linger_jax.export.record import Record, as_record, recorded_arrays
-from linger_jax.interpret import Context, Mode, State, interpret
+from linger_jax.export.record import Record, RecordedArrays, as_record, recorded_arrays
+from linger_jax.interpret import Context, Mode, Recording, State, fixed_values, interpret
 from linger_jax.staging import Call
 
 
@@ -30,10 +30,15 @@ def recorded(planner: Planner, variables: Tree, call: Call, arrays: list[Any]) -
     settings, plan = planner.settings, planner.plan(float_variables, call, arrays)
     leaves = jax.tree.leaves(float_variables)
 
-    def run(state: State, leaves: list[Any], arrays: list[Any]) -> Any:
-        ctx = Context(settings=settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recorded={})
+    fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])
+
+    def run(state: State, leaves: list[Any], arrays: list[Any]) -> RecordedArrays:
+        recording = Recording(plan.quantizers, fixed)
+        ctx = Context(
+            settings=settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
+        )
         interpret(ctx, plan.graph, [*leaves, *arrays])
-        return recorded_arrays(ctx)
+        return recorded_arrays(recording)
 
     arrays_of_run = jax.jit(run)(quantizer_state.gather(plan, variables), leaves, arrays)
     return as_record(plan, arrays_of_run, dict(zip(plan.staged.variables, leaves, strict=True)))

@@ -11,7 +11,7 @@ import numpy as np
 from linger_jax.errors import ExportError
 from linger_jax.export.laid import Axes, Exported, Grid, HostArray, Known, Laid, channels_first, natural
 from linger_jax.export.onnx_graph import LINGER, ElementType, OnnxGraph, integer_type
-from linger_jax.export.record import Record
+from linger_jax.export.record import Record, Visit
 from linger_jax.plan import Node
 from linger_jax.staging.marker import Path
 
@@ -23,17 +23,22 @@ class Emitter:
       record: the evaluation that is exported.
       graph: the graph under construction.
       platform: written on every node of the field.
+      visit: what evaluation used at the node that is being written.
+      loops: the loops around it, outermost first: path of the module that loops, and the iteration.
     """
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self.graph = OnnxGraph()
         self.platform = record.plan.settings.config.platform.value
+        self.visit: Visit = record.at(())
+        self.loops: tuple[tuple[Path, int], ...] = ()
 
     def error(self, node: Node, text: str) -> ExportError:
         """An error that names the step and its place in the user's code."""
         where = f" at {node.source}" if node.source else ""
-        return ExportError(f"{node.label} ({node.op}){where}: {text}")
+        op = node.attributes.get("primitive", node.op) if node.op == "structural" else node.op
+        return ExportError(f"{node.label} ({op}){where}: {text}")
 
     # --- nodes ---
 
@@ -101,6 +106,22 @@ class Emitter:
             return integer_type(value.grid.bits)
         return "float32" if np.issubdtype(value.dtype, np.inexact) else "int64"
 
+    def parameter_name(self, path: Path, parameter: str, quantizer: Path) -> str:
+        """Name of a layer's initializer.
+
+        Where a loop iterates over the layer's parameters, the iteration stands behind the module that loops.
+
+        Args:
+          path: of the layer.
+          parameter: its name in a file.
+          quantizer: of the parameter.
+        """
+        depth = len(self.record.plan.quantizers[quantizer].stack)
+        for around, iteration in reversed(self.loops[len(self.loops) - depth :]):
+            behind = len(around) if path[: len(around)] == around else 0
+            path = (*path[:behind], str(iteration), *path[behind:])
+        return ".".join((*path, parameter))
+
     # --- axis order ---
 
     def arranged(self, value: Laid, axes: Axes) -> Laid:
@@ -128,11 +149,12 @@ class Emitter:
           path: its quantizer.
           node: the plan's node.
         """
-        grid = Grid(self.record.scales[path], self.record.bits(path))
         if isinstance(value, Known):
+            grid = self.visit.grid(path) if value.grid is None else value.grid
             return self._quantized_constant(value, grid, path)
         if value.grid is not None:
             return value
+        grid = self.visit.grid(path)
         if not np.issubdtype(value.dtype, np.floating):
             raise self.error(node, f"its operand is {value.dtype}; only float32 can be quantized")
         attributes = {"scale_x": grid.scale, "data_bits": grid.bits, "zero_point": 0}
@@ -143,7 +165,8 @@ class Emitter:
         steps = _ROUND[spec.round_mode.value](np.asarray(value.array, np.float32) * np.float32(grid.scale))
         least, most = -(2 ** (grid.bits - 1)), 2 ** (grid.bits - 1) - 1
         stored = np.clip(steps, least, most).astype(integer_type(grid.bits))
-        tensor = self.graph.constant(".".join((*path[:-2], "constant")), stored)
+        name = path[: path.index(next(p for p in path if p.startswith("input_quantizer")))]
+        tensor = self.graph.constant(".".join((*name, "constant")), stored)
         return Laid(tensor, value.shape, natural(len(value.shape)), np.dtype(np.float32), grid)
 
     def real(self, value: Laid) -> Laid:
@@ -165,12 +188,12 @@ class Emitter:
         """Grid of a layer's or operator's result."""
         assert node.site is not None
         path = (*node.site, quantizer)
-        return Grid(self.record.scales[path], self.record.bits(path))
+        return self.visit.grid(path)
 
     def round_mode(self, node: Node) -> str:
         """``quant_mode`` of a node."""
-        assert node.config is not None
-        return node.config.quant_info.round_mode.value
+        config = node.config or self.record.plan.settings.config
+        return config.quant_info.round_mode.value
 
     def act(self, node: Node, x: Laid, output: Grid) -> dict[str, Any]:
         """Attributes of a node with one operand (spec/onnx_export.md section 3, [act])."""

@@ -64,9 +64,15 @@ class Laid:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Known:
-    """A value that depends on variables and constants alone."""
+    """A value that depends on variables and constants alone.
+
+    Attributes:
+      array: real numbers, or integers and booleans as they are.
+      grid: where the model has quantized it.
+    """
 
     array: HostArray
+    grid: Grid | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

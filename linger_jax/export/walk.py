@@ -12,15 +12,19 @@ import numpy as np
 from linger_jax.errors import ExportError
 from linger_jax.export.cleanup import clean
 from linger_jax.export.emitter import Emitter
-from linger_jax.export.laid import Exported, Known, Laid, channels_first, natural
+from linger_jax.export.laid import Exported, Grid, Known, Laid, channels_first, natural
 from linger_jax.export.lowering import RULES
 from linger_jax.export.lowering.call import Step
+from linger_jax.export.lowering.loops import stacked_floats
+from linger_jax.export.lowering.weighted import reads_channels_last
 from linger_jax.export.onnx_graph import ElementType, GraphInput, OnnxGraph
 from linger_jax.export.record import Record
+from linger_jax.interpret import place_of
 from linger_jax.plan import Constant, Graph, Node
+from linger_jax.quantizers import QTensor
 
 # Steps through which an image keeps its kind, and steps that want one.
-_IMAGE_LAYERS = frozenset({"conv", "conv_transpose", "max_pool", "avg_pool"})
+_IMAGE_LAYERS = frozenset({"conv", "conv_transpose", "max_pool", "avg_pool", "reduce_window_max"})
 _ALIKE = frozenset({"relu", "relu6", "dropout", "add", "mul", "logistic", "tanh", "gelu", "silu", "batch_norm"})
 # An axis flattened channels-first may pass these on its way to a Dense.
 _KEEPS_ORDER = frozenset({"relu", "relu6", "dropout", "logistic", "tanh", "gelu", "silu"})
@@ -48,10 +52,19 @@ class _Walk:
         self.graph: Graph = record.plan.graph
         self.readers: dict[int, list[Node]] = defaultdict(list)
         self.env: dict[int, Exported] = {}
-        for node in self.graph.nodes:
-            for atom in node.inputs:
-                if not isinstance(atom, Constant):
+        self.same: dict[int, list[int]] = defaultdict(list)
+        for node in self.graph.walk():
+            for i, atom in enumerate(node.inputs):
+                if isinstance(atom, Constant):
+                    continue
+                if node.body is None:
                     self.readers[atom].append(node)
+                else:
+                    self.same[atom].append(node.body.inputs[i])
+            if node.body is not None:
+                for inner, outer in zip(node.body.outputs, node.outputs, strict=True):
+                    if not isinstance(inner, Constant):
+                        self.same[inner].append(outer)
 
     def run(self, input_names: Sequence[str], output_names: Sequence[str] | None) -> OnnxGraph:
         staged, graph = self.record.plan.staged, self.graph
@@ -90,10 +103,12 @@ class _Walk:
             rank = len(self.graph.infos[value].shape)
             if node.op in _IMAGE_LAYERS or (node.op == "batch_norm" and rank >= _IMAGE_RANK):
                 return True
+            if node.op == "custom_conv" and reads_channels_last(node):
+                return True
             keeps = node.op in _ALIKE or node.attributes.get("primitive") in ("pad", "slice", "rev")
             if keeps and any(self._wants_image(v, seen) for v in node.outputs[:1]):
                 return True
-        return False
+        return any(self._wants_image(inner, seen) for inner in self.same[value])
 
     def _keeps_flat_order(self, value: int) -> bool:
         """Whether every reader is a Dense over the last axis, perhaps behind steps on each element."""
@@ -103,41 +118,94 @@ class _Walk:
                     return False
             elif not (node.op == "dense" and node.quantized):
                 return False
-        return bool(self.readers[value]) and value not in self.graph.outputs
+        return bool(self.readers[value]) and not self.same[value] and value not in self.graph.outputs
 
     def _read(self, atom: Any) -> Exported:
         if isinstance(atom, Constant):
             return Known(np.asarray(atom.value, atom.dtype))
         return self.env[atom]
 
-    def _region(self, graph: Graph) -> None:
+    def _region(self, graph: Graph, iterations: tuple[int, ...] = ()) -> None:
         for node in graph.nodes:
             if node.op == "lost":
                 continue
             self.emit.graph.label = node.label
             operands = tuple(self._read(atom) for atom in node.inputs)
-            if all(isinstance(value, Known) for value in operands) and node.run is not None and not node.quantized:
-                results: Sequence[Exported] = _evaluated(node, operands)
+            if node.body is not None:
+                self._body(node, node.body, operands, iterations)
+                continue
+            place = place_of(iterations, node) if node.outputs else ()
+            results: Sequence[Exported]
+            if all(isinstance(value, Known) for value in operands) and node.quantized:
+                results = _recorded(self.record.results[place])
+            elif all(isinstance(value, Known) for value in operands) and node.run is not None:
+                results = _evaluated(node, operands)
             else:
+                self.emit.visit = self.record.at(place)
                 keeps_flat_order = bool(node.outputs) and self._keeps_flat_order(node.outputs[0])
                 results = self._rule(node)(Step(self.emit, graph, node, operands, keeps_flat_order))
             self.env.update(zip(node.outputs, results, strict=True))
         self.emit.graph.label = ""
+
+    def _body(self, node: Node, body: Graph, operands: Sequence[Exported], iterations: tuple[int, ...]) -> None:
+        """``remat`` stands in the file as it is; a loop is written out, every iteration with its own parameters."""
+        if node.op == "remat":
+            self.env.update(zip(body.inputs, operands, strict=True))
+            self._region(body, iterations)
+            self.env.update(zip(node.outputs, map(self._read, body.outputs), strict=True))
+            return
+        a, loops = node.attributes, self.emit.loops
+        fixed, carried = int(a["num_consts"]), int(a["num_carry"])
+        carry = [self._carried(v, bits) for v, bits in zip(operands[fixed:][:carried], a["carry_bits"], strict=True)]
+        stacked: dict[int, list[Exported]] = {}
+        for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
+            entries = [self._entry(node, x, i) for x in operands[fixed + carried :]]
+            self.emit.loops = (*loops, (node.owner.path, i))
+            self.env.update(zip(body.inputs, (*operands[:fixed], *carry, *entries), strict=True))
+            self._region(body, (*iterations, i))
+            results = [self._read(atom) for atom in body.outputs]
+            carry = [self._carried(v, bits) for v, bits in zip(results, a["carry_bits"], strict=False)]
+            stacked[i] = [self._carried(v, None) for v in results[carried:]]
+        self.emit.loops = loops
+        self.env.update(zip(node.outputs, carry, strict=False))
+        for position, value in enumerate(node.outputs[carried:]):
+            if self.readers[value] or self.same[value] or value in self.graph.outputs:
+                parts = [stacked[i][position] for i in sorted(stacked)]
+                self.env[value] = stacked_floats(self.emit, parts)
+
+    def _carried(self, value: Exported, bits: int | None) -> Exported:
+        """What leaves an iteration: integers only where every iteration has integers of that width."""
+        if bits is not None:
+            return value
+        return Known(value.array) if isinstance(value, Known) else self.emit.real(value)
+
+    def _entry(self, node: Node, x: Exported, i: int) -> Exported:
+        """What an iteration gets of an array that the loop runs over."""
+        if isinstance(x, Known):
+            return Known(x.array[i])
+        if x.order is not None:
+            raise self.emit.error(node, "a loop runs over a flattened image")
+        x = self.emit.real(x)
+        (index,) = [self.emit.graph.constant(f"index_{i}", np.asarray(i, np.int64))]
+        axes = tuple(axis - 1 for axis in x.axes if axis != 0)
+        attributes = {"axis": x.position(0)}
+        return self.emit.moved("Gather", x, attributes, [index], shape=x.shape[1:], axes=axes, image=False)
 
     def _rule(self, node: Node) -> Any:
         moves = node.layer is None and node.op not in RULES and node.attributes.get("primitive") in _MOVES
         rule = RULES["structural"] if moves else RULES.get(node.op)
         if rule is None or not (node.quantized or moves or node.op in _IN_BOTH):
             reason = f": {node.reason}" if node.reason else ""
+            if node.op in _REFUSED:
+                raise self.emit.error(node, _REFUSED[node.op])
             what = "it is quantized but has" if node.quantized else "it runs as float and has"
-            raise self.emit.error(node, f"{what} no form in a file{reason}")
+            raise self.emit.error(node, f"{what} no form in a file{reason}; {_REMEDY}")
         return rule
 
     def _output(self, name: str, value: Exported) -> None:
         if isinstance(value, Known):
-            raise ExportError(f"output {name} does not depend on the model's input")
-        if value.order is not None:
-            raise ExportError(f"output {name} is a flattened image; reshape it after the model")
+            raise ExportError(f"output {name} does not depend on the model's input; leave it out of the model's result")
+        assert value.order is None  # a reshape whose result leaves the graph keeps Flax's order
         axes = channels_first(value.rank) if value.image else natural(value.rank)
         laid = self.emit.real(self.emit.arranged(value, axes))
         if laid.tensor in self.emit.graph.outputs or laid.tensor in {e.name for e in self.emit.graph.inputs}:
@@ -152,8 +220,30 @@ def _evaluated(node: Node, operands: Sequence[Exported]) -> list[Exported]:
     return [Known(np.asarray(result)) for result in node.run(*arrays)]
 
 
+def _recorded(values: Sequence[Any]) -> list[Known]:
+    """A quantized step on constants, as evaluation computed it."""
+    grids = [Grid(float(v.scale), v.bits) if isinstance(v, QTensor) else None for v in values]
+    arrays = [np.asarray(v.value if isinstance(v, QTensor) else v) for v in values]
+    return [Known(array, grid) for array, grid in zip(arrays, grids, strict=True)]
+
+
+_REFUSED = {
+    "sparify_ffn": (
+        "which of its hidden units count depends on the data, and the field has no operator for that; it trains here, "
+        "and linger_jax runs it. For a file put two Dense layers with a relu in its place"
+    ),
+}
+_REMEDY = (
+    "compute it in front of or behind the exported model, or write it with steps that are quantized (qmodel.plan lists "
+    "them)"
+)
+
+
 # Steps whose nodes take floats as well as integers.
 _MOVES = frozenset(
-    ("reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "split", "pad", "broadcast_in_dim", "copy")
+    (
+        *("reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "split", "pad", "broadcast_in_dim", "copy"),
+        *("gather", "dynamic_slice", "tile", "stop_gradient"),
+    )
 )
-_IN_BOTH = frozenset({"structural", "dropout", "relu", "relu6"})
+_IN_BOTH = frozenset({"structural", "dropout", "relu", "relu6", "reduce_window_max", "argmax"})

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from linger_jax.config import Lowering, QuantMethod
+from linger_jax.interpret.recording import Recording
 from linger_jax.plan import Quantizer
 from linger_jax.plan.choices import Choices
 from linger_jax.plan.settings import PlanSettings
@@ -44,7 +45,7 @@ class Context:
       writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode (O18).
       tied: training only: the common scales of tied quantizers in this region (tied_scales.py).
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
-      recorded: what every quantizer got and returned, for those who ask for it; None otherwise. One trace, no regions.
+      recording: notes for those who ask for them; None otherwise.
     """
 
     settings: PlanSettings
@@ -54,7 +55,7 @@ class Context:
     writes_state: bool = True
     tied: dict[Path, Array] = dataclasses.field(default_factory=dict)
     non_finite: dict[Path, Array] = dataclasses.field(default_factory=dict)
-    recorded: dict[Path, tuple[Array, QTensor]] | None = None
+    recording: Recording | None = None
 
     @property
     def choices(self) -> Choices:

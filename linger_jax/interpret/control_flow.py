@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from linger_jax.interpret.context import Context, State, Value, plain
 from linger_jax.interpret.core import Rule
+from linger_jax.interpret.recording import Recording
 from linger_jax.plan import Graph, Node
 from linger_jax.staging.marker import Path
 
@@ -21,8 +23,6 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
     def remat(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         assert node.body is not None
         body = node.body
-        if ctx.recorded is not None:
-            return interpret(ctx, body, operands)  # nothing is differentiated, nothing may be traced twice
 
         def run(state: State, operands: list[Value]) -> tuple[list[Value], State, dict[Path, Any]]:
             inner = ctx.region(state)
@@ -31,7 +31,9 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
 
         checkpointed = jax.checkpoint(run, policy=node.attributes["policy"], prevent_cse=node.attributes["prevent_cse"])
         inside = {path: ctx.state[path] for path in node.attributes["used"]}
-        results, state, non_finite = checkpointed(inside, list(operands))
+        # Where somebody records nothing is differentiated, and nothing may be traced twice.
+        evaluated = run if ctx.recording is not None else checkpointed
+        results, state, non_finite = evaluated(inside, list(operands))
         ctx.state.update(state)
         _merge_flags(ctx, non_finite)
         return results
@@ -48,6 +50,8 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
         xs = [plain(x) for x in operands[fixed + carried :]]
         moving = {path: ctx.state[path] for path in a["carried"]}
         stacked = {path: ctx.state[path] for path in a["stacked"]}
+        if ctx.recording is not None:
+            return unrolled(ctx, ctx.recording, node, consts, carry, xs)
 
         def step(carry: tuple[list[Value], State], x: tuple[list[Any], State]) -> Any:
             values, moving = carry
@@ -72,6 +76,28 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
         ctx.state.update({**moving, **stacked})
         _merge_flags(ctx, {path: flag.any() for path, flag in non_finite.items()})
         return [*last, *ys]
+
+    def unrolled(
+        ctx: Context, recording: Recording, node: Node, consts: list[Value], carry: list[Value], xs: list[Any]
+    ) -> list[Value]:
+        """Every iteration by itself, so that each leaves its own notes."""
+        assert node.body is not None
+        a, around = node.attributes, recording.iterations
+        moving = {path: ctx.state[path] for path in a["carried"]}
+        stacked = {path: ctx.state[path] for path in a["stacked"]}
+        collected: dict[int, list[Any]] = {}
+        for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
+            recording.iterations = (*around, i)
+            here = {path: {name: entry[i] for name, entry in entries.items()} for path, entries in stacked.items()}
+            inner = ctx.region({**moving, **here})
+            results = interpret(inner, node.body, [*consts, *carry, *(x[i] for x in xs)])
+            moving = {path: inner.state[path] for path in moving}
+            after = zip(results, a["carry_bits"], strict=False)
+            carry = [plain(y) if bits is None else y for y, bits in after]
+            collected[i] = [plain(y) for y in results[len(carry) :]]
+        recording.iterations = around
+        ctx.state.update(moving)
+        return [*carry, *(jnp.stack(y) for y in zip(*(collected[i] for i in sorted(collected)), strict=True))]
 
     return {"remat": remat, "scan": scan}
 

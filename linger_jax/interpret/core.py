@@ -37,13 +37,24 @@ def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mappin
     for node in graph.nodes:
         operands = [read(atom) for atom in node.inputs]
         if node.quantized or (node.run is None and node.op in rules):
-            results = rules[node.op](ctx, node, operands)
+            results = _noted(ctx, node, operands, rules[node.op])
         elif node.run is None:
             continue
         else:
             results = node.run(*(plain(x) for x in operands))
         env.update(zip(node.outputs, results, strict=True))
     return [read(atom) for atom in graph.outputs]
+
+
+def _noted(ctx: Context, node: Node, operands: Sequence[Value], rule: Rule) -> list[Value]:
+    """What the rule returns, noted where somebody records."""
+    if ctx.recording is None:
+        return rule(ctx, node, operands)
+    ctx.recording.begin(node)
+    before = dict(ctx.state)
+    results = rule(ctx, node, operands)
+    ctx.recording.end(node, before, ctx.state, results)
+    return results
 
 
 def single(run: Callable[..., list[Any]] | None, *operands: Any) -> Any:

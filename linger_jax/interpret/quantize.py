@@ -61,8 +61,8 @@ def run_quantizer(
 
 def noted(ctx: Context, path: Path, x: Array, result: QTensor) -> QTensor:
     """The result of a quantizer, remembered with what it got for those who record that."""
-    if ctx.recorded is not None:
-        ctx.recorded[path] = x, result
+    if ctx.recording is not None:
+        ctx.recording.note(path, x, result)
     return result
 
 

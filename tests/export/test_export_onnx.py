@@ -193,16 +193,11 @@ def test_the_file_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_quantized_layer_without_a_form_in_a_file_is_named(tmp_path):
-    class Raw(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return x @ self.param("w", nn.initializers.ones, (4, 3))
-
     x = np.ones((2, 4), np.float32)
-    qmodel = linger_jax.init(Raw())
+    qmodel = linger_jax.init(linger_jax.nn.SparifyFFN(4, 16))
     variables = qmodel.init(jax.random.key(0), x)
-    with pytest.raises(ExportError, match=r"w \(custom_linear\).*it is quantized but has no form in a file"):
-        linger_jax.export_onnx(qmodel, variables, x, tmp_path / "raw.onnx")
+    with pytest.raises(ExportError, match=r"sparify_ffn.*hidden units count depends on the data"):
+        linger_jax.export_onnx(qmodel, variables, x, tmp_path / "sparse.onnx")
 
 
 @pytest.mark.parametrize(

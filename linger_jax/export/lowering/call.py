@@ -46,6 +46,12 @@ class Step:
         assert self.node.site is not None
         return (*self.node.site, *names)
 
+    @property
+    def weight_site(self) -> Path:
+        """Path of a layer's weight quantizer; that of another layer where two share a parameter."""
+        path: Path = self.node.attributes.get("weight_quantizer") or self.site("weight_quantizer")
+        return path
+
     def by_role(self) -> dict[Path, Exported]:
         """Operands of a layer by role."""
         assert self.node.layer is not None

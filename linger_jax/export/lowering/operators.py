@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.export.laid import Exported, Laid, channels_first, natural
+from linger_jax.export.laid import Exported, Grid, Laid, channels_first, natural
 from linger_jax.export.lowering.call import Rule, Step
+from linger_jax.export.lowering.weighted import reshaped
 from linger_jax.plan.pool_window import Window
 
 
@@ -29,14 +30,15 @@ def _binary(op: str) -> Rule:
     def rule(step: Step) -> Sequence[Exported]:
         x, y = _pair(step)
         larger = x if x.rank >= y.rank else y
-        return [_two_operands(step, op, x, y, larger, step.shape(), larger.axes)]
+        return [two_operands(step, op, x, y, larger, step.shape(), larger.axes)]
 
     return rule
 
 
-def _two_operands(
+def two_operands(
     step: Step, op: str, x: Laid, y: Laid, like: Laid, shape: tuple[int, ...], axes: tuple[int, ...]
 ) -> Laid:
+    """A node of two integer operands; the result lies like ``like``."""
     assert x.grid is not None
     assert y.grid is not None
     output = step.emit.output_grid(step.node)
@@ -69,9 +71,22 @@ def matrix_product(step: Step) -> Sequence[Exported]:
         raise step.error("a flattened image enters a product of two values")
     x = step.emit.arranged(x, (*left_batch, *rows, *left))
     y = step.emit.arranged(y, (*right_batch, *right, *columns))
-    shape = step.shape()
+    shape, batch = step.shape(), len(left_batch)
     like = dataclasses.replace(x, image=False)
-    return [_two_operands(step, "QBmm", x, y, like, shape, natural(len(shape)))]
+    if batch < 2:
+        return [two_operands(step, "QBmm", x, y, like, shape, natural(len(shape)))]
+    # linger's QBmm, and the chip's, has one batch axis.
+    x, y = (
+        reshaped(step, _in_order(v, axes), (math.prod(shape[:batch]), *(v.shape[a] for a in axes[batch:])))
+        for v, axes in ((x, x.axes), (y, y.axes))
+    )
+    whole = (math.prod(shape[:batch]), *shape[batch:])
+    return [reshaped(step, two_operands(step, "QBmm", x, y, x, whole, natural(3)), shape)]
+
+
+def _in_order(value: Laid, axes: Sequence[int]) -> Laid:
+    """The value as one whose axes Flax counts the way the tensor holds them."""
+    return dataclasses.replace(value, shape=tuple(value.shape[a] for a in axes), axes=natural(value.rank), image=False)
 
 
 def concatenation(step: Step) -> Sequence[Exported]:
@@ -97,13 +112,18 @@ def with_unit_axis(step: Step, value: Laid, axis: int) -> Laid:
 
 
 def _joined(step: Step, parts: list[Laid], axis: int | None = None) -> Laid:
+    axis = int(step.node.attributes["dimension"]) if axis is None else axis
+    return joined(step, parts, axis, step.emit.output_grid(step.node), step.shape())
+
+
+def joined(step: Step, parts: Sequence[Laid], axis: int, output: Grid, shape: tuple[int, ...]) -> Laid:
+    """``QCat`` along a Flax axis; an image decides the order of axes."""
     lead = next((p for p in parts if p.image), parts[0])
     if any(p.order is not None for p in parts):
         raise step.error("a flattened image is concatenated")
     parts = [step.emit.arranged(p, lead.axes) for p in parts]
-    output = step.emit.output_grid(step.node)
     attributes: dict[str, Any] = {
-        "axis": lead.position(int(step.node.attributes["dimension"]) if axis is None else axis),
+        "axis": lead.position(axis),
         "o_bits": output.bits,
         "scale_o": output.scale,
         "quant_mode": step.emit.round_mode(step.node),
@@ -112,7 +132,7 @@ def _joined(step: Step, parts: list[Laid], axis: int | None = None) -> Laid:
         assert part.grid is not None
         attributes |= {f"scale_x_{i}": part.grid.scale, f"x_{i}_bits": part.grid.bits}
     return step.emit.integers(
-        "QCat", [p.tensor for p in parts], output, lead, attributes=attributes, node=step.node, shape=step.shape()
+        "QCat", [p.tensor for p in parts], output, lead, attributes=attributes, node=step.node, shape=shape
     )
 
 
@@ -160,10 +180,16 @@ def _tensor_operand(step: Step) -> Laid:
 
 
 def max_pool(step: Step) -> Sequence[Exported]:
-    """``MaxPool``."""
+    """``MaxPool``; of floats too, in front of the first quantized step.
+
+    Raises:
+      ExportError: it reaches over the batch or the channels.
+    """
     x = step.emit.as_image(step.laid(0))
     a, axes = step.node.attributes, x.rank - 2
     plane = slice(1, 1 + axes)
+    if axes < 1 or any(a["window_dimensions"][i] != 1 for i in (0, -1)) or any(d != 1 for d in a["base_dilation"]):
+        raise step.error("a maximum over windows of other axes than those of the plane has no form in a file")
     padding = [tuple(int(p) for p in pair) for pair in a["padding"]][plane]
     attributes = {
         "kernel_shape": [int(k) for k in a["window_dimensions"][plane]],
@@ -173,6 +199,26 @@ def max_pool(step: Step) -> Sequence[Exported]:
         "ceil_mode": 0,
     }
     return [step.emit.moved("MaxPool", x, attributes, shape=step.shape(), axes=channels_first(x.rank))]
+
+
+def index_of_largest(step: Step) -> Sequence[Exported]:
+    """``ArgMax``: the first of equals, as integers order them like the real numbers."""
+    x = step.laid(0)
+    if x.order is not None:
+        raise step.error("a flattened image enters an argmax")
+    (axis,) = step.node.attributes["axes"]
+    if not np.issubdtype(step.node.attributes["index_dtype"], np.integer):
+        raise step.error("its result is no integer")
+    (tensor,) = step.emit.graph.add(
+        "ArgMax",
+        [x.tensor],
+        element_types=["int64"],
+        attributes={"axis": x.position(axis), "keepdims": 0},
+        label=step.node.label,
+    )
+    axes = tuple(a - (a > axis) for a in x.axes if a != axis)
+    dtype = np.dtype(step.node.attributes["index_dtype"])
+    return [step.emit.made(Laid(tensor, step.shape(), axes, dtype))]
 
 
 def average_pool(step: Step) -> Sequence[Exported]:
@@ -241,5 +287,7 @@ RULES: Mapping[str, Rule] = {
     "relu": rectifier,
     "relu6": clipped_rectifier,
     "max_pool": max_pool,
+    "reduce_window_max": max_pool,
+    "argmax": index_of_largest,
     "avg_pool": average_pool,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from linger_jax.export.emitter import stored
 from linger_jax.export.laid import Exported, Grid, Laid, natural
 from linger_jax.export.lowering.call import Rule, Step
-from linger_jax.export.lowering.weighted import BIAS_BITS
+from linger_jax.export.lowering.structural import reversed_along
+from linger_jax.export.lowering.weighted import BIAS_BITS, reshaped
 from linger_jax.export.onnx_graph import ElementType, integer_type
 from linger_jax.numerics.recurrent import CELL_SCALE
 from linger_jax.plan.recurrent_roles import quantizer_name
@@ -34,18 +36,30 @@ def recurrent(step: Step) -> Sequence[Exported]:
     if any(role[0] == "initial" for role in roles):
         raise step.error("an initial state (initial_carry) has no form in a file that the chip runs")
     directions, reverse = int(layer.attributes["directions"]), bool(layer.attributes["reverse"])
-    if reverse and not layer.attributes["keep_order"]:
-        raise step.error("reverse without keep_order returns its outputs backwards, which no file says; keep the order")
     results = []
     for i in range(directions):
-        x = step.emit.in_flax_order(step.quantized(0, "input_quantizer"))
+        x = _three_axes(step, step.emit.in_flax_order(step.quantized(0, "input_quantizer")))
         results.append(_direction(step, x, i, backwards=reverse or i == 1))
     outputs = [outputs for outputs, _ in results]
     joined = outputs[0] if directions == 1 else _joined(step, outputs)
+    if reverse and not layer.attributes["keep_order"]:
+        joined = reversed_along(step, joined, [0 if layer.attributes["time_major"] else 1])
+    shape = step.shape(layer.results.index(("output", "0")))
+    joined = joined if joined.shape == shape else reshaped(step, joined, shape)
     by_role: dict[Any, Exported] = {("output", "0"): joined}
     for i, (_, states) in enumerate(results):
         by_role |= {("carry", str(i), name): state for name, state in states.items()}
     return [by_role[role] for role in layer.results]
+
+
+def _three_axes(step: Step, x: Laid) -> Laid:
+    """All batch axes in one, or one of length one."""
+    assert step.node.layer is not None
+    if x.rank == 3:
+        return x
+    if step.node.layer.attributes["time_major"]:
+        return reshaped(step, x, (x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]))
+    return reshaped(step, x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
 
 
 def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple[Laid, dict[str, Laid]]:
@@ -55,7 +69,7 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
     time_major, features = bool(layer.attributes["time_major"]), int(layer.attributes["features"])
 
     def scale(acts_on: str) -> float:
-        return emit.record.scales[step.site(quantizer_name(acts_on, direction))]
+        return emit.visit.scale(step.site(quantizer_name(acts_on, direction)))
 
     suffix = "_reverse" if direction else ""
     inputs = [x.tensor]
@@ -65,17 +79,17 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
         "bias_ih": x.grid.scale * scale("weight_ih"),
         "bias_hh": scale("hidden") * scale("weight_hh"),
     }
-    bits = emit.record.bits(step.site(quantizer_name("weight_ih", direction)))
+    bits = emit.visit.bits(step.site(quantizer_name("weight_ih", direction)))
     for name, grid in grids.items():
         path = step.site(quantizer_name(name, direction))
-        if path not in emit.record.values:
+        if not emit.visit.has(path):
             continue
         if name.startswith("weight"):
-            integers = stored(emit.record.steps(path).T, bits)
+            integers = stored(emit.visit.steps(path).T, bits)
         else:
-            integers = stored(emit.record.bias_steps(path, grid), BIAS_BITS)
-        inputs.append(emit.graph.constant(".".join((*layer.path, f"{name}_l0{suffix}")), integers))
-    output = Grid(scale("output"), emit.record.bits(step.site(quantizer_name("output", direction))))
+            integers = stored(emit.visit.bias_steps(path, grid), BIAS_BITS)
+        inputs.append(emit.graph.constant(emit.parameter_name(layer.path, f"{name}_l0{suffix}", path), integers))
+    output = Grid(scale("output"), emit.visit.bits(step.site(quantizer_name("output", direction))))
     attributes = {
         **emit.act(step.node, x, output),
         "input_size": x.shape[-1],
@@ -108,15 +122,19 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
     shape = (*x.shape[:2], features)
     outputs = emit.made(dataclasses.replace(x, tensor=tensors[0], shape=shape, grid=output, axes=natural(3)))
     batch = x.shape[1] if time_major else x.shape[0]
-    last = {name: _state(step, tensor, (batch, features)) for name, tensor in zip(states, tensors[1:], strict=True)}
+    given = step.operands[layer.operands.index(("input", "0"))].shape
+    outer = given[1:-1] if time_major else given[:-2]
+    last = {
+        name: _state(step, tensor, batch, (*outer, features)) for name, tensor in zip(states, tensors[1:], strict=True)
+    }
     return outputs, last
 
 
-def _state(step: Step, tensor: str, shape: tuple[int, int]) -> Laid:
+def _state(step: Step, tensor: str, batch: int, shape: tuple[int, ...]) -> Laid:
     """A final state: a file has it as [1, B, H]."""
-    whole = step.emit.made(Laid(tensor, (1, *shape), (0, 1, 2), np.dtype(np.float32)))
+    whole = step.emit.made(Laid(tensor, (1, batch, shape[-1]), (0, 1, 2), np.dtype(np.float32)))
     constant = step.emit.graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
-    return step.emit.moved("Reshape", whole, {}, [constant], shape=shape, axes=(0, 1))
+    return step.emit.moved("Reshape", whole, {}, [constant], shape=shape, axes=natural(len(shape)))
 
 
 def _joined(step: Step, outputs: Sequence[Laid]) -> Laid:

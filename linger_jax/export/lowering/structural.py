@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from linger_jax.export.laid import Exported, Known, Laid, natural
 from linger_jax.export.lowering.call import Rule, Step
-from linger_jax.export.lowering.operators import flattened
+from linger_jax.export.lowering.operators import flattened, joined
+from linger_jax.export.lowering.selection import selected
 from linger_jax.export.lowering.weighted import padded, reshaped
 
 
@@ -22,7 +24,7 @@ def structural(step: Step) -> Sequence[Exported]:
     primitive = str(step.node.attributes.get("primitive", step.node.op))
     rule = _PRIMITIVES.get(primitive)
     if rule is None:
-        raise step.error(f"{primitive} has no form in a file")
+        raise step.error(f"{primitive} has no form in a file; compute it in front of or behind the exported model")
     value = step.laid(0)
     if value.order is not None and primitive not in _KEEPS_LAST_AXIS:
         raise step.error(f"a flattened image passes through {primitive}")
@@ -150,11 +152,15 @@ def _sliced(
 
 
 def _reverse(step: Step, value: Laid) -> Sequence[Exported]:
-    backwards = {int(d) for d in step.node.attributes["dimensions"]}
+    return [reversed_along(step, value, [int(d) for d in step.node.attributes["dimensions"]])]
+
+
+def reversed_along(step: Step, value: Laid, backwards: Sequence[int]) -> Laid:
+    """A value with some Flax axes the other way round."""
     axes = range(value.rank)
     starts = [value.shape[a] - 1 if a in backwards else 0 for a in axes]
     ends = [-(2**31) if a in backwards else value.shape[a] for a in axes]
-    return [_sliced(step, value, starts, ends, [-1 if a in backwards else 1 for a in axes], value.shape)]
+    return _sliced(step, value, starts, ends, [-1 if a in backwards else 1 for a in axes], value.shape)
 
 
 def _split(step: Step, value: Laid) -> Sequence[Exported]:
@@ -172,11 +178,33 @@ def _split(step: Step, value: Laid) -> Sequence[Exported]:
 
 
 def _pad(step: Step, value: Laid) -> Sequence[Exported]:
+    """Negative padding cuts; then the rest is added."""
     config = [(int(low), int(high), int(inner)) for low, high, inner in step.node.attributes["padding_config"]]
     fill = step.operands[1]
-    if any(low < 0 or high < 0 or inner for low, high, inner in config) or not isinstance(fill, Known):
-        raise step.error("padding that is negative, between elements, or of a computed value has no form in a file")
-    return [padded(step, value, [(low, high) for low, high, _ in config], float(fill.array))]
+    if any(inner for _, _, inner in config) or not isinstance(fill, Known):
+        raise step.error("padding between elements, or with a computed value, has no form in a file")
+    number = float(fill.array)
+    if value.grid is not None and any(low > 0 or high > 0 for low, high, _ in config):
+        steps, most = number * value.grid.scale, 2 ** (value.grid.bits - 1)
+        if steps != math.floor(steps) or not -most <= steps < most:
+            raise step.error(
+                f"padding with {number:g}, which is not on the grid of {value.grid.bits} bits at scale "
+                f"{value.grid.scale:g}, has no form in a file; pad with zero"
+            )
+    starts = [max(0, -low) for low, _, _ in config]
+    ends = [n - max(0, -high) for n, (_, high, _) in zip(value.shape, config, strict=True)]
+    kept = tuple(end - start for start, end in zip(starts, ends, strict=True))
+    value = _sliced(step, value, starts, ends, [1] * value.rank, kept)
+    amounts = [(max(0, low), max(0, high)) for low, high, _ in config]
+    return [padded(step, value, amounts, number) if any(map(any, amounts)) else value]
+
+
+def _put_together(step: Step, value: Laid) -> Sequence[Exported]:
+    """Parts of one array, which lie on one grid: the concatenation copies them."""
+    parts = [part for part in step.operands if isinstance(part, Laid)]
+    if value.grid is None or len(parts) != len(step.operands) or any(p.grid != value.grid for p in parts):
+        raise step.error("parts on different grids are put together")
+    return [joined(step, parts, int(step.node.attributes["dimension"]), value.grid, step.shape())]
 
 
 def _broadcast(step: Step, value: Laid) -> Sequence[Exported]:
@@ -207,6 +235,21 @@ _PRIMITIVES = {
     "split": _split,
     "pad": _pad,
     "broadcast_in_dim": _broadcast,
+    "concatenate": _put_together,
+    **dict.fromkeys(("gather", "dynamic_slice", "tile"), selected),
 }
 
-RULES: Mapping[str, Rule] = {"structural": structural, "dropout": lambda step: [step.laid(0)]}
+
+def dropout(step: Step) -> Sequence[Exported]:
+    """Nothing, in evaluation.
+
+    Raises:
+      ExportError: the call drops values.
+    """
+    draws = step.node.layer is None or (step.node.jaxpr is not None and bool(step.node.jaxpr.jaxpr.eqns))
+    if draws:
+        raise step.error("this call drops values; export the evaluation (deterministic=True, train=False or the like)")
+    return [step.laid(0)]
+
+
+RULES: Mapping[str, Rule] = {"structural": structural, "dropout": dropout}

@@ -124,6 +124,16 @@ def split(call: Call) -> Sequence[Value]:
     return [x.holds(part) if isinstance(x, IntegerTensor) else part for part in parts]
 
 
+def index_of_largest(call: Call) -> Sequence[Value]:
+    """``ArgMax``: the first of equals."""
+    x = call.optional(0)
+    value = x.value if isinstance(x, IntegerTensor) else call.plain(0)
+    if call.node.integer("select_last_index", 0):
+        raise call.error("only the first of equals is supported")
+    axis, keep = call.node.integer("axis", 0), bool(call.node.integer("keepdims", 1))
+    return [jnp.argmax(value, axis, keepdims=keep).astype(jnp.int32)]
+
+
 def join_floats(call: Call) -> Sequence[Value]:
     """``Concat`` of floats, for example of the final states of both directions."""
     parts = [call.plain(i) for i in range(len(call.operands))]
@@ -159,4 +169,5 @@ RULES: Mapping[str, Rule] = {
     "Clip": clip,
     "Split": split,
     "Concat": join_floats,
+    "ArgMax": index_of_largest,
 }
