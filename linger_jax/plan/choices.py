@@ -54,6 +54,7 @@ class Choices:
         directions in the forward hidden quantizer, and all outputs in both output quantizers.
       folds_with_own_epsilon: a batch normalization is folded with its own epsilon, not with 1e-5 (layers.md 5.2).
       folds_output_channels: folding scales the output channels of a transposed convolution, not its input channels.
+      files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
     """
 
     pool_keeps_scale: bool
@@ -85,6 +86,7 @@ class Choices:
     calibration_mixes_directions: bool
     folds_with_own_epsilon: bool
     folds_output_channels: bool
+    files_hold_evaluated_biases: bool
 
 
 CHIP = Choices(
@@ -117,6 +119,7 @@ CHIP = Choices(
     calibration_mixes_directions=False,
     folds_with_own_epsilon=True,
     folds_output_channels=True,
+    files_hold_evaluated_biases=True,
 )
 REFERENCE = Choices(
     pool_keeps_scale=False,
@@ -148,6 +151,7 @@ REFERENCE = Choices(
     calibration_mixes_directions=True,
     folds_with_own_epsilon=False,
     folds_output_channels=False,
+    files_hold_evaluated_biases=False,
 )
 
 
