@@ -14,6 +14,7 @@ from rich.markup import escape
 from linger_jax.cli.check_command import check
 from linger_jax.cli.convert_command import convert
 from linger_jax.cli.demo_command import demo
+from linger_jax.cli.export_command import export
 from linger_jax.cli.inspect_command import inspect
 from linger_jax.cli.pack_command import pack
 from linger_jax.cli.run_command import run
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(convert)
 app.command()(inspect)
+app.command()(export)
 app.command()(run)
 app.command()(check)
 app.command()(pack)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -42,6 +43,29 @@ def load_model(name: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise LingerError(f"--model {name}: is a {type(model).__name__}, not a flax.linen Module")
     return model
+
+
+def check_call(model: nn.Module, variables: Mapping[str, Any], inputs: tuple[Any, ...]) -> None:
+    """Whether a model takes variables and inputs, before anything else is made of them.
+
+    Args:
+      model: the float model.
+      variables: its own, or those of its quantized form.
+      inputs: shapes, from :func:`example_input`.
+
+    Raises:
+      LingerError: it does not; the message is the model's own.
+    """
+    own = {name: entries for name, entries in variables.items() if name != "quant"}
+    try:
+        jax.eval_shape(model.apply, own, *inputs)
+    except Exception as error:  # the user's code raises what it likes
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        shapes = ", ".join("x".join(map(str, entry.shape)) for entry in inputs)
+        raise LingerError(
+            f"{type(model).__name__} does not run with these variables on inputs of shape {shapes} (as Flax has them): "
+            f"{lines[0]}"
+        ) from error
 
 
 def example_input(text: str, *, channels_last: bool) -> Any:
