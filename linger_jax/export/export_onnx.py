@@ -14,6 +14,8 @@ import flax.linen as nn
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError
 from linger_jax.export.cleanup import axes_as_inputs
+from linger_jax.export.lint.check_onnx import check_onnx
+from linger_jax.export.lint.enforce import enforce
 from linger_jax.export.one_sample import one_sample
 from linger_jax.export.onnx_writer import to_model, write_model
 from linger_jax.export.platforms import state_platform
@@ -77,6 +79,7 @@ def export_onnx(
       ``path``.
 
     Raises:
+      DeviceLintError: the device would refuse a ``thinker`` file or compute other integers, and ``strict`` is set.
       ExportError: something runs as float or has no form in a file (the message names the layer and the line), the
         names do not fit, the opset is unknown, or the onnx package is missing.
 
@@ -105,6 +108,8 @@ def export_onnx(
     if opset >= AXES_ARE_INPUTS:
         axes_as_inputs(graph)
     model = to_model(graph, opset, config.compat, dialect)
+    if dialect == "thinker":
+        enforce(check_onnx(model, chip), str(path), strict=strict)
     write_model(model, Path(path))
     return Path(path)
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 import linger_jax
-from linger_jax.errors import ExportError
+from linger_jax.errors import DeviceLintError, ExportError, LingerWarning
 from tests.export.test_export_onnx import normal, trained
 from tests.export.thinker.files import attributes, exported, operators
 
@@ -28,9 +28,21 @@ def test_nodes_carry_the_path_of_their_module(tmp_path):
 
 
 def test_operators_have_the_packers_names(tmp_path):
-    path = exported(tmp_path, lambda x: nn.glu(nn.LayerNorm(epsilon=1e-5)(nn.Dense(6)(x)), axis=-1), normal(2, 5, 4))
+    def normalized(x):
+        return nn.glu(nn.LayerNorm(epsilon=1e-5)(nn.Dense(6)(x)), axis=-1)
+
+    with pytest.warns(LingerWarning, match="LayerNorm_0"):
+        path = exported(tmp_path, normalized, normal(2, 5, 4), strict=False)
     assert operators(path) == ["Quant", "QLinear", "LayerNormInt", "GluInt", "Dequant"]
     assert attributes(path, "GluInt")["dim"] == 2
+
+
+def test_what_the_device_computes_otherwise_is_not_written(tmp_path):
+    qmodel, variables = trained(lambda x: nn.LayerNorm(epsilon=1e-5)(x), normal(2, 5, 4))
+    with pytest.raises(DeviceLintError, match="LayerNorm_0") as error:
+        linger_jax.export_onnx(qmodel, variables, normal(1, 5, 4), tmp_path / "m.onnx")
+    assert [finding.layer for finding in error.value.report.blocking] == ["LayerNorm_0"]
+    assert not (tmp_path / "m.onnx").exists()
 
 
 @pytest.mark.parametrize(("platform", "there"), [("venus", True), ("arcs", False), ("venusA", False)])
