@@ -13,6 +13,7 @@ from converters.import_report import TIED
 from converters.layer_weights import leaf_rules
 from converters.name_matching import match_by_name, unique_by_name
 from converters.order_matching import match_in_order
+from converters.recurrent_weights import GATES, recurrent_sizes
 from converters.slots import LayerSlot, ModelSlots
 from converters.torch_modules import TorchModule, module_signature, slot_signature, torch_modules
 from converters.torch_state import TorchState
@@ -67,8 +68,12 @@ def match(
       problems: takes what cannot be matched for sure.
       strict: whatever is left over is an error, so that it need not be decided which of several alike it is.
     """
-    matcher = _Matcher(state, slots, problems, strict)
-    named = [module.prefix for module in torch_modules(state) if module.prefix != module.owner]
+    split = _one_layer_a_direction(slots.layers) and any(key.endswith("_reverse") for key in state.tensors)
+    if not split:  # which way a layer of one direction runs is then the model's own business
+        layers = tuple(dataclasses.replace(slot, reverse=False) for slot in slots.layers)
+        slots = dataclasses.replace(slots, layers=layers)
+    matcher = _Matcher(state, slots, problems, strict, split)
+    named = [module.prefix for module in torch_modules(state, split=split) if module.prefix != module.owner]
     entries = resolve_mapping(mapping, state.tensors.keys(), named, slots.layers, variables.keys(), problems)
     matcher.explicit(entries, mode)
     matcher.rest("", (), mode)
@@ -76,9 +81,18 @@ def match(
     return matcher.finish()
 
 
+def _one_layer_a_direction(slots: Sequence[LayerSlot]) -> bool:
+    """Whether a bidirectional module of PyTorch is two layers of the model."""
+    directions = [recurrent_sizes(slot)[2] for slot in slots if slot.kind in GATES]
+    return 2 not in directions and any(slot.reverse for slot in slots)
+
+
 class _Matcher:
-    def __init__(self, state: TorchState, slots: ModelSlots, problems: ImportProblems, strict: bool) -> None:
+    def __init__(
+        self, state: TorchState, slots: ModelSlots, problems: ImportProblems, strict: bool, split: bool
+    ) -> None:
         self.state = state
+        self.split = split
         self.strict = strict
         self.slots = slots
         self.problems = problems
@@ -89,7 +103,7 @@ class _Matcher:
 
     def modules(self, scope: str = "") -> list[TorchModule]:
         """Modules below a prefix of which no tensor is taken yet."""
-        left = torch_modules(self.state, self.taken)
+        left = torch_modules(self.state, self.taken, split=self.split)
         return [m for m in left if not scope or m.prefix == scope or m.prefix.startswith(f"{scope}.")]
 
     def layers(self, scope: Path = (), iteration: int | None = None) -> list[LayerSlot]:

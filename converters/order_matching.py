@@ -58,6 +58,8 @@ def match_in_order(modules: Sequence[TorchModule], slots: Sequence[LayerSlot]) -
     if ours == theirs:
         return OrderMatch(pairs([(i, i) for i in range(len(ours))]))
     if Counter(ours) == Counter(theirs):
+        if len(set(ours)) == len(ours):
+            return OrderMatch(pairs([(ours.index(signature), j) for j, signature in enumerate(theirs)]))
         units = _module_units(ours), _slot_units(slots, theirs)
         found = _by_sort(*units) or _unique(*units) or _unique(_singles(ours), _singles(theirs))
         if found is not None:

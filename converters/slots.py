@@ -45,6 +45,7 @@ class LayerSlot:
       contracted: of a Dense, how many leading axes of the kernel are summed over.
       flipped: of a ConvTranspose, whether the kernel is stored as PyTorch's (``transpose_kernel=True``).
       groups: of a convolution.
+      reverse: a recurrent layer that runs from the last step to the first.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class LayerSlot:
     contracted: int = 1
     flipped: bool = False
     groups: int = 1
+    reverse: bool = False
 
     @property
     def label(self) -> str:
@@ -153,8 +155,19 @@ class _Finder:
         count = len(contracted_axes(node, 1)) if info.kind == "dense" else 1
         flipped = info.kind == "conv_transpose" and _reverses(node)
         groups = info.attributes.get("groups", 1)
+        back = bool(info.attributes.get("reverse", False))
         slot = LayerSlot(
-            info.kind, info.type_name, info.path, variables, len(self.slots), number, follows, count, flipped, groups
+            info.kind,
+            info.type_name,
+            info.path,
+            variables,
+            len(self.slots),
+            number,
+            follows,
+            count,
+            flipped,
+            groups,
+            back,
         )
         self.slots.append(slot)
 

@@ -15,6 +15,8 @@ Shape = tuple[int, ...]
 # What must agree for a PyTorch module to go into a Flax layer: what it is, and the shape of its weight in PyTorch.
 Signature = tuple[str, Shape]
 
+# Stands for the number of directions of a layer that is the backward one alone.
+_BACKWARD = -1
 # Tells linger's sparse feed-forward block.
 _SPARIFY = "weight_fc1"
 LAYER_LEAVES = frozenset({*WEIGHT, *BIAS, *MEAN, *VARIANCE})
@@ -26,11 +28,12 @@ class TorchModule:
 
     Attributes:
       prefix: dotted name; empty for a model that is a single layer. One of several layers of a recurrent module is
-        told apart by its number: ``rnn.l1``.
+        told apart by its number: ``rnn.l1``; its backward direction, where that is a layer to Flax, by ``_reverse``.
       leaves: shape of each tensor by its last name, in a recurrent module without the number of the layer.
       tied: prefix of the module before it that holds the very same tensors, or None.
       owner: dotted name in front of the keys.
       layer: number of the layer of a recurrent module, else None.
+      reverse: the backward direction of a recurrent module, on its own.
     """
 
     prefix: str
@@ -38,16 +41,20 @@ class TorchModule:
     tied: str | None = None
     owner: str = ""
     layer: int | None = None
+    reverse: bool = False
 
     def key(self, leaf: str) -> str:
         """Full key of a tensor."""
+        leaf = f"{leaf}_reverse" if self.reverse else leaf
         leaf = leaf if self.layer is None else numbered(leaf, self.layer)
         return f"{self.owner}.{leaf}" if self.owner else leaf
 
     @property
     def compared(self) -> str:
         """Name to compare with those of layers: ``rnn.1`` for the second layer of ``rnn``."""
-        return self.prefix if self.prefix == self.owner else f"{self.owner}.{self.layer}"
+        if self.prefix in (self.owner, f"{self.owner}_reverse"):
+            return self.prefix
+        return f"{self.owner}.{self.layer}" + ("_reverse" if self.reverse else "")
 
     def leaf(self, names: Iterable[str]) -> str | None:
         """The first of ``names`` that this module has."""
@@ -59,9 +66,9 @@ class TorchModule:
         return self.prefix or "<root>"
 
 
-def torch_modules(state: TorchState, without: Collection[str] = ()) -> list[TorchModule]:
-    """The modules of a state dict, in its order."""
-    groups: dict[tuple[str, int | None], dict[str, Shape]] = {}
+def torch_modules(state: TorchState, without: Collection[str] = (), *, split: bool = False) -> list[TorchModule]:
+    """The modules of a state dict, in its order; with ``split`` each direction of a recurrent one is its own."""
+    groups: dict[tuple[str, int | None, bool], dict[str, Shape]] = {}
     layers: dict[str, set[int]] = {}
     for key in state.tensors:
         prefix, _, leaf = key.rpartition(".")
@@ -70,12 +77,15 @@ def torch_modules(state: TorchState, without: Collection[str] = ()) -> list[Torc
             layers.setdefault(prefix, set()).add(recurrent.layer)
         if key not in without:
             layer, name = (None, leaf) if recurrent is None else (recurrent.layer, recurrent.name)
-            groups.setdefault((prefix, layer), {})[name] = state.shape(key)
+            back = split and recurrent is not None and name.endswith("_reverse")
+            name = name.removesuffix("_reverse") if back else name
+            groups.setdefault((prefix, layer, back), {})[name] = state.shape(key)
     first: dict[object, str] = {}
     modules = []
-    for (owner, layer), leaves in groups.items():
+    for (owner, layer, back), leaves in groups.items():
         prefix = owner if layer is None or layers[owner] == {0} else f"{owner}.l{layer}"
-        module = TorchModule(prefix, leaves, owner=owner, layer=layer)
+        prefix = f"{prefix}_reverse" if back else prefix
+        module = TorchModule(prefix, leaves, owner=owner, layer=layer, reverse=back)
         storages = [state.storage(module.key(leaf)) for leaf in leaves]
         identity = tuple(storages) if all(s is not None for s in storages) else None
         tied = first.setdefault(identity, prefix) if identity is not None else prefix
@@ -86,7 +96,7 @@ def torch_modules(state: TorchState, without: Collection[str] = ()) -> list[Torc
 def module_signature(module: TorchModule) -> Signature | None:
     """What a module is, by its tensors; None where it is no layer."""
     if {"weight_ih", "weight_hh"} <= module.leaves.keys():
-        return _recurrent(module.leaves)
+        return _recurrent(module.leaves, reverse=module.reverse)
     if _SPARIFY in module.leaves:
         return "sparify_ffn", module.leaves[_SPARIFY]
     statistics = module.leaf(MEAN)
@@ -102,7 +112,8 @@ def module_signature(module: TorchModule) -> Signature | None:
 def slot_signature(slot: LayerSlot) -> Signature | None:
     """What a layer of the model asks for, in PyTorch's shapes; None where it can be filled by explicit keys only."""
     if slot.kind in GATES:
-        return slot.kind, recurrent_sizes(slot)
+        inputs, hidden, directions = recurrent_sizes(slot)
+        return slot.kind, (inputs, hidden, _BACKWARD if slot.reverse else directions)
     shapes = {role: variable.shape for role, variable in slot.variables.items()}
     if slot.kind == "sparify_ffn":
         return slot.kind, shapes[_SPARIFY][::-1]
@@ -123,11 +134,12 @@ def slot_signature(slot: LayerSlot) -> Signature | None:
     return _product((kernel[-1], kernel[-2], *kernel[:-2]))
 
 
-def _recurrent(leaves: Mapping[str, Shape]) -> Signature | None:
+def _recurrent(leaves: Mapping[str, Shape], *, reverse: bool) -> Signature | None:
     """Kind, features of input and hidden state, directions."""
     (rows, inputs), hidden = leaves["weight_ih"][:2], leaves["weight_hh"][-1]
     kind = {len(gates): name for name, gates in GATES.items()}.get(rows // max(hidden, 1))
-    return None if kind is None else (kind, (inputs, hidden, 2 if "weight_ih_reverse" in leaves else 1))
+    directions = _BACKWARD if reverse else 2 if "weight_ih_reverse" in leaves else 1
+    return None if kind is None else (kind, (inputs, hidden, directions))
 
 
 def _product(shape: Shape) -> Signature:

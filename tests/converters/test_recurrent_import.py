@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -144,3 +145,48 @@ def test_another_hidden_size_is_a_conflict() -> None:
         ConversionError, match=r"rnn\.weight_ih_l0 \[20, 6\] does not fit params\.TorchLSTMCell_0\.weight_ih"
     ):
         converters.from_torch(state, Net(TorchLSTMCell), X)
+
+
+class Directions(nn.Module):
+    """Both directions as layers of their own; ``turned`` runs the backward one first."""
+
+    cell: Any
+    names: tuple[str | None, ...] = (None,) * 4
+    layers: int = 1
+    turned: bool = False
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        for i in range(self.layers):
+            rnns = {
+                back: nn.RNN(self.cell(4), reverse=back, keep_order=True, name=self.names[2 * i + back])
+                for back in (False, True)
+            }
+            results = {back: rnns[back](x) for back in ((True, False) if self.turned else (False, True))}
+            x = jnp.concatenate([results[False], results[True]], -1)
+        return nn.Dense(3)(x)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_directions_that_are_layers_of_their_own_are_found_by_order(cell: str, turned: bool) -> None:
+    kind, flax_cell = CELLS[cell]
+    report = assert_twins(TorchNet(kind, bidirectional=True), Directions(flax_cell, turned=turned), X, flax_x=X)
+    assert {row.how for row in report.rows} == {"order"}
+
+
+def test_directions_of_several_layers_are_found_by_name() -> None:
+    names = ("rnn_0", "rnn_0_reverse", "rnn_1", "rnn_1_reverse")
+    module = TorchNet(torch.nn.GRU, bidirectional=True, num_layers=2)
+    report = assert_twins(module, Directions(TorchGRUCell, names, layers=2), X, flax_x=X)
+    assert {row.how for row in report.rows if row.key.startswith("rnn")} == {"name"}
+
+
+def test_gates_of_directions_that_are_layers_of_their_own() -> None:
+    module, model = randomized(TorchNet(torch.nn.LSTM, bidirectional=True)), Directions(nn.OptimizedLSTMCell)
+    variables, report = converters.from_torch(module.state_dict(), model, X)
+    assert largest_difference(module, model, variables, X, X) <= 1e-5
+    again, _ = converters.from_torch(module.state_dict(), model, X, mapping=report.mapping)
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(again), leaves(variables), strict=True))
+    module.load_state_dict(converters.to_torch(model, variables, X, mapping=report))
+    assert largest_difference(module, model, variables, X, X) <= 1e-5
