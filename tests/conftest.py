@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-MOST_MEMORY = 2 * 2**30
+MOST_MEMORY = psutil.virtual_memory().total // 6
 """Bytes of a test process beyond which it forgets what it compiled: programs are kept for the life of a process."""
 
 
