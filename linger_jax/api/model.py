@@ -18,7 +18,7 @@ from flax.core.scope import DenyList, in_filter, intersect_filters
 from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
-from linger_jax.api.mode import is_calibrating
+from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
 from linger_jax.api.planner import Planner
 from linger_jax.api.reconfiguring import changed_config, taken_over
 from linger_jax.api.recording import recorded
@@ -228,6 +228,7 @@ class QuantizedModel:
         rngs: Any = None,
         method: Any = None,
         mutable: Any = False,
+        mode: Arithmetic = "fake_quant",
         **kwargs: Any,
     ) -> Any:
         """Runs the model. Statistics move if and only if ``quant`` is mutable.
@@ -240,6 +241,9 @@ class QuantizedModel:
           *args, **kwargs, rngs, method: as in ``nn.Module.apply``.
           mutable: collections to return updated, as in ``nn.Module.apply``. Under :func:`linger_jax.calibration` the
             update always holds ``quant`` and ``params``, since calibration writes both (thresholds, clamped weights).
+          mode: ``fake_quant`` computes in float32 on quantized values; ``integer`` evaluates with the chip's integers,
+            exact where float32 sums are not (docs/integer_evaluation.md). A model's own argument of this name is passed
+            by position.
 
         Returns:
           The model's output, or ``(output, updates)`` when ``mutable`` is given or calibration is on.
@@ -247,9 +251,10 @@ class QuantizedModel:
         Raises:
           StateError: quantizer state is missing, of another shape, or calibrated already.
           CalibrationError: NaN or infinity in calibration data.
-          LingerError: an argument without elements or of another rank than those the model was initialised with.
+          LingerError: an argument without elements or of another rank than those the model was initialised with; an
+            integer evaluation that would train, calibrate, or has no integers.
         """
-        return self._run(variables, args, kwargs, rngs, method, mutable, keep_qtensors=False)
+        return self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=False)
 
     def apply_qtensor(
         self,
@@ -258,10 +263,11 @@ class QuantizedModel:
         rngs: Any = None,
         method: Any = None,
         mutable: Any = False,
+        mode: Arithmetic = "fake_quant",
         **kwargs: Any,
     ) -> Any:
         """Like :meth:`apply`; outputs that lie on an integer grid come as :class:`QTensor`."""
-        return self._run(variables, args, kwargs, rngs, method, mutable, keep_qtensors=True)
+        return self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=True)
 
     def calibration_pass(
         self,
@@ -284,7 +290,7 @@ class QuantizedModel:
         """
         collections = [QUANT, "params"]
         _, updates = self._run(
-            variables, args, dict(kwargs), rngs, method, collections, keep_qtensors=False, joins=joins
+            variables, args, dict(kwargs), rngs, method, collections, "fake_quant", keep_qtensors=False, joins=joins
         )
         return updates
 
@@ -296,6 +302,7 @@ class QuantizedModel:
         rngs: Any,
         method: Any,
         mutable: Any,
+        mode: Arithmetic,
         *,
         keep_qtensors: bool,
         joins: bool = False,
@@ -304,6 +311,7 @@ class QuantizedModel:
         self._ranks.check(method, args, kwargs)
         calibrating = is_calibrating()
         returns_updates = mutable is not False or calibrating
+        in_integers = asks_for_integers(mode, self.settings, calibrating=calibrating, mutable=mutable)
         if not self.active:
             output, updates = self._run_float(variables, args, kwargs, rngs, method, mutable)
             return (output, updates) if returns_updates else output
@@ -312,7 +320,7 @@ class QuantizedModel:
         refuse_empty(args, kwargs)
         written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_filter(mutable, c)}))
         call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
-        run = self._compile(Run(call, written, calibrating, keep_qtensors), (variables, arrays))
+        run = self._compile(Run(call, written, calibrating, keep_qtensors, in_integers), (variables, arrays))
         output, updates, found = run(variables, arrays)
         findings.refuse(found, joins=joins)
         if not self._warned_of_unseen and findings.warn_of_unseen(found):

@@ -30,12 +30,14 @@ class Run:
       written: collections that the caller gets back.
       calibrating: whether this is a calibration pass.
       keep_qtensors: whether outputs on an integer grid stay a ``QTensor``.
+      in_integers: whether an evaluation forms its sums of integers.
     """
 
     call: Call
     written: tuple[str, ...]
     calibrating: bool
     keep_qtensors: bool = False
+    in_integers: bool = False
 
     def mode(self, settings: PlanSettings) -> Mode:
         """Statistics move if and only if ``quant`` is written."""
@@ -43,6 +45,8 @@ class Run:
             return Mode.constrain
         if self.calibrating:
             return Mode.calibrate
+        if self.in_integers:
+            return Mode.integer
         return Mode.train if QUANT in self.written else Mode.evaluate
 
 
@@ -103,7 +107,7 @@ def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -
     if ctx.mode is Mode.calibrate:
         calibrated = {path: _saw_data(before, path) for path in ctx.non_finite}
         return finding(Kind.non_finite, ctx.non_finite), finding(Kind.calibrated, calibrated)
-    if ctx.mode is Mode.evaluate and settings.choices.warns_of_unseen_data and not ctx.in_float:
+    if ctx.evaluating and settings.choices.warns_of_unseen_data and not ctx.in_float:
         unseen = {
             path: ~_saw_data(before, path) & (before[path]["scale"] == 1.0)
             for path, quantizer in plan.quantizers.items()

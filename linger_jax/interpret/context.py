@@ -27,6 +27,8 @@ class Mode(enum.Enum):
 
     train = "train"
     evaluate = "evaluate"
+    integer = "integer"
+    """Evaluation with sums and products in integers (``interpret/integers``)."""
     calibrate = "calibrate"
     constrain = "constrain"
     rescale = "rescale"
@@ -66,6 +68,16 @@ class Context:
     def training(self) -> bool:
         """Whether statistics move."""
         return self.mode is Mode.train
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether stored scales are used as they are."""
+        return self.mode in (Mode.evaluate, Mode.integer)
+
+    @property
+    def in_integers(self) -> bool:
+        """Whether sums and products are formed of integers."""
+        return self.mode is Mode.integer
 
     @property
     def in_float(self) -> bool:

@@ -6,20 +6,38 @@ from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 
+from linger_jax.interpret import integers
 from linger_jax.interpret.context import Array, Context, Mode, Value, plain
 from linger_jax.interpret.core import Rule, single
 from linger_jax.interpret.quantize import accept_operand, run_quantizer, straight_through
 from linger_jax.numerics.rounding import round_scaled
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
+from linger_jax.staging.marker import Path
 
 
 def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """mul, matmul, concatenate, stack: the float operation on quantized operands, then the output quantizer."""
     assert node.site is not None
+    path = (*node.site, "output_quantizer")
+    if ctx.in_integers and node.op in _IN_INTEGERS:
+        return [_IN_INTEGERS[node.op](ctx, node, path, operands)]
     # An operand without elements (of a concatenation) has no statistic and takes no part.
     values = [plain(x) if plain(x).size == 0 else accept_operand(ctx, node, i, x).value for i, x in enumerate(operands)]
-    return [run_quantizer(ctx, (*node.site, "output_quantizer"), single(node.run, *values))]
+    return [run_quantizer(ctx, path, single(node.run, *values))]
+
+
+def _multiply(ctx: Context, node: Node, path: Path, operands: Sequence[Value]) -> QTensor:
+    x, y = (accept_operand(ctx, node, i, x) for i, x in enumerate(operands))
+    return integers.multiply(ctx, path, x, y)
+
+
+def _contract(ctx: Context, node: Node, path: Path, operands: Sequence[Value]) -> QTensor:
+    x, y = (accept_operand(ctx, node, i, x) for i, x in enumerate(operands))
+    return integers.contract(ctx, path, x, y, node.attributes["dimension_numbers"])
+
+
+_IN_INTEGERS = {"mul": _multiply, "dot_general": _contract}
 
 
 def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -30,6 +48,9 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     assert node.site is not None
     path = (*node.site, "output_quantizer")
     taken = [accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
+    if ctx.in_integers:
+        modes = [ctx.quantizers[(*node.site, "input_quantizer", str(i))].spec.round_mode for i in range(len(taken))]
+        return [integers.add_on_output_grid(ctx, path, list(zip(taken, modes, strict=True)))]
     least = jnp.minimum(taken[0].scale, taken[1].scale)
     values = [x.value for x in taken]
     if ctx.mode is Mode.calibrate:

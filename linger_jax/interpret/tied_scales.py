@@ -40,7 +40,7 @@ def begin_region(ctx: Context) -> None:
     }
     if ctx.mode is Mode.train:
         ctx.tied = {path: scale for group in groups for path, scale in _common(ctx, group).items()}
-    elif ctx.mode is Mode.evaluate:
+    elif ctx.evaluating:
         for group in groups:
             ctx.state.update(_evaluated(ctx.state, group))
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.errors import LingerError
+from linger_jax.numerics.chip_kernels import saturated_int32
 
 _BITS = range(2, 33)
 
@@ -31,6 +32,11 @@ class QTensor:
     """float32 scalar."""
     bits: int = dataclasses.field(metadata={"static": True})
     """Width of the integers."""
+
+    @property
+    def integers(self) -> jax.Array:
+        """int32 array of the integers. `value` holds them exactly up to 24 bits; wider ones are rounded to float32."""
+        return saturated_int32(self.value * self.scale)
 
     @property
     def shape(self) -> tuple[int, ...]:

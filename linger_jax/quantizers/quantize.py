@@ -157,6 +157,28 @@ def exponent_ties(quant_method: QuantMethod) -> ExponentTies:
     return ExponentTies.half_away if quant_method in _KERNEL_METHODS else ExponentTies.half_even
 
 
+def scale_in_evaluation(spec: QuantizerSpec, state: State, min_scale: jax.Array | None = None) -> jax.Array:
+    """The scale that an evaluation uses: the stored one, within its limits but under the CUDA rules.
+
+    Args:
+        spec: the quantizer.
+        state: its entries.
+        min_scale: upper limit of the scale, or None.
+
+    Returns:
+        float32 scalar.
+
+    Raises:
+        StateError: the entry is missing.
+
+    Source: spec quantizers.md sections 7 and 8.
+    """
+    require(state, SCALE)
+    if spec.quant_method is QuantMethod.CUDA:
+        return lax.stop_gradient(state[SCALE])
+    return limit_scale(scale_within_range(state[SCALE]), min_scale)
+
+
 def _train_with_statistic(
     spec: QuantizerSpec, grid: Grid, x: jax.Array, state: State, min_scale: jax.Array | None
 ) -> tuple[jax.Array, State]:
@@ -191,11 +213,8 @@ def _train_with_threshold(
 
 
 def _evaluate(spec: QuantizerSpec, x: jax.Array, state: State, min_scale: jax.Array | None) -> tuple[jax.Array, State]:
-    require(state, SCALE)
-    if spec.quant_method is QuantMethod.CUDA:
-        return fake_quant(_grid(spec, True, None), x, lax.stop_gradient(state[SCALE])), dict(state)
-    scale = limit_scale(scale_within_range(state[SCALE]), min_scale)
-    return fake_quant(_grid(spec, False, None), x, scale), {**state, SCALE: scale}
+    scale = scale_in_evaluation(spec, state, min_scale)
+    return fake_quant(_grid(spec, spec.quant_method is QuantMethod.CUDA, None), x, scale), {**state, SCALE: scale}
 
 
 def _scale_given(spec: QuantizerSpec, given_scale: jax.Array, min_scale: jax.Array | None) -> jax.Array:

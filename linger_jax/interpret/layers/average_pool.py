@@ -32,6 +32,8 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
     if ctx.in_float and (ctx.mode is not Mode.calibrate or ctx.choices.pool_calibrates_in_float):
         return [reference]
     steps = round_scaled(x.value, x.scale, ctx.quantizers[site(node, "input_quantizer")].spec.round_mode)
+    if ctx.in_integers:
+        steps = steps.astype(jnp.int32)  # float32 sums are exact below 2^24 only
     total = single(node.attributes["total"], jax.lax.stop_gradient(steps))
     for run, _ in node.attributes["after"]:
         total = single(run, total)

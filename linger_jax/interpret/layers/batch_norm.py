@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.integers import scaled_and_shifted
 from linger_jax.interpret.layers.roles import by_role, results, site
 from linger_jax.interpret.layers.weighted import INPUT, quantize_output
 from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight
@@ -44,10 +45,15 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     beta = roles.get(BETA, jnp.zeros(channels, jnp.float32))
     alpha, shift = scale_and_shift(gamma, beta, mean, variance, a["epsilon"])
     weight = quantize_weight(ctx, site(node, "weight_quantizer"), alpha)
-    bias = quantize_bias(ctx, site(node, "bias_quantizer"), shift, weight.scale * x.scale)
-    across = (1,) * (x.value.ndim - 1) + channels
-    y = rounded_product(weight.value.reshape(across), x.value) + bias.value.reshape(across)
-    return results(node, quantize_output(ctx, node, y), {r: updates.get(r, roles[r]) for r in (MEAN, VARIANCE)})
+    moved = {r: updates.get(r, roles[r]) for r in (MEAN, VARIANCE)}
+    across, bias_path = (1,) * (x.value.ndim - 1) + channels, site(node, "bias_quantizer")
+    weight = QTensor(weight.value.reshape(across), weight.scale, weight.bits)
+    if ctx.in_integers:
+        output = site(node, "output_quantizer")
+        return results(node, scaled_and_shifted(ctx, output, x, weight, shift.reshape(across), bias_path), moved)
+    bias = quantize_bias(ctx, bias_path, shift, weight.scale * x.scale)
+    y = rounded_product(weight.value, x.value) + bias.value.reshape(across)
+    return results(node, quantize_output(ctx, node, y), moved)
 
 
 def _batch_statistics(ctx: Context, x: QTensor) -> tuple[Array, Array]:

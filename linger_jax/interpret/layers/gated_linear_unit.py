@@ -11,6 +11,7 @@ from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.context import Context, Value
 from linger_jax.interpret.core import single
 from linger_jax.interpret.functions import sigmoid_input
+from linger_jax.interpret.integers import multiply
 from linger_jax.interpret.layers.roles import site
 from linger_jax.interpret.layers.weighted import quantize_output
 from linger_jax.interpret.quantize import accept, run_quantizer, straight_through
@@ -47,5 +48,7 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     )
     gate = straight_through(from_fixed_point(integers, fraction_bits), jax.nn.sigmoid(b))
     scale = jnp.float32(2.0**chip_kernels.SIGMOID_GATE_FRACTION_BITS)
-    gate = run_quantizer(ctx, gate_path, gate, given_scale=scale).value
-    return [quantize_output(ctx, node, a * gate)]
+    quantized = run_quantizer(ctx, gate_path, gate, given_scale=scale)
+    if ctx.in_integers:
+        return [multiply(ctx, site(node, "output_quantizer"), QTensor(a, x.scale, x.bits), quantized)]
+    return [quantize_output(ctx, node, a * quantized.value)]

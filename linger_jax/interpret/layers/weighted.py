@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.context import Array, Context, Value
+from linger_jax.interpret.integers import bias_of, exponent_of, layer_sum, requantized
 from linger_jax.interpret.layers.roles import by_role, results, site
 from linger_jax.interpret.lowering import run_layer
 from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
+from linger_jax.staging.marker import Path
 
 INPUT, KERNEL, BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
 
@@ -24,6 +26,8 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     roles = by_role(node, operands)
     x = accept(ctx, site(node, "input_quantizer"), roles[INPUT])
     kernel = quantize_weight(ctx, node.attributes["weight_quantizer"], roles[KERNEL])
+    if ctx.in_integers:
+        return results(node, _sum_of_integers(ctx, node, {**roles, INPUT: x, KERNEL: kernel}))
     fake = {**roles, INPUT: x.value, KERNEL: kernel.value}
     if BIAS in roles:
         scale = kernel.scale * x.scale
@@ -32,6 +36,16 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     assert node.layer is not None
     (y,) = run_layer(node.jaxpr, [fake[role] for role in node.layer.operands], fast=ctx.fast)
     return results(node, quantize_output(ctx, node, y))
+
+
+def _sum_of_integers(ctx: Context, node: Node, roles: dict[Path, Any]) -> QTensor:
+    """The layer at its output quantizer, by integers."""
+    assert node.layer is not None
+    exponent = exponent_of(roles[INPUT], roles[KERNEL])
+    if BIAS in roles:
+        roles = {**roles, BIAS: bias_of(ctx, site(node, "bias_quantizer"), roles[BIAS], exponent)}
+    total = layer_sum(node, [roles[role] for role in node.layer.operands])
+    return requantized(ctx, site(node, "output_quantizer"), total, exponent)
 
 
 def quantize_output(ctx: Context, node: Node, y: Array) -> QTensor:
@@ -43,4 +57,4 @@ def output_clip(ctx: Context, node: Node) -> float | None:
     """Bound of a layer's output in training, or None."""
     assert node.config is not None
     bound: Any = node.config.clamp_info.clamp_activation_value
-    return None if bound is None or ctx.mode is Mode.evaluate else float(bound)
+    return None if bound is None or ctx.evaluating else float(bound)

@@ -1,0 +1,119 @@
+"""The sum of a layer in integers: its own float computation, evaluated on integers (compare ``lowering``).
+
+A layer's jaxpr moves elements, forms one product and adds a bias. Before the product operands are whole numbers in
+float32, which holds them exactly, so whatever moves or masks them works as it is. The product and all behind it are
+integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+
+from linger_jax.errors import LingerError
+from linger_jax.interpret.context import Array
+from linger_jax.interpret.integers.steps import whole_numbers
+from linger_jax.numerics import wide
+from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics.chip_kernels import saturated_int32
+from linger_jax.numerics.integer_contraction import contraction
+from linger_jax.numerics.integer_convolution import convolution
+from linger_jax.plan import Node
+from linger_jax.plan.equations import one_equation
+from linger_jax.plan.primitives import STRUCTURAL
+from linger_jax.quantizers import QTensor
+
+_CALLS = frozenset({"jit", "pjit", "closed_call"})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Steps:
+    """Whole numbers of a width, in float32."""
+
+    value: Array
+    bits: int
+
+    @property
+    def integers(self) -> Array:
+        return saturated_int32(self.value)
+
+
+def layer_sum(node: Node, operands: Sequence[QTensor | Accumulator | Array]) -> Accumulator:
+    """A layer's float computation on integers.
+
+    Args:
+      node: the layer.
+      operands: of its jaxpr: quantized values, a bias on the grid of their product, indices as they are.
+
+    Returns:
+      In steps of the product's grid.
+
+    Raises:
+      LingerError: it computes something else than a product and a sum.
+    """
+    assert node.jaxpr is not None
+    values = [_Steps(whole_numbers(v), v.bits) if isinstance(v, QTensor) else v for v in operands]
+    (total,) = _evaluated(node, node.jaxpr, values)
+    if not isinstance(total, Accumulator):
+        raise _no_form(node, "no product")
+    return total
+
+
+def _evaluated(node: Node, closed: ClosedJaxpr, operands: Sequence[Any]) -> list[Any]:
+    env: dict[Any, Any] = dict(zip(closed.jaxpr.invars, operands, strict=True))
+    env.update(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+
+    def read(var: Any) -> Any:
+        return var.val if isinstance(var, Literal) else env[var]
+
+    for eqn in closed.jaxpr.eqns:
+        values = [read(v) for v in eqn.invars]
+        if eqn.primitive.name in _CALLS:
+            outputs = _evaluated(node, eqn.params["jaxpr"], values)
+        else:
+            outputs = _one(node, eqn, values)
+        env.update(zip(eqn.outvars, outputs, strict=True))
+    return [read(v) for v in closed.jaxpr.outvars]
+
+
+def _one(node: Node, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+    name = eqn.primitive.name
+    if name in _PRODUCTS and all(isinstance(v, _Steps) for v in values):
+        return [_PRODUCTS[name](eqn.params, *values)]
+    if name in ("add", "add_any") and all(isinstance(v, Accumulator) for v in values):
+        return [values[0] + values[1]]
+    if any(isinstance(v, Accumulator) for v in values):
+        total, *others = values
+        if name not in STRUCTURAL or not isinstance(total, Accumulator) or others:
+            raise _no_form(node, name)
+        if name == "convert_element_type":
+            return [total]
+        with wide.region():
+            results = eqn.primitive.bind(total.value, **eqn.params)
+        return [Accumulator(r, total.most) for r in (results if eqn.primitive.multiple_results else [results])]
+    widths = [v.bits for v in values if isinstance(v, _Steps)]
+    results = one_equation(eqn)(*(v.value if isinstance(v, _Steps) else v for v in values))
+    return [_Steps(r, max(widths)) if widths else r for r in results]
+
+
+def _dot_general(params: Mapping[str, Any], x: _Steps, y: _Steps) -> Accumulator:
+    return contraction(x.integers, y.integers, params["dimension_numbers"], x_bits=x.bits, y_bits=y.bits)
+
+
+def _convolution(params: Mapping[str, Any], x: _Steps, w: _Steps) -> Accumulator:
+    names = ("window_strides", "padding", "lhs_dilation", "rhs_dilation", "feature_group_count", "dimension_numbers")
+    options = {name: params[name] for name in names}
+    return convolution(x.integers, w.integers, x_bits=x.bits, w_bits=w.bits, **options)
+
+
+_PRODUCTS = {"dot_general": _dot_general, "conv_general_dilated": _convolution}
+
+
+def _no_form(node: Node, what: str) -> LingerError:
+    return LingerError(
+        f"{node.label} ({node.op}): it computes {what} besides one product and a bias, which integer evaluation has no "
+        "form for; leave the layer float with disable_submodel, or evaluate without mode='integer'"
+    )

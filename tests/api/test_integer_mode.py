@@ -1,0 +1,324 @@
+"""``apply(..., mode="integer")``: what fake quantization computes where float32 is exact, and right where it is not."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import linger_jax
+from linger_jax.nn import SparifyFFN
+from tests.models import Mlp, ResidualCnn, Scanned, Shared, random_array
+
+WIDE = {"quant_info": {"activate_bits": 16, "weight_bits": 16}}
+
+
+def stepped(model, x, config=None):
+    """A model and its variables after one training step."""
+    qmodel = linger_jax.init(model, config)
+    variables = qmodel.init(jax.random.key(0), x)
+    _, updates = qmodel.apply(variables, x, mutable=["quant"])
+    return qmodel, {**variables, **updates}
+
+
+def with_scales(qmodel, x, scales, params):
+    """Variables with parameters and scales that a test chose; ``scales`` by quantizer of the one layer."""
+    variables = qmodel.init(jax.random.key(0), x)
+    (layer,) = variables["quant"]
+    for quantizer, scale in scales.items():
+        entries = variables["quant"][layer][f"{quantizer}_quantizer"]
+        entries.update(scale=jnp.float32(scale), is_init=jnp.asarray(True))
+    return {**variables, "params": {layer: params}}
+
+
+def half_up(total, shift, bits):
+    """The chip's requantization on Python's or numpy's 64-bit integers."""
+    rounded = (total + (1 << (shift - 1))) >> shift if shift > 0 else total << -shift
+    return np.clip(rounded, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def integers(shape, bits, seed=0):
+    return np.random.default_rng(seed).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape)
+
+
+# --- exact where float32 is not ------------------------------------------------------------------------------------
+
+
+class OneDense(nn.Module):
+    features: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.features)(x)
+
+
+class OneConv(nn.Module):
+    features: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Conv(self.features, (3, 3), padding="VALID")(x)
+
+
+class Wrapped(nn.Module):
+    inner: nn.Module
+
+    def __call__(self, *args):
+        return self.inner(*args)
+
+
+class Product(nn.Module):
+    @nn.compact
+    def __call__(self, x, y):
+        return x * y
+
+
+SHIFT = 20
+STEPS = {"input": 2.0**6, "weight": 2.0**15, "output": 2.0, "bias": 2.0**21}
+
+
+def just_below_ties(sums):
+    """A bias that brings each sum to one below a tie: float32 rounds that to the tie, and the tie up."""
+    return ((sums >> SHIFT) << SHIFT) + (1 << (SHIFT - 1)) - 1 - sums
+
+
+def test_a_dense_of_4096_inputs_is_exact_beyond_2_to_the_24():
+    steps = np.full((1, 4096), 127)
+    weights = np.abs(integers((4096, 3), 8, 1)).clip(0, 127)
+    sums = (steps @ weights)[0]
+    bias = just_below_ties(sums)
+    qmodel = linger_jax.init(OneDense())
+    x = jnp.asarray(steps / 2.0**6, jnp.float32)
+    params = {
+        "kernel": jnp.asarray(weights / 2.0**15, jnp.float32),
+        "bias": jnp.asarray(bias / 2.0**21, jnp.float32),
+    }
+    variables = with_scales(qmodel, x, STEPS, params)
+    expected = half_up(sums + bias, SHIFT, 8)
+    assert np.all(sums + bias > 2**24)
+    exact = qmodel.apply_qtensor(variables, x, mode="integer")
+    assert exact.integers.tolist() == [expected.tolist()]
+    np.testing.assert_array_equal(exact.value, expected[None] / 2.0)
+    # Float32 is one step off: it cannot hold the sum.
+    assert np.any(qmodel.apply(variables, x) != exact.value)
+
+
+def test_a_convolution_is_exact_beyond_2_to_the_24():
+    steps, weights = np.full((1, 3, 3, 512), -128), -np.abs(integers((3, 3, 512, 2), 8, 2)).clip(0, 127)
+    sums = np.einsum("nhwc,hwco->o", steps, weights)
+    bias = just_below_ties(sums)
+    qmodel = linger_jax.init(OneConv())
+    x = jnp.asarray(steps / 2.0**6, jnp.float32)
+    params = {
+        "kernel": jnp.asarray(weights / 2.0**15, jnp.float32),
+        "bias": jnp.asarray(bias / 2.0**21, jnp.float32),
+    }
+    variables = with_scales(qmodel, x, STEPS, params)
+    expected = half_up(sums + bias, SHIFT, 8)
+    assert np.all(sums + bias > 2**24)
+    exact = qmodel.apply_qtensor(variables, x, mode="integer")
+    assert exact.integers.reshape(-1).tolist() == expected.tolist()
+    assert np.any(qmodel.apply(variables, x) != exact.value)
+
+
+def test_sums_of_16_bits_are_exact_beyond_int32():
+    steps, weights = integers((2, 300), 16), integers((300, 3), 16, 1)
+    qmodel = linger_jax.init(OneDense(), WIDE)
+    x = jnp.asarray(steps / 2.0**12, jnp.float32)
+    params = {"kernel": jnp.asarray(weights / 2.0**15, jnp.float32), "bias": jnp.zeros(3, jnp.float32)}
+    variables = with_scales(qmodel, x, {"input": 2.0**12, "weight": 2.0**15, "output": 2.0**6}, params)
+    sums = steps @ weights
+    assert np.abs(sums).max() > 2**31
+    got = qmodel.apply_qtensor(variables, x, mode="integer")
+    np.testing.assert_array_equal(got.integers, half_up(sums, 21, 16))
+
+
+def test_the_accumulators_bias_is_the_one_a_file_holds():
+    """Beyond the largest scale of a quantizer, 2^23, the fake-quantized bias is coarser than the accumulator."""
+    qmodel = linger_jax.init(OneDense(1), WIDE)
+    x = jnp.zeros((1, 2), jnp.float32)
+    params = {"kernel": jnp.zeros((2, 1), jnp.float32), "bias": jnp.asarray([2.0**-14 - 2.0**-26], jnp.float32)}
+    variables = with_scales(
+        qmodel, x, {"input": 2.0**13, "weight": 2.0**14, "output": 2.0**13, "bias": 2.0**23}, params
+    )
+    assert qmodel.apply_qtensor(variables, x, mode="integer").integers.tolist() == [[0]]
+    assert qmodel.apply(variables, x).tolist() == [[2.0**-13]]
+
+
+def test_a_bias_saturates_at_32_bits():
+    qmodel = linger_jax.init(OneDense(2))
+    x = jnp.zeros((1, 2), jnp.float32)
+    params = {"kernel": jnp.zeros((2, 2), jnp.float32), "bias": jnp.asarray([3e9, -3e9], jnp.float32)}
+    variables = with_scales(qmodel, x, {"input": 4.0, "weight": 8.0, "output": 1.0, "bias": 32.0}, params)
+    assert qmodel.apply_qtensor(variables, x, mode="integer").integers.tolist() == [[127, -128]]
+
+
+def test_a_product_of_16_bit_values_is_rounded_once():
+    x, y = (
+        linger_jax.from_tensor_to_qtensor(jnp.asarray(integers((50,), 16, seed) / 2.0**15, jnp.float32), 2.0**15, 16)
+        for seed in (0, 1)
+    )
+    qmodel = linger_jax.init(Wrapped(Product()), WIDE)
+    variables = qmodel.init(jax.random.key(0), x, y)
+    (product,) = variables["quant"]["inner"].values()
+    product["output_quantizer"].update(scale=jnp.float32(2.0**15), is_init=jnp.asarray(True))
+    total = np.asarray(x.integers, np.int64) * np.asarray(y.integers, np.int64)
+    got = qmodel.apply_qtensor(variables, x, y, mode="integer")
+    np.testing.assert_array_equal(got.integers, half_up(total, 15, 16))
+
+
+def test_window_sums_of_16_bits_are_exact_beyond_2_to_the_24():
+    class Average(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return x.mean((1, 2))
+
+    steps = integers((1, 64, 64, 4), 16) // 2 + 2**14
+    x = linger_jax.from_tensor_to_qtensor(jnp.asarray(steps / 2.0**15, jnp.float32), 2.0**15, 16)
+    qmodel = linger_jax.init(Wrapped(Average()), WIDE)
+    variables = qmodel.init(jax.random.key(0), x)
+    got = qmodel.apply_qtensor(variables, x, mode="integer")
+    sums = steps.sum((1, 2))
+    assert sums.max() > 2**24
+    np.testing.assert_array_equal(got.integers, half_up(sums, 12, 16))
+
+
+# --- equal where float32 is exact ----------------------------------------------------------------------------------
+
+
+class Everything(nn.Module):
+    """Layers and operators with integer arithmetic of their own, one after the other."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(6, (3, 3), padding="CIRCULAR", feature_group_count=2, name="circular")(x)
+        x = nn.BatchNorm(use_running_average=True)(x)
+        x = nn.ConvTranspose(6, (3, 3), strides=(2, 2), use_bias=False)(x)
+        x = x + nn.Conv(6, (1, 3), strides=(1, 1), kernel_dilation=(1, 2), padding="SAME")(x)
+        x = nn.avg_pool(x, (3, 3), (2, 2)) * nn.max_pool(x, (3, 3), (2, 2))
+        x = x.reshape(x.shape[0], -1, 6)
+        x = nn.glu(nn.DenseGeneral((2, 4))(x).reshape(x.shape[0], -1, 8))
+        x = nn.softmax(jnp.einsum("bik,bjk->bij", x, x)) @ x
+        x = jnp.concatenate([nn.LayerNorm(epsilon=1e-5)(x), nn.tanh(x)], -1)
+        x = x @ self.param("w", nn.initializers.normal(0.5), (8, 16)) + self.param("b", nn.initializers.normal(), (16,))
+        x = SparifyFFN(16, 16)(x)
+        return nn.RNN(nn.GRUCell(5))(x)
+
+
+@pytest.mark.parametrize(("model", "compat"), [(Everything(), "chip"), (ResidualCnn(), "reference")])
+def test_every_layer_and_operator_equals_fake_quantization(model, compat):
+    x = random_array(0, 3, 8, 8, 4)
+    config = {"platform": "arcs", "compat": compat, "quant_info": {"weight_bits": 4}}
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        qmodel, variables = stepped(model, x, config)
+        expected = qmodel.apply(variables, x)
+        np.testing.assert_array_equal(qmodel.apply(variables, x, mode="integer"), expected, strict=True)
+    assert len(np.unique(expected)) > 3
+
+
+@pytest.mark.parametrize(
+    ("rounding", "method"), [("floor", "NATIVE"), ("round", "NATIVE"), ("round", "CUDA"), ("round", "CUDA_GS")]
+)
+def test_roundings_and_rule_sets_equal_fake_quantization(rounding, method):
+    x = random_array(0, 64, 6)
+    config = {"quant_method": method, "quant_info": {"round_mode": rounding, "activate_bits": 4, "weight_bits": 4}}
+    qmodel, variables = stepped(Mlp(), x, config)
+    np.testing.assert_array_equal(qmodel.apply(variables, x, mode="integer"), qmodel.apply(variables, x))
+
+
+@pytest.mark.parametrize("model", [Shared(), Scanned(), Scanned(stacked=False), Scanned(remat=True)])
+def test_shared_and_repeated_layers_equal_fake_quantization(model):
+    x = random_array(0, 8, 4)
+    qmodel, variables = stepped(model, x)
+    np.testing.assert_array_equal(qmodel.apply(variables, x, mode="integer"), qmodel.apply(variables, x))
+
+
+def test_what_stays_float_stays_float():
+    x = random_array(0, 8, 6)
+    qmodel = linger_jax.init(Mlp(), disable_submodel="second")
+    variables = qmodel.init(jax.random.key(0), x)
+    _, updates = qmodel.apply(variables, x, mutable=["quant"])
+    variables |= updates
+    np.testing.assert_array_equal(qmodel.apply(variables, x, mode="integer"), qmodel.apply(variables, x))
+
+
+def test_an_evaluation_in_integers_is_an_evaluation_of_the_file(tmp_path):
+    """16-bit values: a file's integers, not those that float32 rounds to."""
+    x = random_array(0, 16, 40)
+    qmodel, variables = stepped(Mlp(64), x, {**WIDE, "platform": "arcs"})
+    path = linger_jax.export_onnx(qmodel, variables, x[:1], tmp_path / "wide.onnx")
+    np.testing.assert_array_equal(
+        linger_jax.OnnxRunner(path).run(np.asarray(x))[0], qmodel.apply(variables, x, mode="integer")
+    )
+
+
+# --- how it runs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_dense_multiplies_8_bit_integers_into_32_bits():
+    x = random_array(0, 2, 6)
+    qmodel, variables = stepped(Mlp(), x)
+    jaxpr = jax.make_jaxpr(lambda v, x: qmodel.apply(v, x, mode="integer"))(variables, x)
+    products = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "dot_general"]
+    assert [[v.aval.dtype for v in eqn.invars] for eqn in products] == [[np.int8, np.int8]] * 2
+    assert [eqn.outvars[0].aval.dtype for eqn in products] == [np.int32] * 2
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_jit_vmap_and_the_x64_flag_change_nothing(x64):
+    x = random_array(0, 4, 8, 8, 3)
+    qmodel, variables = stepped(ResidualCnn(), x)
+    expected = qmodel.apply(variables, x)
+
+    def run(variables, x):
+        return qmodel.apply(variables, x, mode="integer")
+
+    with jax.enable_x64(x64):
+        np.testing.assert_array_equal(jax.jit(run)(variables, x), expected)
+        over_samples = jax.vmap(lambda image: run(variables, image[None])[0])
+        np.testing.assert_array_equal(jax.jit(over_samples)(x), expected)
+
+
+def test_modes_do_not_share_a_compiled_program():
+    x = random_array(0, 2, 6)
+    qmodel, variables = stepped(Mlp(), x)
+    before = jax.tree.map(np.asarray, variables)
+    kinds = [type(qmodel.apply_qtensor(variables, x, mode=mode)) for mode in ("integer", "fake_quant", "integer")]
+    assert kinds == [linger_jax.QTensor] * 3
+    jax.tree.map(np.testing.assert_array_equal, variables, before)
+
+
+def test_a_gradient_is_refused():
+    x = random_array(0, 2, 6)
+    qmodel, variables = stepped(Mlp(), x)
+    with pytest.raises(linger_jax.LingerError, match="no gradient"):
+        jax.grad(lambda x: qmodel.apply(variables, x, mode="integer").sum())(x)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mode": "int8"}, "mode is 'int8'; allowed: 'fake_quant', 'integer'"),
+        ({"mode": "integer", "mutable": ["quant"]}, "is an evaluation"),
+        ({"mode": "integer", "mutable": True}, "is an evaluation"),
+    ],
+)
+def test_other_uses_are_refused(given, message):
+    x = random_array(0, 2, 6)
+    qmodel, variables = stepped(Mlp(), x)
+    with pytest.raises(linger_jax.LingerError, match=message):
+        qmodel.apply(variables, x, **given)
+
+
+def test_calibration_and_models_without_integers_are_refused():
+    x = random_array(0, 2, 6)
+    qmodel, variables = stepped(Mlp(), x)
+    with linger_jax.calibration(), pytest.raises(linger_jax.LingerError, match="is an evaluation"):
+        qmodel.apply(variables, x, mode="integer")
+    for other in (
+        linger_jax.constrain(Mlp()),
+        linger_jax.init(Mlp(), {"open_quant": False}),
+        linger_jax.init(Mlp(), {"quant_method": "ONNX"}),
+    ):
+        with pytest.raises(linger_jax.LingerError, match="has no integers"):
+            other.apply(variables, x, mode="integer")
