@@ -133,15 +133,15 @@ def test_sums_of_16_bits_are_exact_beyond_int32():
     np.testing.assert_array_equal(got.integers, half_up(sums, 21, 16))
 
 
-def test_the_accumulators_bias_is_the_one_a_file_holds():
-    """Beyond the largest scale of a quantizer, 2^23, the fake-quantized bias is coarser than the accumulator."""
-    qmodel = linger_jax.init(OneDense(1), WIDE)
+@pytest.mark.parametrize(("compat", "steps"), [("chip", 1), ("reference", 0)])
+def test_a_bias_beyond_the_largest_scale_is_the_one_that_a_file_holds(compat, steps):
+    """The scale of a bias ends at 2^23: evaluation adds a coarser one than the accumulator is, linger's file has it."""
+    qmodel = linger_jax.init(OneDense(1), {**WIDE, "compat": compat})
     x = jnp.zeros((1, 2), jnp.float32)
     params = {"kernel": jnp.zeros((2, 1), jnp.float32), "bias": jnp.asarray([2.0**-14 - 2.0**-26], jnp.float32)}
-    variables = with_scales(
-        qmodel, x, {"input": 2.0**13, "weight": 2.0**14, "output": 2.0**13, "bias": 2.0**23}, params
-    )
-    assert qmodel.apply_qtensor(variables, x, mode="integer").integers.tolist() == [[0]]
+    scales = {"input": 2.0**13, "weight": 2.0**14, "output": 2.0**13, "bias": 2.0**23}
+    variables = with_scales(qmodel, x, scales, params)
+    assert qmodel.apply_qtensor(variables, x, mode="integer").integers.tolist() == [[steps]]
     assert qmodel.apply(variables, x).tolist() == [[2.0**-13]]
 
 
@@ -246,7 +246,7 @@ def test_an_evaluation_in_integers_is_an_evaluation_of_the_file(tmp_path):
     """16-bit values: a file's integers, not those that float32 rounds to."""
     x = random_array(0, 16, 40)
     qmodel, variables = stepped(Mlp(64), x, {**WIDE, "platform": "arcs"})
-    path = linger_jax.export_onnx(qmodel, variables, x[:1], tmp_path / "wide.onnx")
+    path = linger_jax.export_onnx(qmodel, variables, x[:1], tmp_path / "wide.onnx", dialect="linger")
     np.testing.assert_array_equal(
         linger_jax.OnnxRunner(path).run(np.asarray(x))[0], qmodel.apply(variables, x, mode="integer")
     )

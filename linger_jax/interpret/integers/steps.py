@@ -10,16 +10,18 @@ from jax import lax
 from linger_jax.config import QuantMethod, RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array, Context
+from linger_jax.interpret.quantize import quantize_bias
 from linger_jax.numerics import wide
 from linger_jax.numerics.accumulator import Accumulator
 from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.integer_contraction import Dimensions, contraction
-from linger_jax.numerics.rounding import round_half_even, round_half_up
-from linger_jax.numerics.scale_rule import exponent_of_power_of_two
+from linger_jax.numerics.rounding import round_half_even
+from linger_jax.numerics.scale_rule import exponent_of_power_of_two, power_of_two
 from linger_jax.quantizers import QTensor, QuantizerSpec
 from linger_jax.quantizers.quantize import scale_in_evaluation
 from linger_jax.quantizers.state import SCALE
 from linger_jax.staging.marker import Path
+
 
 @jax.custom_jvp
 def whole_numbers(x: QTensor) -> Array:
@@ -72,10 +74,11 @@ def requantized(ctx: Context, path: Path, total: Accumulator, exponent: Array) -
 
 
 def bias_of(ctx: Context, path: Path, bias: Array, exponent: Array) -> Accumulator:
-    """A bias on the accumulator's grid, saturated at its width.
+    """A bias on the accumulator's grid, saturated at its width: the integers that an exported file holds.
 
-    That is the integer an exported file holds. It differs from the fake-quantized bias only where that one's scale is
-    not the accumulator's: beyond the largest scale 2^23, or where the layer's input scale changed after training.
+    What evaluation adds lies on that grid, but where the largest scale 2^23 of a quantizer or a later change of the
+    input's scale keeps it on another; where its grid is finer it is rounded down, which an accumulator that is rounded
+    by ``floor_add`` behind it does not see. linger's files hold the bias itself, rounded anew.
 
     Args:
       ctx: the interpretation.
@@ -83,10 +86,10 @@ def bias_of(ctx: Context, path: Path, bias: Array, exponent: Array) -> Accumulat
       bias: float32.
       exponent: log2 of the accumulator's scale.
     """
-    spec = ctx.quantizers[path].spec
-    low, high = spec.limits
-    scaled = bias * _power_of_two(exponent)
-    steps = (round_half_up if spec.quant_method is QuantMethod.CUDA else round_half_even)(scaled)
+    low, high = ctx.quantizers[path].spec.limits
+    unit = power_of_two(exponent)
+    added = quantize_bias(ctx, path, bias, unit).value
+    steps = lax.floor(added * unit) if ctx.choices.files_hold_evaluated_biases else round_half_even(bias * unit)
     with wide.region():
         whole = lax.convert_element_type(lax.clamp(np.float32(low), steps, np.float32(high)), jnp.int64)
         return Accumulator.of(lax.min(whole, np.int64(high)), -low)
@@ -149,7 +152,3 @@ def add_on_output_grid(ctx: Context, path: Path, operands: list[tuple[QTensor, R
 def _rounding(spec: QuantizerSpec) -> RoundMode:
     """Rounding in evaluation: the CUDA kernel knows one only (spec/quantizers.md section 8)."""
     return RoundMode.floor_add if spec.quant_method is QuantMethod.CUDA else spec.rounding
-
-
-def _power_of_two(exponent: Array) -> Array:
-    return lax.bitcast_convert_type(lax.shift_left(exponent + np.int32(127), np.int32(23)), jnp.float32)
