@@ -1,0 +1,70 @@
+"""Products and transposes of at most three axes: an axis of one sample goes, leading axes merge."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from linger_jax.config import Platform
+from linger_jax.export.graph_edits import shape_of
+from linger_jax.export.onnx_graph import GraphNode, OnnxGraph
+from linger_jax.export.thinker.relayout import POINTWISE, Relayout, relay
+from linger_jax.export.thinker.rewrite import Target
+
+_PRODUCTS = ("QBmm", "QMatmul")
+_RANK = 4
+
+
+def three_axes(graph: OnnxGraph, target: Target) -> None:
+    """The chip multiplies stacks of matrices, so samples and heads are one axis.
+
+    On venusA, whose executor crashes in a transpose of four axes, those that keep the sample in front lose it.
+    """
+    shape = functools.partial(_data_shape, graph)
+    relay(
+        graph,
+        Relayout(
+            shape=lambda s: (math.prod(s[:-2]), *s[-2:]),
+            must=lambda node: len(shape(node)) > _RANK and node.op in _PRODUCTS,
+            may=lambda node: False,
+            convert=lambda node: None,
+        ),
+    )
+    relay(
+        graph,
+        Relayout(
+            shape=lambda s: s[1:] if s[0] == 1 else (s[0] * s[1], *s[2:]),
+            must=lambda node: len(shape(node)) == _RANK and _needs(node, shape(node), target),
+            may=lambda node: len(shape(node)) == _RANK and _may(node, shape(node)),
+            convert=_convert,
+        ),
+    )
+
+
+def _data_shape(graph: OnnxGraph, node: GraphNode) -> tuple[int, ...]:
+    return shape_of(graph, node.inputs[0]) if node.inputs else ()
+
+
+def _needs(node: GraphNode, shape: tuple[int, ...], target: Target) -> bool:
+    if node.op == "Transpose":
+        return target.platform is Platform.venusA and _may(node, shape)
+    return node.op in _PRODUCTS
+
+
+def _may(node: GraphNode, shape: tuple[int, ...]) -> bool:
+    """One sample, and nothing happens along its axis."""
+    if shape[0] != 1:
+        return False
+    if node.op == "Transpose":
+        return int(node.attributes["perm"][0]) == 0
+    if node.op in ("QSoftmax", "QCat"):
+        return int(node.attributes["axis"]) > 0
+    return node.op in POINTWISE
+
+
+def _convert(node: GraphNode) -> None:
+    a = node.attributes
+    if node.op == "Transpose":
+        a["perm"] = [int(axis) - 1 for axis in a["perm"][1:]]
+    elif node.op in ("QSoftmax", "QCat"):
+        a["axis"] = int(a["axis"]) - 1

@@ -1,0 +1,207 @@
+"""Each rule of the thinker dialect: what stands in the file; every file is compared with evaluation to the bit."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+
+import linger_jax
+from tests.export.test_export_onnx import normal
+from tests.export.thinker.files import attributes, exported, operators
+
+
+def inner(path):
+    """Operators between Quant and Dequant."""
+    return [op for op in operators(path) if op not in ("Quant", "Dequant")]
+
+
+def conv_stack(x):
+    x = nn.relu(nn.Conv(6, (3,))(x))
+    x = nn.relu(x + nn.Conv(6, (3,), kernel_dilation=2)(x))
+    return nn.Conv(4, (1,))(x)
+
+
+@pytest.mark.parametrize(
+    ("platform", "nodes"),
+    [
+        ("arcs", ["QConv1d", "Relu", "QConv1d", "QAdd", "Relu", "QConv1d"]),
+        ("venusA", ["Reshape", "QConv2d", "Relu", "QConv2d", "QAdd", "Relu", "QConv2d", "Reshape"]),
+    ],
+)
+def test_conv1d_is_a_plane_of_height_one_on_venus_a(tmp_path, platform, nodes):
+    path = exported(tmp_path, conv_stack, normal(5, 9, 4), platform=platform)
+    assert inner(path) == nodes
+    if platform == "venusA":
+        assert attributes(path, "QConv2d")["kernel_shape"] == [1, 3]
+        assert attributes(path, "QConv2d")["pads"] == [0, 1, 0, 1]
+
+
+def test_other_sequence_layers_are_planes_on_every_platform(tmp_path):
+    def function(x):
+        x = nn.max_pool(nn.relu(nn.BatchNorm(use_running_average=True)(nn.Conv(6, (3,))(x))), (2,), (2,))
+        x = nn.ConvTranspose(4, (4,), strides=(2,))(x)
+        with jax.numpy_dtype_promotion("standard"):  # Flax's own avg_pool divides a float by an integer
+            return nn.Dense(3)(nn.avg_pool(x, (2,), (2,)).reshape(x.shape[0], -1))
+
+    path = exported(tmp_path, function, normal(5, 8, 4), image=True)
+    planes = ["QBatchNorm2d", "Relu", "MaxPool", "QConvTranspose2d", "QAvgPool2d"]
+    assert inner(path) == ["QConv1d", "Reshape", *planes, "Flatten", "QLinear"]
+    assert attributes(path, "MaxPool")["strides"] == [1, 2]
+
+
+def test_normalized_vectors_are_planes_of_one_point(tmp_path):
+    path = exported(tmp_path, lambda x: nn.BatchNorm(use_running_average=True)(nn.Dense(7)(x)), normal(8, 4))
+    assert inner(path) == ["QLinear", "Reshape", "QBatchNorm2d", "Reshape"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "strides", "plane", "shape", "pads"),
+    [
+        ((3, 3), 2, (8, 8), [4, 4], [1, 1, 1, 1]),
+        ((4, 2), 1, (6, 5), [5, 3], [2, 1, 2, 1]),
+        ((3, 3), 2, (7, 8), [3, 4], [1, 1, 1, 1]),
+    ],
+)
+def test_uneven_padding_is_part_of_the_convolution(tmp_path, kernel, strides, plane, shape, pads):
+    """D18: padding "SAME" of an even window."""
+    path = exported(tmp_path, lambda x: nn.Conv(8, kernel, strides=strides)(x), normal(3, *plane, 4))
+    assert inner(path) == ["QConv2d"]
+    assert attributes(path, "QConv2d")["kernel_shape"] == shape
+    assert attributes(path, "QConv2d")["pads"] == pads
+
+
+@pytest.mark.parametrize("padding", [((0, 1), (2, 0)), ((1, 0), (0, 2))])
+def test_a_kernel_that_cannot_grow_gives_results_that_are_cut_off(tmp_path, padding):
+    path = exported(tmp_path, lambda x: nn.Conv(8, (5, 5), padding=padding)(x), normal(3, 7, 9, 4))
+    assert inner(path) == ["QConv2d", "Slice"]
+
+
+def test_a_zero_pad_of_the_model_goes_into_both_convolutions_behind_it(tmp_path):
+    def function(x):
+        x = jnp.pad(x, ((0, 0), (1, 1), (2, 2), (0, 0)))
+        return nn.Conv(8, (3, 3), padding="VALID")(x) + nn.Conv(8, (3, 3), padding="VALID")(x)
+
+    path = exported(tmp_path, function, normal(3, 6, 5, 4))
+    assert operators(path) == ["Quant", "QConv2d", "QConv2d", "QAdd", "Dequant"]
+
+
+def test_split_is_slices(tmp_path):
+    def function(x):
+        a, b = jnp.split(nn.Dense(8)(x), 2, -1)
+        return a + b
+
+    assert inner(exported(tmp_path, function, normal(5, 6, 4))) == ["QLinear", "Slice", "Slice", "QAdd"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "image", "nodes"),
+    [
+        (lambda: nn.Conv(6, (3, 3)), (4, 6, 6, 3), True, ["QConv2d", "QBatchNorm2d", "Relu"]),
+        (lambda: nn.Dense(9, use_bias=False), (16, 4), False, ["QLinear", "QAdd", "Relu"]),
+    ],
+)
+def test_relu6_is_saturation(tmp_path, layer, shape, image, nodes):
+    """Values beyond 6 are cut by the width of the integers: raised in the layer's bias, brought back, rectified."""
+    path = exported(tmp_path, lambda x: nn.relu6(layer()(x)), 4 * normal(*shape), image=image)
+    assert inner(path) == nodes
+
+
+def test_relu6_of_what_others_read_too_is_raised_on_its_own(tmp_path):
+    def function(x):
+        x = nn.Conv(6, (3, 3))(x)
+        return nn.relu6(x) + x
+
+    path = exported(tmp_path, function, 4 * normal(4, 6, 6, 3))
+    assert inner(path) == ["QConv2d", "QBatchNorm2d", "QBatchNorm2d", "Relu", "QAdd"]
+
+
+def test_relu6_that_nothing_exceeds_is_relu(tmp_path):
+    assert inner(exported(tmp_path, lambda x: nn.relu6(nn.Dense(9)(x)), 0.1 * normal(16, 4))) == ["QLinear", "Relu"]
+
+
+def attention(x):
+    x = nn.Dense(16)(x)
+    query, key, value = (nn.Dense(16)(x).reshape(*x.shape[:2], 4, 4) for _ in range(3))
+    weights = nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", query, key) * 0.25)
+    mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+    return nn.Dense(3)(nn.DenseGeneral(16, axis=(-2, -1))(mixed) + x)
+
+
+@pytest.mark.parametrize("platform", ["arcs", "venusA"])
+@pytest.mark.filterwarnings("ignore:.*is clipped")
+def test_heads_are_the_one_leading_axis_of_products(tmp_path, platform):
+    path = exported(tmp_path, attention, normal(32, 5, 6), platform=platform)
+    model = onnx.load(path)
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
+    ranks = {op: {len(shapes[n.output[0]]) for n in model.graph.node if n.op_type == op} for op in operators(path)}
+    assert ranks["QBmm"] == ranks["QSoftmax"] == ranks["Transpose"] == {3}
+    assert operators(path).count("Reshape") <= 5
+
+
+@pytest.mark.parametrize("opset", [12, 17])
+def test_newer_opsets_have_reshapes_for_axes(tmp_path, opset):
+    path = exported(tmp_path, lambda x: nn.Dense(7)(x)[:, :, None], normal(5, 6, 4), opset=opset)
+    assert inner(path) == ["QLinear", "Unsqueeze" if opset == 12 else "Reshape"]
+
+
+def test_one_quant_stands_at_each_input(tmp_path):
+    def function(x):
+        y = x.reshape(x.shape[0], 2, 6)
+        return nn.Dense(5)(nn.relu(y)) + nn.Dense(5)(y)
+
+    path = exported(tmp_path, function, normal(20, 12))
+    assert operators(path).count("Quant") in (1, 2)
+    graph = onnx.load(path).graph
+    assert {node.input[0] for node in graph.node if node.op_type == "Quant"} == {"inputs"}
+
+
+class Recurrent(nn.Module):
+    time_major: bool = False
+    backwards: bool = False
+    state: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        layer = nn.RNN(
+            nn.OptimizedLSTMCell(6),
+            time_major=self.time_major,
+            reverse=self.backwards,
+            keep_order=self.backwards,
+            return_carry=True,
+        )
+        (_, hidden), y = layer(x)
+        return nn.Dense(3)(hidden if self.state else y)
+
+
+def recurrent(tmp_path, x, **options):
+    qmodel = linger_jax.init(Recurrent(**options), {"platform": "arcs"})
+    variables = qmodel.init(jax.random.key(0), x)
+    variables = linger_jax.calibrate(qmodel, variables, [x], progress=False)
+    one = x[:, :1] if options.get("time_major") else x[:1]
+    path = linger_jax.export_onnx(qmodel, variables, one, tmp_path / "m.onnx")
+    (got,) = linger_jax.OnnxRunner(path).run(np.asarray(one))
+    expected = np.asarray(qmodel.apply(variables, one))
+    np.testing.assert_array_equal(got, expected)
+    assert np.unique(expected).size > 2
+    return path
+
+
+def test_lstm_has_its_time_where_the_executor_looks(tmp_path):
+    path = recurrent(tmp_path, normal(8, 7, 5))
+    assert attributes(path, "QLSTM")["batch_first"] == 0
+    assert inner(path) == ["QLSTM", "QLinear"]
+
+
+def test_time_major_sequences_are_reshaped(tmp_path):
+    path = recurrent(tmp_path, normal(7, 8, 5), time_major=True)
+    assert inner(path) == ["Reshape", "QLSTM", "Reshape", "QLinear"]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_final_state_is_the_last_output(tmp_path, backwards):
+    path = recurrent(tmp_path, normal(8, 7, 5), state=True, backwards=backwards)
+    assert inner(path)[:2] == ["QLSTM", "Gather"]
+    assert "QLinear" in inner(path)
+    assert operators(path)[-1] == "Dequant"
