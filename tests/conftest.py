@@ -18,6 +18,9 @@ import jax
 import psutil
 import pytest
 
+from linger_jax.errors import PackError
+from linger_jax.export.packing.packer import find_packer
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -46,3 +49,12 @@ def _unchanged_jax_flags():
     yield
     after = {name: getattr(jax.config, name) for name in names}
     assert after == before
+
+
+@pytest.fixture(scope="session")
+def tpacker():
+    """The vendor's packer; without one the test is skipped."""
+    try:
+        return find_packer()
+    except PackError:
+        pytest.skip("no tpacker: make pack-env")

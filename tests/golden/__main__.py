@@ -1,4 +1,4 @@
-"""``python -m tests.golden DIR [--family F] [--case GLOB] [--seconds S]``: replays golden files and judges them.
+"""``python -m tests.golden DIR [--family F] [--case GLOB] [--seconds S] [--keep DIR]``: replays and judges cases.
 
 Exit status: 0 all passed or not supported, 1 some failed, 2 nothing to replay.
 """
@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--case", default="*", metavar="GLOB", help="only cases whose name matches")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--seconds", type=float, help="stop after this time: a mixed sample of the cases")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="family export leaves its files in DIR/CASE")
     options = parser.parse_args(arguments)
     if not options.directory.is_dir():
         print(f"{options.directory} is not a directory", file=sys.stderr)
@@ -55,7 +56,7 @@ def _replay_all(paths: list[Path], options: argparse.Namespace, console: Console
     outcomes = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("replaying", total=len(paths))
-        for outcome in replay_files(paths, options.family, options.jobs, options.seconds):
+        for outcome in replay_files(paths, options.family, options.jobs, options.seconds, options.keep):
             progress.advance(task)
             if outcome is None:
                 continue

@@ -30,12 +30,13 @@ class UnreadableCaseError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One case: its file, its description, its arrays."""
+    """One case: its file, its description, its arrays, and a folder for files that its replay should leave."""
 
     path: Path
     name: str
     meta: Mapping[str, Any]
     arrays: Arrays
+    keep: Path | None = None
 
     @property
     def family(self) -> str:

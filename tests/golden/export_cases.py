@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,9 @@ from onnx import numpy_helper
 
 import converters
 import linger_jax
+from linger_jax.errors import DeviceLintError
 from linger_jax.export.runner.integer_tensor import IntegerTensor
+from linger_jax.export.runner.onnx_file import Dialect
 from tests.golden import compare
 from tests.golden.case import Case
 from tests.golden.device_cases import configuration, device_input, device_network
@@ -36,23 +39,57 @@ def replay(case: Case) -> list[str]:
     Raises:
       NotSupportedError: a network that the builder does not know.
     """
-    folder, arch = case.path.parent, case.meta["arch"]
-    wrong = _run_matches("model.onnx", folder / "model.onnx", case)
-    inputs = tuple(device_input(case.arrays, arch, described["name"]) for described in arch["inputs"])
-    qmodel = linger_jax.init(device_network(arch, inputs, fused=case.meta["fuse_bn"]), configuration(case.meta))
-    variables, _ = converters.load_linger_checkpoint(folder / "qat.pt", qmodel, None, inputs)
+    folder = case.path.parent
+    if case.keep is not None:
+        keep_files(case, case.keep / case.name)
+    wrong = run_matches("model.onnx", folder / "model.onnx", case)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "linger.onnx"
-        names = [described["name"] for described in arch["inputs"]]
-        linger_jax.export_onnx(
-            qmodel, variables, inputs, path, dialect="linger", opset=case.meta["opset"], input_names=names
-        )
+        export(case, path, "linger")
         wrong += _same_graph(onnx.load(path), onnx.load(folder / "model.onnx"))
-        wrong += _run_matches("ours", path, case)
+        wrong += run_matches("ours", path, case)
     return wrong
 
 
-def _run_matches(name: str, path: Path, case: Case) -> list[str]:
+def export(case: Case, path: Path, dialect: Dialect) -> None:
+    """Writes the file of a case, from linger's checkpoint.
+
+    Args:
+      case: a device case.
+      path: the file.
+      dialect: of the file.
+
+    Raises:
+      NotSupportedError: a network that the builder does not know.
+      DeviceLintError: the device would not compute it (dialect ``thinker``).
+    """
+    arch = case.meta["arch"]
+    inputs = tuple(device_input(case.arrays, arch, described["name"]) for described in arch["inputs"])
+    qmodel = linger_jax.init(device_network(arch, inputs, fused=case.meta["fuse_bn"]), configuration(case.meta))
+    variables, _ = converters.load_linger_checkpoint(case.path.parent / "qat.pt", qmodel, None, inputs)
+    opset = {"opset": case.meta["opset"]} if dialect == "linger" else {}
+    names = [described["name"] for described in arch["inputs"]]
+    linger_jax.export_onnx(qmodel, variables, inputs, path, dialect=dialect, input_names=names, **opset)
+
+
+def keep_files(case: Case, folder: Path) -> None:
+    """Leaves the files of a case in a folder: of both dialects, and what to tell the packer.
+
+    ``pack.json`` holds the platform and the packer's options; where the lint refuses the case there is no file of the
+    dialect ``thinker``, and ``pack.json`` holds the reason.
+    """
+    export(case, folder / "linger.onnx", "linger")
+    path, told = folder / "thinker.onnx", {"platform": case.meta["platform"], "options": []}
+    path.unlink(missing_ok=True)
+    try:
+        export(case, path, "thinker")
+        told["options"] = linger_jax.check_onnx(path).pack_options
+    except DeviceLintError as refusal:
+        told["refused"] = str(refusal)
+    (folder / "pack.json").write_text(json.dumps(told, indent=2) + "\n")
+
+
+def run_matches(name: str, path: Path, case: Case) -> list[str]:
     """The integers of the output, and of every layer that has a node of its own."""
     arrays, runner = case.arrays, linger_jax.OnnxRunner(path)
     given = {}

@@ -21,6 +21,7 @@ from tests.golden import (
     kernel_cases,
     layer_cases,
     operator_cases,
+    pack_cases,
     pool_division_cases,
     quantizer_cases,
     recurrent_cases,
@@ -74,16 +75,26 @@ _FAMILIES: Mapping[str, Replay] = {
     "config": config_cases.replay,
     "device": device_cases.replay,
     "export": export_cases.replay,
+    "pack": pack_cases.replay,
 }
 # A family that looks at the files of another.
-_FILES_OF: Mapping[str, str] = {"export": "device"}
+_FILES_OF: Mapping[str, str] = {"export": "device", "pack": "device"}
 
 
-def replay_file(path: Path, family: str | None = None) -> Outcome | None:
-    """Replays the case in a file; None where ``family`` names another family. A damaged file is a failed case."""
+def replay_file(path: Path, family: str | None = None, keep: Path | None = None) -> Outcome | None:
+    """Replays the case in a file.
+
+    Args:
+      path: of the case; a damaged file is a failed case.
+      family: only this one.
+      keep: a folder for the files that a replay writes.
+
+    Returns:
+      What became of it; None where ``family`` names another family.
+    """
     start = time.monotonic()
     try:
-        case = read_case(path)
+        case = dataclasses.replace(read_case(path), keep=keep)
     except UnreadableCaseError as error:
         return Outcome(case_name(path), "?", "-", Status.failed, (str(error),))
     if family is not None:
@@ -108,7 +119,11 @@ def _judged(case: Case) -> tuple[Status, tuple[str, ...]]:
 
 
 def replay_files(
-    paths: list[Path], family: str | None = None, jobs: int = 1, seconds: float | None = None
+    paths: list[Path],
+    family: str | None = None,
+    jobs: int = 1,
+    seconds: float | None = None,
+    keep: Path | None = None,
 ) -> Iterator[Outcome | None]:
     """:func:`replay_file` of each path, in ``jobs`` processes of their own where there are many.
 
@@ -121,13 +136,16 @@ def replay_files(
         random.Random(len(paths)).shuffle(chunks)
     if jobs < 2 or len(chunks) < 2 * jobs:
         for chunk in chunks:
-            yield from _replay_chunk(chunk, family, end)
+            yield from _replay_chunk(chunk, family, end, keep)
         return
+    repeated = [[value] * len(chunks) for value in (family, end, keep)]
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        for outcomes in pool.map(_replay_chunk, chunks, [family] * len(chunks), [end] * len(chunks)):
+        for outcomes in pool.map(_replay_chunk, chunks, *repeated):
             yield from outcomes
 
 
-def _replay_chunk(paths: list[Path], family: str | None, end: float | None = None) -> list[Outcome | None]:
-    return [replay_file(path, family) for path in paths if end is None or time.time() < end]
+def _replay_chunk(
+    paths: list[Path], family: str | None, end: float | None = None, keep: Path | None = None
+) -> list[Outcome | None]:
+    return [replay_file(path, family, keep) for path in paths if end is None or time.time() < end]

@@ -1,4 +1,4 @@
-"""The packer, real or acted, and a file for it."""
+"""A program that acts as the packer, and a file for it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-
-from linger_jax.errors import PackError
-from linger_jax.export.packing.packer import find_packer
-
-
-@pytest.fixture(scope="session")
-def tpacker() -> Path:
-    """The vendor's packer; without one the test is skipped."""
-    try:
-        return find_packer()
-    except PackError:
-        pytest.skip("no tpacker: make pack-env")
 
 
 @pytest.fixture
