@@ -1,0 +1,103 @@
+"""A quantized model that was never trained, run or compiled: its evaluation is only traced, and its scales are set.
+
+What becomes of an operator on a chip hangs on shapes, widths and scales, not on weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import linger_jax
+from linger_jax.api.call_checks import refuse_empty
+from linger_jax.config import Platform
+from linger_jax.export.record import Record, RecordedArrays, as_record, recorded_arrays
+from linger_jax.interpret import Context, Mode, Recording, fixed_values, interpret
+from linger_jax.plan import Plan
+from linger_jax.quantizers import QuantizerKind
+from linger_jax.quantizers.state import initial_state
+from linger_jax.staging.marker import Path
+from tests.support_matrix.operators import Function, Row
+
+COMMON = 16.0
+"""Scale of every activation, unless the outputs of what is looked at have another."""
+_WEIGHT, _CELL = 128.0, 2.0**15
+
+
+class AbstractModel:
+    """One row on one platform, planned.
+
+    Args:
+      row: the row.
+      platform: the chip.
+
+    Raises:
+      LingerError: something would run as float there, or is beyond the chip's limits.
+    """
+
+    def __init__(self, row: Row, platform: Platform) -> None:
+        self.model: nn.Module = Function(row.function)
+        config = {"platform": platform.value, "quant_info": dict(row.bits)}
+        self.qmodel = linger_jax.init(self.model, config, strict=True)
+        self.arguments = tuple(jax.ShapeDtypeStruct(shape, row.dtype) for shape in row.shapes)
+        key = jax.ShapeDtypeStruct((2,), np.uint32)
+        self.variables = jax.eval_shape(self.model.init, key, *self.arguments)
+        refuse_empty(self.arguments, {})
+        self.plan: Plan = self.qmodel.plan(self.variables, *self.arguments)
+        self.platform = platform
+        self.output_scale = COMMON
+
+    @property
+    def zeros(self) -> tuple[Any, ...]:
+        """Inputs of its shapes."""
+        return tuple(np.zeros(a.shape, a.dtype) for a in self.arguments)
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """Not for this model."""
+        raise NotImplementedError
+
+    def record(self, variables: Any, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
+        """The evaluation as far as shapes go, with the scales that it makes of those of now."""
+        plan, scales = self.plan, {}
+        fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])
+        state: Mapping[Path, Any] = {
+            path: {**initial_state(q.spec), "scale": jnp.float32(self._scale(path))}
+            for path, q in plan.quantizers.items()
+        }
+
+        def run(leaves: Any, arrays: Any) -> RecordedArrays:
+            recording = Recording(plan.quantizers, fixed)
+            settings = self.qmodel.settings
+            ctx = Context(
+                settings=settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
+            )
+            with jax.ensure_compile_time_eval():  # scales hang on scales alone
+                interpret(ctx, plan.graph, [*leaves, *arrays])
+            scales.update(recording.scales)
+            return dataclasses.replace(recorded_arrays(recording), scales={})
+
+        leaves = jax.tree.leaves(self.variables)
+        shapes = jax.eval_shape(run, leaves, list(self.arguments))
+        ones = jax.tree.map(lambda a: np.ones(a.shape, a.dtype), shapes)
+        values = {(place, path): self._known(path, scale) for (place, path), scale in scales.items()}
+        own = zip(plan.staged.variables, (np.ones(leaf.shape, leaf.dtype) for leaf in leaves), strict=True)
+        return as_record(plan, dataclasses.replace(ones, scales=values), dict(own))
+
+    def _known(self, path: Path, scale: Any) -> float:
+        """A scale; within a loop, where it is not known, the one that went in."""
+        return self._scale(path) if isinstance(scale, jax.core.Tracer) else float(scale)
+
+    def _scale(self, path: Path) -> float:
+        quantizer = self.plan.quantizers[path]
+        if quantizer.spec.kind is not QuantizerKind.activation:
+            return _WEIGHT if quantizer.spec.kind is QuantizerKind.weight else _WEIGHT * COMMON
+        if path[-1] == "cell_quantizer":
+            return _CELL
+        ours = not path[0].startswith("before") and not quantizer.tied
+        return self.output_scale if ours and path[-1] in ("output_quantizer", "hidden_quantizer") else COMMON
