@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from converters.import_report import ImportReport, ImportRow
 from converters.linger_state import split_quantizer_key
+from linger_jax.errors import ConversionError
 
 # nn.Sequential of Flax calls its layers layers_0, layers_1; PyTorch's 0, 1.
 _SEQUENTIAL = re.compile(r"layers_(\d+)")
@@ -22,6 +23,9 @@ class TorchNames:
     Args:
       naming: the report of the import that the variables came from; or a mapping like that of ``from_torch``, PyTorch
         key, module or operator to Flax path; or None.
+
+    Raises:
+      ConversionError: rules, which lead one way only.
     """
 
     def __init__(self, naming: Naming) -> None:
@@ -32,6 +36,8 @@ class TorchNames:
         if isinstance(naming, ImportReport):
             self._rows = {row.path: row for row in naming.rows}
             pairs = [(row.key, row.path) for row in naming.rows]
+        elif naming is not None and not isinstance(naming, Mapping):
+            raise ConversionError("mapping: names are wanted for the way back, or the report of an import; no rules")
         else:
             pairs = [(name, path.replace("/", ".")) for name, path in (naming or {}).items() if path is not None]
         for name, path in pairs:

@@ -346,6 +346,8 @@ def test_the_names_of_a_file_lead_back_too(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("- ['(.*)', '\\1']\n")
     with pytest.raises(ConversionError, match="rules, which cannot be turned around"):
         converters.to_torch(Other(), variables, X, mapping=tmp_path / "rules.yaml")
+    with pytest.raises(ConversionError, match="no rules"):
+        converters.to_torch(Other(), variables, X, mapping=[("(.*)", r"\1")])  # type: ignore[arg-type]
 
 
 def test_safetensors_are_written_and_read_back(tmp_path: Path) -> None:
