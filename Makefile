@@ -11,7 +11,7 @@ PACK_STAMP := $(PACK_VENV)/.installed
 .PHONY: help env pack-env demo test lint format bench clean
 
 help:
-	@echo "make demo    train, quantize and evaluate on real data; prints a table, writes a picture"
+	@echo "make demo    train, quantize, export and run on real data; prints a table, writes a picture"
 	@echo "make test    all tests"
 	@echo "make lint    ruff, mypy and the import rules"
 	@echo "make pack-env  the vendor's packer, in an environment of its own (.venv-pack)"

@@ -26,7 +26,8 @@ def demo(
     """Take a PyTorch checkpoint to a quantized JAX model, on handwritten digits.
 
     Trains a small residual network in PyTorch, imports it into an independently written Flax model, and compares
-    calibration alone with quantization-aware training. Needs no network; prints a table and writes a picture.
+    calibration alone with quantization-aware training. Exports the result for the chip and runs the file in integers.
+    Needs no network; prints a table and writes a picture.
     """
     from rich.console import Console
 

@@ -45,3 +45,10 @@ def test_the_demo_runs_from_end_to_end(tmp_path):
     assert "float" not in plan
     assert linger_jax.load_config(tmp_path / "w8a8-tqt" / "config.yaml").quant_info.qat_method.name == "TQT"
     assert (tmp_path / "w8a8-tqt" / "checkpoint").is_dir()
+
+    assert "it equals evaluation bit for bit on all 720 test images" in done.stdout
+    assert f"({stages['QAT W8A8 TQT']['accuracy']:.2f} %)" in done.stdout
+    assert "Device check: runs on" in done.stdout
+    exported = linger_jax.OnnxRunner(tmp_path / "w8a8-tqt" / "digits.onnx")
+    assert [entry.shape for entry in exported.inputs] == [(1, 1, 8, 8)]
+    assert linger_jax.check_onnx(tmp_path / "w8a8-tqt" / "digits.onnx").ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,23 @@ def test_a_mistake_is_one_message_and_no_file(
     assert (code, printed) == (1, "")
     assert message in err
     assert not out.exists()
+
+
+def test_what_the_chip_refuses_is_written_only_without_strict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained, out = Trained(tmp_path, Refused()), tmp_path / "model.onnx"
+    options = ("--model", f"{__name__}:Refused", "--input", "1x3x6x5", "--config", trained.config, "--out", out)
+    code, _, err = run(capsys, "export", trained.variables, *options)
+    assert code == 1
+    assert "conv" in err
+    assert not out.exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        code, printed, err = run(capsys, "export", trained.variables, *options, "--no-strict")
+    assert code == 0
+    assert "warning:" in err
+    assert "7x7" in err
+    assert "does not run on arcs as it is" in printed
+    assert "next:" not in printed
+    assert out.exists()

@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
         y = conv((3, 3), padding=1, name="conv_b")(y)
         y = norm(name="norm_b")(y)
         if x.shape != y.shape:
-            x = norm(name="norm_skip")(conv((1, 1), self.stride, name="conv_skip")(x))
+            x = norm(name="norm_skip")(conv((self.stride, self.stride), self.stride, padding=0, name="conv_skip")(x))
         return nn.relu(x + y)
 
 

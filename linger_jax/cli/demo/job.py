@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 import linger_jax
+from linger_jax.cli.demo.device import export_and_run
 from linger_jax.cli.demo.digits import load_digits
 from linger_jax.cli.demo.picture import draw
 from linger_jax.cli.demo.results import Stage, results_table
@@ -22,6 +23,8 @@ _CONFIGS = (
     linger_jax.QuantConfig(quant_info={"qat_method": "TQT"}),
     linger_jax.QuantConfig(quant_info={"qat_method": "MOM", "weight_bits": 4}),
 )
+_ONTO_THE_CHIP = _CONFIGS[1]
+"""The one that is exported; ``quick`` runs it alone."""
 
 
 def run_demo(out: Path, *, seed: int, quick: bool, console: Console) -> list[Stage]:
@@ -35,7 +38,7 @@ def run_demo(out: Path, *, seed: int, quick: bool, console: Console) -> list[Sta
 
     Raises:
         LingerError: the folder cannot be written, or a check failed: imported outputs that differ, a checkpoint that
-            comes back changed.
+            comes back changed, an exported file that computes other numbers.
     """
     start = time.perf_counter()
     try:
@@ -47,20 +50,24 @@ def run_demo(out: Path, *, seed: int, quick: bool, console: Console) -> list[Sta
     epochs = {"pretraining": 1, "fine_tuning": 1, "quantized": 1} if quick else {}
     setting = Setting(digits=load_digits(seed), seed=seed, out=out, console=console, **epochs)
 
-    configs = _CONFIGS[1:2] if quick else _CONFIGS
+    configs = (_ONTO_THE_CHIP,) if quick else _CONFIGS
     network, pretrained = pretrain(setting)
     variables, imported = import_checkpoint(setting, network)
     variables, constrained = constrain(setting, variables)
     stages = [pretrained, imported, constrained]
     for config in configs:
-        calibrated, trained = quantize(setting, config, variables)
+        quantized = quantize(setting, config, variables)
         # Calibration is the same for MOM and TQT: one line is enough.
-        stages += [trained] if any(s.name == calibrated.name for s in stages) else [calibrated, trained]
+        known = any(stage.name == quantized.calibrated.name for stage in stages)
+        stages += [quantized.trained] if known else [quantized.calibrated, quantized.trained]
+        if config is _ONTO_THE_CHIP:
+            exported = quantized
 
     picture, results = out / "demo.png", out / "results.json"
     draw(stages, picture)
     results.write_text(json.dumps([dataclasses.asdict(stage) for stage in stages], indent=1), encoding="utf-8")
     console.print(results_table(stages, reference=imported))
+    export_and_run(exported.model, exported.variables, setting.digits.test, exported.folder, console)
     console.print(
         f"Each training state was saved, reloaded and found equal bit for bit: {out}/*/checkpoint.\n"
         f"Curves and scales: {picture}. Numbers: {results}.\n"

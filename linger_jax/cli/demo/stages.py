@@ -59,6 +59,24 @@ class Setting:
         return track(range(count), f"{stage:<20}", console=self.console)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """A quantized model after both of its stages.
+
+    Attributes:
+        model: it.
+        variables: trained.
+        folder: of its files.
+        calibrated, trained: what is told of the stages.
+    """
+
+    model: linger_jax.QuantizedModel
+    variables: Variables
+    folder: Path
+    calibrated: Stage
+    trained: Stage
+
+
 def pretrain(setting: Setting) -> tuple[DigitNet, Stage]:
     """Train in PyTorch and save ``float.pt``."""
     name, start = "float, PyTorch", time.perf_counter()
@@ -121,7 +139,7 @@ def constrain(setting: Setting, variables: Variables) -> tuple[Variables, Stage]
     )
 
 
-def quantize(setting: Setting, config: linger_jax.QuantConfig, variables: Variables) -> tuple[Stage, Stage]:
+def quantize(setting: Setting, config: linger_jax.QuantConfig, variables: Variables) -> Quantized:
     """Calibrate a model, then train it; its configuration, plan and training state go to a folder of its own.
 
     Args:
@@ -130,7 +148,7 @@ def quantize(setting: Setting, config: linger_jax.QuantConfig, variables: Variab
         variables: of the constrained model.
 
     Returns:
-        The calibrated model (PTQ) and the trained one (QAT), both evaluated with stored scales.
+        The model, calibrated (PTQ) and trained (QAT), both evaluated with stored scales.
     """
     info, digits, start = config.quant_info, setting.digits, time.perf_counter()
     bits = f"W{info.weight_bits}A{info.activate_bits}"
@@ -167,11 +185,14 @@ def quantize(setting: Setting, config: linger_jax.QuantConfig, variables: Variab
     restored = restore_training_state(folder / "checkpoint", state)
     require_equal(restored, state, folder / "checkpoint")
     trained = variables_of(restored)
-    return after_calibration, Stage(
+    after_training = Stage(
         name=name,
         accuracy=evaluate(model, trained, digits.test),
         kib=quantized_kib(plan, trained),
         seconds=time.perf_counter() - start,
         curves=curves,
         exponents=exponents(plan, trained),
+    )
+    return Quantized(
+        model=model, variables=trained, folder=folder, calibrated=after_calibration, trained=after_training
     )
