@@ -1,17 +1,32 @@
-"""Every Python block of the README and of docs/ runs as written, the blocks of one page in order."""
+"""Every Python and shell block of the README and of docs/ runs as written, the blocks of one page in order."""
 
 import re
+import shlex
 from pathlib import Path
 
 import jax
 import pytest
 
+from linger_jax.cli import main
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def _blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+def _blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"^```(python|sh)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def _run_shell(block: str) -> None:
+    """Each line is a command of the program, run in this process."""
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "linger-jax", line
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 0, line
 
 
 def _links(page: Path) -> list[str]:
@@ -22,9 +37,16 @@ def _links(page: Path) -> list[str]:
 def test_code_of_a_page_runs_as_written(page, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     namespace = {}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as a reader's session has it
-        for number, block in enumerate(_blocks(page)):
+        for number, (language, block) in enumerate(_blocks(page)):
+            if language == "sh":
+                _run_shell(block)
+                continue
+            module = re.match(r"# (\w+\.py)\n", block)
+            if module:  # a file that later blocks import
+                (tmp_path / module[1]).write_text(block, encoding="utf-8")
             exec(compile(block, f"{page.name} block {number}", "exec"), namespace)
 
 
