@@ -67,10 +67,10 @@ def _shifted(graph: OnnxGraph, node: GraphNode, tensor: str, grid: Grid, steps: 
     if len(shape) == _IMAGE_RANK and kind == "int8":
         op = "QBatchNorm2d"
         alpha, beta = np.full(shape[1], one, kind), np.full(shape[1], steps * one, np.int32)
-        constants = {"_export_weight": alpha, "_export_bias": beta}
+        constants = {"six_weight": alpha, "six_bias": beta}
         attributes |= {"w_bits": grid.bits, "scale_w": float(one)}
     else:
-        op, constants = "QAdd", {"shift": np.full(shape, steps, kind)}
+        op, constants = "QAdd", {"six": np.full(shape, steps, kind)}
         attributes |= {"y_bits": grid.bits, "scale_y": grid.scale}
     inputs = [tensor, *(graph.constant(f"{node.label}.{name}", value) for name, value in constants.items())]
     made = Made(shape=shape, kind=kind)

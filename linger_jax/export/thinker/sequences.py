@@ -8,16 +8,17 @@ from linger_jax.export.graph_edits import Made, insert, reshape_at, shape_consta
 from linger_jax.export.onnx_graph import LINGER, GraphNode, OnnxGraph, integer_type
 from linger_jax.export.thinker.rewrite import Target
 
+_LAYERS = ("QLSTM", "QGRU")
 _OUTPUT, _HIDDEN = 0, 1
 
 
 def one_sequence(graph: OnnxGraph, target: Target) -> None:
-    """An LSTM takes ``[1, time, features]`` with ``batch_first`` 0: the executor reads the length from axis 1 then.
+    """A layer takes ``[1, time, features]`` with ``batch_first`` 0: the executor reads the length from axis 1 then.
 
     A sequence with its time first is reshaped around the node; that moves nothing, since there is one sample.
     """
     del target
-    for node in [n for n in graph.nodes if n.op == "QLSTM" and n.domain == LINGER]:
+    for node in [n for n in graph.nodes if n.op in _LAYERS and n.domain == LINGER]:
         shape = shape_of(graph, node.inputs[0])
         batch_first = bool(node.attributes["batch_first"])
         if shape[0 if batch_first else 1] != 1:
@@ -47,7 +48,7 @@ def last_state_of_output(graph: OnnxGraph, target: Target) -> None:
     The first step of a layer that runs backwards. A cell state that is read stays: nothing else holds it.
     """
     del target
-    for node in [n for n in graph.nodes if n.op == "QLSTM" and n.domain == LINGER]:
+    for node in [n for n in graph.nodes if n.op in _LAYERS and n.domain == LINGER]:
         state, a = node.outputs[_HIDDEN], node.attributes
         if not uses(graph)[state] or a["scale_h"] != a["scale_o"]:
             continue
