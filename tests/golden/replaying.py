@@ -20,6 +20,7 @@ from tests.golden import (
     fold_cases,
     kernel_cases,
     layer_cases,
+    lint_cases,
     operator_cases,
     pack_cases,
     pool_division_cases,
@@ -76,9 +77,10 @@ _FAMILIES: Mapping[str, Replay] = {
     "device": device_cases.replay,
     "export": export_cases.replay,
     "pack": pack_cases.replay,
+    "lint": lint_cases.replay,
 }
 # A family that looks at the files of another.
-_FILES_OF: Mapping[str, str] = {"export": "device", "pack": "device"}
+_FILES_OF: Mapping[str, str] = {"export": "device", "pack": "device", "lint": "device"}
 
 
 def replay_file(path: Path, family: str | None = None, keep: Path | None = None) -> Outcome | None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError
-from linger_jax.export.lint.checks import CHECKS
+from linger_jax.export.lint.checks import CHECKS, whole_file
 from linger_jax.export.lint.device import device, platforms
-from linger_jax.export.lint.finding import Finding, Severity
+from linger_jax.export.lint.finding import Finding, Problem, Severity
 from linger_jax.export.lint.operator_names import LINGER_PREFIX
+from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program, program
 from linger_jax.export.lint.report import DeviceReport
+from linger_jax.export.lint.site import Site
 from linger_jax.export.runner.onnx_file import FileGraph, read_model, read_onnx
 
 if TYPE_CHECKING:
@@ -42,10 +44,10 @@ def check_onnx(model: str | Path | ModelProto, platform: Platform | str | None =
     else:
         name, graph = "the model", read_model(model, "the model")
     named = {str(n.attributes["platform"]) for n in graph.nodes if n.attributes.get("platform")}
-    target = _platform(str(platform)) if platform is not None else _of_file(name, named)
+    target = _platform(str(platform)) if platform is not None else _stated(name, named)
     whole = program(graph, device(target))
-    findings = (*_platforms(graph, named, target), *_of_nodes(whole))
-    return DeviceReport(target, findings)
+    first = DeviceReport(target, (*_platforms(graph, named, target), *_of_nodes(whole)))
+    return DeviceReport(target, (*_of_file(whole, first.options), *first.findings))
 
 
 def _platform(name: str) -> Platform:
@@ -55,7 +57,7 @@ def _platform(name: str) -> Platform:
     return found[0]
 
 
-def _of_file(name: str, named: set[str]) -> Platform:
+def _stated(name: str, named: set[str]) -> Platform:
     if not named:
         return Platform.venus
     try:
@@ -80,16 +82,23 @@ def _platforms(graph: FileGraph, named: set[str], target: Platform) -> Iterator[
         )
 
 
+def _of_file(whole: Program, options: PackOptions) -> Iterator[Finding]:
+    for name, look in whole_file.CHECKS.items():
+        for problem in look(whole, options):
+            yield _finding(name, problem)
+
+
 def _of_nodes(whole: Program) -> Iterator[Finding]:
     for site in whole.sites:
         for check in CHECKS:
             if not check.concerns(site, whole):
                 continue
             for problem in check.look(site, whole):
-                yield Finding(
-                    check=check.name,
-                    node=site.node.name,
-                    op=site.written,
-                    layer=site.node.layer,
-                    **{field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)},
-                )
+                yield _finding(check.name, problem, site)
+
+
+def _finding(check: str, problem: Problem, site: Site | None = None) -> Finding:
+    said = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
+    if site is None:
+        return Finding(check=check, node="", op="", layer="", **said)
+    return Finding(check=check, node=site.node.name, op=site.written, layer=site.node.layer, **said)

@@ -23,7 +23,10 @@ class Device:
       conv1d_kernel, transposed_kernel: largest window.
       strides: allowed ones.
       padding: largest.
-      output_bits: of convolutions and products.
+      output_bits: of convolutions and linear layers.
+      linear_output_bits, linear_weight_bits: what the packer takes beyond that from linear layers.
+      softmax_workspace: bytes of scratch memory for a value.
+      conv_workspace: most bytes of scratch memory that a convolution takes for a result in PSRAM; None for all of it.
       softmax_length: longest axis.
       needs_platform_quant: whether nodes must carry the attribute ``platform_quant``.
     """
@@ -37,6 +40,10 @@ class Device:
     strides: tuple[int, ...]
     padding: int
     output_bits: tuple[int, ...]
+    linear_output_bits: tuple[int, ...]
+    linear_weight_bits: tuple[int, ...]
+    softmax_workspace: int
+    conv_workspace: int | None
     softmax_length: int
     needs_platform_quant: bool
 
@@ -57,5 +64,6 @@ def device(platform: Platform) -> Device:
     """The device of a platform, one of :func:`platforms`."""
     rows = {name: row["value"] for name, row in _table()[platform].items()}
     rows["conv2d_kernel"] = {int(dilation): size for dilation, size in rows["conv2d_kernel"].items()}
-    rows["strides"], rows["output_bits"] = tuple(rows["strides"]), tuple(rows["output_bits"])
+    for name in ("strides", "output_bits", "linear_output_bits", "linear_weight_bits"):
+        rows[name] = tuple(rows[name])
     return Device(platform, **rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.config import Platform
+from linger_jax.config import Platform, RoundMode
 from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.program import Program
@@ -18,11 +18,12 @@ PLATFORM_QUANT = "add_platform_quant_luna_quant"
 
 def _rounding(site: Site, program: Program) -> Iterator[Problem]:
     del program
-    if not site.has("quant_mode"):
+    stated = site.node.attributes.get("quant_mode")
+    if stated not in list(RoundMode):
         yield Problem(
             severity=Severity.refuse,
-            found="no quant_mode",
-            limit="one of floor_add, floor, round, ceil",
+            found=f"quant_mode {stated!r}" if stated is not None else "no quant_mode",
+            limit=f"one of {', '.join(RoundMode)}",
             remedy="Export the file anew, or add the attribute quant_mode='floor_add'",
         )
 

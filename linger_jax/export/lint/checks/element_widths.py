@@ -31,24 +31,25 @@ def _activations(site: Site, program: Program) -> Iterator[Problem]:
 
 
 def _weights(site: Site, program: Program) -> Iterator[Problem]:
-    del program
     bits = site.integer("w_bits", WIDTH)
-    if bits != WIDTH:
-        four = bits is not None and bits < WIDTH
-        yield Problem(
-            severity=Severity.differs if four else Severity.refuse,
-            found=f"{bits}-bit weights",
-            limit=f"{WIDTH} bits; the executor's result is unrelated with fewer",
-            remedy=f"Set weight_bits: {WIDTH}",
-        )
+    if bits == WIDTH or bits is None:
+        return
+    packs = bits < WIDTH or (site.kind == "QLinear" and bits in program.device.linear_weight_bits)
+    yield Problem(
+        severity=Severity.differs if packs else Severity.refuse,
+        found=f"{bits}-bit weights",
+        limit=f"{WIDTH} bits" + ("; others pack, but the executor's result is unrelated" if packs else ""),
+        remedy=f"Set weight_bits: {WIDTH}",
+    )
 
 
 def _outputs(site: Site, program: Program) -> Iterator[Problem]:
     bits = site.integer("o_bits", WIDTH)
     allowed = (WIDTH,) if site.kind in TRANSPOSED else program.device.output_bits
     if bits not in allowed:
+        packs = site.kind == "QLinear" and bits in program.device.linear_output_bits
         yield Problem(
-            severity=Severity.refuse,
+            severity=Severity.differs if packs else Severity.refuse,
             found=f"{bits}-bit output",
             limit=f"{', '.join(map(str, allowed))} bits",
             remedy=f"Set activate_bits: {WIDTH}",
@@ -72,9 +73,9 @@ def _sigmoid(site: Site, program: Program) -> Iterator[Problem]:
     bits = site.integer("x_bits", WIDTH)
     if bits != allowed:
         yield Problem(
-            severity=Severity.refuse,
+            severity=Severity.differs,
             found=f"{bits}-bit input",
-            limit=f"{allowed} bits",
+            limit=f"{allowed} bits; others pack, and are not measured",
             remedy=f"Set activate_bits: {allowed} for the layer before it",
         )
 

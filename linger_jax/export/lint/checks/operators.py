@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, Severity
-from linger_jax.export.lint.operator_names import operator_names
+from linger_jax.export.lint.operator_names import LINGER_PREFIX, operator_names
 from linger_jax.export.lint.program import Program
 from linger_jax.export.lint.site import Site
 
@@ -54,6 +54,7 @@ REFUSED: Mapping[str, Refused] = {
         "Give each part a layer of its own, or take the parts with slices",
     ),
     "Pad": Refused("the packer refuses Pad", "Pad in the convolution or the pool behind it"),
+    "Cast": Refused("the packer fails when it writes one", "Remove the cast: give the file what it needs"),
     "Identity": Refused("the packer has no Identity", "Remove the node: its input is its output", "drop_identity"),
 }
 _FLOAT = Refused(
@@ -70,6 +71,17 @@ def _known(site: Site, program: Program) -> Iterator[Problem]:
         yield Problem(severity=Severity.refuse, found=site.node.op, limit=row.why, remedy=row.remedy, edit=row.edit)
 
 
+def _float_function(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    if not site.node.op.startswith(LINGER_PREFIX):
+        yield Problem(
+            severity=Severity.differs,
+            found=f"{site.written} of floats",
+            limit="quantized forms; float ones pack, and are not measured",
+            remedy="Quantize it: name no part of it in disable_module or disable_submodel",
+        )
+
+
 def _one_input(site: Site, program: Program) -> Iterator[Problem]:
     del program
     given = [t for t in site.inputs if t is not None]
@@ -84,5 +96,6 @@ def _one_input(site: Site, program: Program) -> Iterator[Problem]:
 
 CHECKS = (
     Check("operator", _known),
+    Check("float function", _float_function, {"Sigmoid", "Tanh"}),
     Check("axes form", _one_input, {"Squeeze", "Unsqueeze"}),
 )

@@ -54,7 +54,12 @@ def _hidden_scale(site: Site, program: Program) -> Iterator[Problem]:
 def _initial_state(site: Site, program: Program) -> Iterator[Problem]:
     del program
     if site.integer("has_hidden", 0) or site.integer("has_cell", 0):
-        yield _differs("an initial state", "none: the executor mis-indexes it", "Give the layer no state")
+        yield Problem(
+            severity=Severity.refuse,
+            found="an initial state",
+            limit="none: the packer takes it for the weights",
+            remedy="Give the layer no state",
+        )
 
 
 def _prefetch(site: Site, program: Program) -> Iterator[Problem]:

@@ -104,7 +104,7 @@ def _one_scale_an_input(site: Site, program: Program) -> Iterator[Problem]:
     stated = [(s.number("scale_x"), s.integer("data_bits")) for s in (*rivals, site)]
     if len(set(stated)) > 1 and stated[-1] != stated[0]:
         yield Problem(
-            severity=Severity.differs,
+            severity=Severity.refuse,
             found=f"graph input {source.name} is quantized with scales {stated[0][0]:g} and {stated[-1][0]:g}",
             limit="one scale an input: the packer keeps a single one",
             remedy="Feed the branches from one quantized tensor: quantize the input once (from_tensor_to_qtensor)",
