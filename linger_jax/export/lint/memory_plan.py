@@ -1,8 +1,8 @@
 """An estimate of the memory that the packer will give a file's tensors.
 
-The packer's own reports show how: activations share blocks of share memory when their lives do not meet, a convolution and
-its Relu are one step, views have no memory of their own, layers need scratch memory, and the weights of the step to come
-are prefetched into one of two buffers.
+The packer's own reports show how: activations share blocks of share memory when their lives do not meet, a
+convolution and its Relu are one step, views have no memory of their own, layers need scratch memory, and the weights
+of the step to come are prefetched into one of two buffers.
 """
 
 from __future__ import annotations
