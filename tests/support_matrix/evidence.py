@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linger_jax.config import Platform
+from linger_jax.export.lint.operator_names import LINGER_PREFIX
+from linger_jax.export.runner.onnx_file import FileGraph, FileNode, read_onnx
 
 FILE = Path(__file__).with_name("device_verdicts.json")
-# Other names of the same operator in files of the dialect thinker (spec/onnx_export.md section 4.1).
-_ALIASES = {"QGLU": "GluInt", "QLayerNorm": "LayerNormInt", "QMatmul": "QBmm"}
+# One name for an operator of both dialects (spec/onnx_export.md section 4.1).
+_ALIASES = {"GluInt": "QGLU", "LayerNormInt": "QLayerNorm"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +42,26 @@ class Case:
         return not self.verdict.startswith("REJECTED")
 
 
+def operator_of(graph: FileGraph, node: FileNode) -> str:
+    """An operator with what may matter to an executor: ``QConv2d, depthwise``, ``QLSTM, backwards``."""
+    name = node.op.removeprefix(LINGER_PREFIX)
+    kinds = []
+    if node.integer("go_forward", 1) == 0:
+        kinds.append("backwards")
+    if node.integer("group", 1) > 1:
+        kinds.append("depthwise" if graph.constants[node.inputs[1]].shape[1] == 1 else "grouped")
+    if max(node.integers("dilations", (1,))) > 1:
+        kinds.append("dilated")
+    return ", ".join([_ALIASES.get(name, name), *kinds])
+
+
 def read_cases(golden: Path) -> list[Case]:
     """The cases of a folder of golden device files."""
     cases = []
     for file in sorted(golden.glob("*/case.json")):
         case = json.loads(file.read_text())
-        operators = tuple(sorted({name.removeprefix("linger::") for name in case["onnx"]["nodes"]}))
+        graph = read_onnx(file.with_name("model.onnx"))
+        operators = tuple(sorted({operator_of(graph, node) for node in graph.nodes}))
         cases.append(Case(case["name"], Platform(case["platform"]), operators, case["verdict"].partition(" with ")[0]))
     return cases
 
@@ -70,5 +86,4 @@ def measured_platforms() -> frozenset[Platform]:
 
 def measured_equal(platform: Platform) -> frozenset[str]:
     """Operators of the files that the executor of a chip computed to the bit."""
-    equal = {op for c in kept_cases() if c.platform is platform and c.verdict == "equal" for op in c.operators}
-    return frozenset(equal | {_ALIASES[op] for op in equal if op in _ALIASES})
+    return frozenset(op for c in kept_cases() if c.platform is platform and c.verdict == "equal" for op in c.operators)

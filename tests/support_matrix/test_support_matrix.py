@@ -1,4 +1,4 @@
-"""The support matrix says what the specification says, and leaves nothing out."""
+"""docs/support_matrix.md is what trying everything yields, and it leaves nothing out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 
 import linger_jax
 from linger_jax.config import Platform
+from tests.support_matrix.__main__ import DOCUMENT
 from tests.support_matrix.evidence import kept_cases, read_cases
 from tests.support_matrix.operators import ROWS_OF_MATRIX
-from tests.support_matrix.page import Matrix, matrix
+from tests.support_matrix.page import Matrix, matrix, page
 from tests.support_matrix.verdict import Stage
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "device"
@@ -21,6 +22,10 @@ NAMES = {"add": "`+`", "mul": "`*`", "matmul": "`@`", "cat": "concatenate", "swi
 @pytest.fixture(scope="module")
 def found() -> Matrix:
     return matrix()
+
+
+def test_the_page_is_what_trying_everything_yields(found: Matrix) -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == page(found), "run python -m tests.support_matrix"
 
 
 def test_verdicts_of_the_specification_are_found(found: Matrix) -> None:

@@ -18,7 +18,7 @@ from linger_jax.export.lint.device import platforms
 from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.runner.onnx_file import read_onnx
 from tests.support_matrix.abstract_model import COMMON, AbstractModel
-from tests.support_matrix.evidence import measured_equal, measured_platforms
+from tests.support_matrix.evidence import measured_equal, measured_platforms, operator_of
 from tests.support_matrix.operators import Row
 
 _PLACE = re.compile(r" ?\(?(?:at )?operators\.py:\d+\)?")
@@ -81,10 +81,17 @@ def _on_the_device(model: AbstractModel, path: Path) -> Verdict:
         return Verdict(Stage.packs, ("there is no executor of this chip to compare with",), options)
     if differing:
         return Verdict(Stage.packs, _told(differing), options)
-    operators = {node.op.removeprefix(LINGER_PREFIX) for node in read_onnx(path).nodes}
+    graph = read_onnx(path)
+    operators = {operator_of(graph, node) for node in graph.nodes}
     unknown = sorted(operators - measured_equal(model.platform))
     if unknown:
-        return Verdict(Stage.packs, (f"nothing is known against {', '.join(unknown)}; it was not measured",), options)
+        return Verdict(
+            Stage.packs,
+            tuple(
+                f"{name}: nothing is known against it, but no file with it was measured to be equal" for name in unknown
+            ),
+            options,
+        )
     others = [f for scale in _OTHER_SCALES for f in _findings(model, path, scale) if f.blocks]
     return Verdict(Stage.depends, _told(others), options) if others else Verdict(Stage.equal, (), options)
 
