@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import linger_jax
 from linger_jax.nn import SparifyFFN
@@ -322,3 +324,50 @@ def test_calibration_and_models_without_integers_are_refused():
     ):
         with pytest.raises(linger_jax.LingerError, match="has no integers"):
             other.apply(variables, x, mode="integer")
+
+
+# --- any shape -----------------------------------------------------------------------------------------------------
+
+
+class AnyConv(nn.Module):
+    features: int
+    window: tuple[int, int]
+    strides: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Conv(
+            self.features, self.window, self.strides, padding="VALID", feature_group_count=self.groups, use_bias=False
+        )(x)
+
+
+def sums_of_windows(steps, weights, strides, groups):
+    """A convolution of 64-bit integers: [N, H, W, C] and [KH, KW, C / groups, O]."""
+    windows = np.lib.stride_tricks.sliding_window_view(steps, weights.shape[:2], (1, 2))[:, ::strides, ::strides]
+    parts = np.split(windows, groups, 3), np.split(weights, groups, 3)
+    return np.concatenate([np.einsum("nhwcab,abco->nhwo", x, w) for x, w in zip(*parts, strict=True)], -1)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.sampled_from([(8, 8), (16, 8), (16, 16)]),
+    st.sampled_from([((1, 1), 1), ((3, 2), 1), ((3, 3), 2), ((12, 12), 1)]),
+    st.sampled_from([(3, 5, 1), (4, 4, 4), (6, 4, 2), (150, 3, 1)]),
+    st.integers(-3, 19),
+    st.integers(0, 2**31),
+)
+def test_layers_of_any_shape_are_those_of_64_bit_integers(bits, window, channels, shift, seed):
+    (taps, strides), (inputs, features, groups) = window, channels
+    rng = np.random.default_rng(seed)
+    least, most = (-(2 ** (b - 1)) for b in bits), (2 ** (b - 1) - 1 for b in bits)
+    shapes = (2, 13, 12, inputs), (*taps, inputs // groups, features)
+    steps, weights = (rng.choice([lo, hi, lo // 3], s) for lo, hi, s in zip(least, most, shapes, strict=True))
+    config = {"platform": "arcs", "quant_info": {"activate_bits": bits[0], "weight_bits": bits[1]}}
+    qmodel = linger_jax.init(AnyConv(features, taps, strides, groups), config)
+    scales = {"input": 2.0**8, "weight": 2.0**11, "output": 2.0 ** (19 - shift)}
+    x = jnp.asarray(steps / scales["input"], jnp.float32)
+    kernel = {"kernel": jnp.asarray(weights / scales["weight"], jnp.float32)}
+    got = qmodel.apply_qtensor(with_scales(qmodel, x, scales, kernel), x, mode="integer")
+    expected = half_up(sums_of_windows(steps, weights, strides, groups), shift, bits[0])
+    np.testing.assert_array_equal(got.integers, expected)
