@@ -34,7 +34,10 @@ def _weights(site: Site, program: Program) -> Iterator[Problem]:
     bits = site.integer("w_bits", WIDTH)
     if bits == WIDTH or bits is None:
         return
-    packs = bits < WIDTH or (site.kind == "QLinear" and bits in program.device.linear_weight_bits)
+    stored = site.input(0 if site.kind == "Gather" else 1)
+    values = stored.constant if stored is not None else None
+    inside = values is None or not values.size or -(2 ** (bits - 1)) <= values.min() <= values.max() < 2 ** (bits - 1)
+    packs = (bits < WIDTH and inside) or (site.kind == "QLinear" and bits in program.device.linear_weight_bits)
     yield Problem(
         severity=Severity.differs if packs else Severity.refuse,
         found=f"{bits}-bit weights",

@@ -48,14 +48,23 @@ REFUSED: Mapping[str, Refused] = {
     "QConvTranspose1d": Refused("transposed convolutions are 4-D", f"{THINKER}: it writes the 2-D form", AS_2D),
     "QBatchNorm1d": Refused("batch normalization is 4-D", f"{THINKER}: it writes the 2-D form", AS_2D),
     "QAvgPool1d": Refused("average pooling is 4-D", f"{THINKER}: it writes the 2-D form", AS_2D),
-    "Clip": Refused("the packer's test of its element type cannot succeed", "Use relu in the place of relu6 or clip"),
+    "Clip": Refused(
+        "the packer's test of its element type cannot succeed",
+        f"{THINKER}: a relu6 becomes saturation; use relu in the place of other clips",
+        "clip_by_saturation",
+    ),
     "Split": Refused(
         "the packer wants an attribute dims in the place of split, and fails on it",
-        "Give each part a layer of its own, or take the parts with slices",
+        f"{THINKER}: it writes slices",
+        "split_as_slices",
     ),
-    "Pad": Refused("the packer refuses Pad", "Pad in the convolution or the pool behind it"),
+    "Pad": Refused(
+        "the packer refuses Pad",
+        f"{THINKER}: zeros in front of a convolution become its padding; pad other tensors in a layer",
+        "pad_in_convolution",
+    ),
     "Cast": Refused("the packer fails when it writes one", "Remove the cast: give the file what it needs"),
-    "Identity": Refused("the packer has no Identity", "Remove the node: its input is its output", "drop_identity"),
+    "Identity": Refused("the packer has no Identity", f"{THINKER}: it drops the node", "drop_identity"),
 }
 _FLOAT = Refused(
     "no device computes it, in float least of all",
@@ -90,7 +99,8 @@ def _one_input(site: Site, program: Program) -> Iterator[Problem]:
             severity=Severity.refuse,
             found=f"{len(given)} inputs: axes as an input, the form of opset 13 and later",
             limit="axes as an attribute",
-            remedy="Export with opset=12",
+            remedy="Export with opset=12, or with dialect='thinker'",
+            edit="axes_as_attributes",
         )
 
 

@@ -12,6 +12,7 @@ from linger_jax.export.lint.program import Program
 from linger_jax.export.lint.site import Site
 
 BATCH_FIRST_0 = "lstm_batch_first_0"
+TIME_ON_AXIS_1 = "lstm_time_on_axis_1"
 
 
 def _differs(found: str, limit: str, remedy: str, edit: str = "") -> Problem:
@@ -31,10 +32,12 @@ def _time_axis(site: Site, program: Program) -> Iterator[Problem]:
     if shape is None or len(shape) != 3:
         return
     if shape[0] != 1:
+        one_sample = not batch_first and shape[1] == 1
         yield _differs(
             f"data [{', '.join(map(str, shape))}]",
             "[1, time, features]",
-            "Give the layer one sample, with time on axis 1 (time_major=False)",
+            THINKER if one_sample else "Export with an example of one sample",
+            TIME_ON_AXIS_1 if one_sample else "",
         )
     elif batch_first:
         yield _differs(f"batch_first {batch_first}", "0, with data [1, time, features]", THINKER, BATCH_FIRST_0)
