@@ -83,6 +83,10 @@ def _sequence(cell: type[nn.RNNCellBase], *, both: bool = False) -> Callable[[An
     return run
 
 
+def _padded(x: Any) -> Any:
+    return nn.Conv(4, (3, 3), padding="VALID")(jnp.pad(_conv(x), ((0, 0), (1, 1), (1, 1), (0, 0))))
+
+
 def _attention(x: Any) -> Any:
     query, key, value = (nn.Dense(8, name=name)(x) for name in ("query", "key", "value"))
     return nn.softmax(query @ key.swapaxes(-1, -2)) @ value
@@ -145,5 +149,6 @@ ROWS_OF_MATRIX: tuple[Row, ...] = (
     Row(MOVES, "one time step, `x[:, -1]`", _after(_dense, lambda x: x[:, -1]), (ROWS,)),
     Row(MOVES, "slice, `x[:, 1:3]`", _after(_dense, lambda x: x[:, 1:3]), (ROWS,)),
     Row(MOVES, "`split`", _after(_dense, lambda x: tuple(jnp.split(x, 2, -1))), (VECTOR,)),
-    Row(MOVES, "`pad`", _after(_conv, lambda x: jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))), (IMAGE,)),
+    Row(MOVES, "`pad` before a convolution", _padded, (IMAGE,)),
+    Row(MOVES, "`pad` elsewhere", _after(_conv, lambda x: jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))), (IMAGE,)),
 )

@@ -1,0 +1,47 @@
+"""The pages about export say what the program says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from linger_jax.cli.app import app
+from linger_jax.export.lint.device import device, platforms
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+SOURCE = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "linger_jax").rglob("*.py"))
+
+
+def test_every_command_that_is_shown_exists() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    commands = {info.callback.__name__ for info in app.registered_commands if info.callback}
+    shown = set(re.findall(r"linger-jax ([a-z]+)", text)) - {"is", "has"}
+    assert shown <= commands
+    assert {"convert", "export", "run", "check", "pack"} <= shown
+
+
+def test_messages_of_the_table_are_those_of_the_program() -> None:
+    """Words of the first column between dots, as far as they are not numbers of an example."""
+    table = GUIDE.split("## When something is wrong")[1]
+    quoted = [
+        text for row in re.findall(r"^\| ([^|]*) \|", table, re.MULTILINE) for text in re.findall(r"`([^`]+)`", row)
+    ]
+    ours = [
+        part.strip()
+        for text in quoted
+        for part in text.split("...")
+        if not re.search(r"\d|linger-jax|DeviceLint", part)
+    ]
+    assert len(ours) > 10
+    lost = [part for part in ours if part and part not in SOURCE and part not in ("platform=", "--dump")]
+    assert lost == []
+
+
+def test_memory_of_the_guide_is_that_of_the_check() -> None:
+    memory = {platform.value: device(platform).share_memory // 1024 for platform in platforms()}
+    assert f"arcs and venusA have {memory['arcs']} KiB" in GUIDE
+    assert memory["arcs"] == memory["venusA"]
+    assert f"(venus {memory['venus']} KiB)" in GUIDE
+    assert f"and {device(next(iter(platforms()))).psram // 2**20} MiB of PSRAM" in GUIDE
