@@ -80,9 +80,15 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
         "bias_hh": scale("hidden") * scale("weight_hh"),
     }
     bits = emit.visit.bits(step.site(quantizer_name("weight_ih", direction)))
+    sites = {name: step.site(quantizer_name(name, direction)) for name in grids}
+    biased = emit.visit.has(sites["bias_ih"]) or emit.visit.has(sites["bias_hh"])
     for name, grid in grids.items():
-        path = step.site(quantizer_name(name, direction))
+        path = sites[name]
         if not emit.visit.has(path):
+            if biased:
+                # Inputs are told by their place: the bias that Flax's cells do not have is zero.
+                none = np.zeros(emit.graph.constants[inputs[1]].shape[0], np.int32)
+                inputs.append(emit.graph.constant(f"no_{name}_{none.size}", none))
             continue
         if name.startswith("weight"):
             integers = stored(emit.visit.steps(path).T, bits)

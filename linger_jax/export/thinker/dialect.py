@@ -13,9 +13,10 @@ from linger_jax.export.thinker.platform_attributes import add_platform_attribute
 from linger_jax.export.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.thinker.reshapes import one_reshape, reshapes_for_axes
 from linger_jax.export.thinker.rewrite import Rewrite, Target
-from linger_jax.export.thinker.sequences import last_state_of_output, one_sequence
+from linger_jax.export.thinker.sequences import both_biases, last_state_of_output, one_sequence
 
 REWRITES = (
+    Rewrite("biases of sequences", "onnx_export.md section 3, row QLSTM", both_biases),
     Rewrite("sequences of one sample", "onnx_export.md section 5, row LSTM", one_sequence),
     Rewrite("final states from outputs", "onnx_export.md section 3, row QLSTM", last_state_of_output),
     Rewrite("Quants at the inputs", "onnx_export.md section 2, packer view", quantize_inputs),

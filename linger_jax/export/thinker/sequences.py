@@ -10,6 +10,16 @@ from linger_jax.export.thinker.rewrite import Target
 
 _LAYERS = ("QLSTM", "QGRU")
 _OUTPUT, _HIDDEN = 0, 1
+_WITHOUT_BIASES = 3
+
+
+def both_biases(graph: OnnxGraph, target: Target) -> None:
+    """The packer reads four parameters of a layer: biases that a layer does not have are zero."""
+    del target
+    for node in [n for n in graph.nodes if n.op in _LAYERS and n.domain == LINGER]:
+        if len(node.inputs) == _WITHOUT_BIASES:
+            zeros = np.zeros(graph.constants[node.inputs[1]].shape[0], np.int32)
+            node.inputs += [graph.constant(f"no_{name}_{zeros.size}", zeros) for name in ("bias_ih", "bias_hh")]
 
 
 def one_sequence(graph: OnnxGraph, target: Target) -> None:
