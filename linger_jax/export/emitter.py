@@ -109,7 +109,7 @@ class Emitter:
     def parameter_name(self, path: Path, parameter: str, quantizer: Path) -> str:
         """Name of a layer's initializer.
 
-        Where a loop iterates over the layer's parameters, the iteration stands behind the module that loops.
+        Where a loop iterates over the layer's parameters, the iteration stands behind the module that it repeats.
 
         Args:
           path: of the layer.
@@ -118,7 +118,7 @@ class Emitter:
         """
         depth = len(self.record.plan.quantizers[quantizer].stack)
         for around, iteration in reversed(self.loops[len(self.loops) - depth :]):
-            behind = len(around) if path[: len(around)] == around else 0
+            behind = len(around) + 1 if path[: len(around)] == around else 1  # the module that is looped over
             path = (*path[:behind], str(iteration), *path[behind:])
         return ".".join((*path, parameter))
 

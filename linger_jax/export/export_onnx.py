@@ -22,7 +22,7 @@ from linger_jax.export.platforms import state_platform
 from linger_jax.export.record import Record
 from linger_jax.export.runner.onnx_file import Dialect
 from linger_jax.export.thinker import Target, to_thinker
-from linger_jax.export.walk import export_graph
+from linger_jax.export.walk import export_graph, model_arguments
 
 AXES_ARE_INPUTS = 13
 """The first opset in which Squeeze, Unsqueeze and Split take their axes as inputs; the packer wants attributes."""
@@ -72,7 +72,8 @@ def export_onnx(
       platform: the chip, if it is another than the configuration's; only where both compute the same integers.
       opset: ONNX operator set, 11 to 18; 12 is what the packer reads.
       strict: refuse a ``thinker`` file that the device would not run to the bit; else warn.
-      input_names, output_names: of the graph; defaults are the names of the model's arguments, and ``y``.
+      input_names, output_names: of the graph; defaults are the names of the model's arguments, and ``y`` or the keys of
+        the dict that the model returns.
       rngs, method, **kwargs: as in ``nn.Module.apply``.
 
     Returns:
@@ -96,7 +97,7 @@ def export_onnx(
             record = qmodel.record(variables, *cut, rngs=rngs, method=method, **cut_kwargs)
     as_evaluated = dialect == "thinker" or record.plan.settings.choices.files_hold_evaluated_biases
     record = dataclasses.replace(record, bias_as_evaluated=as_evaluated)
-    arguments = record.plan.staged.arguments
+    arguments = model_arguments(record.plan.staged.arguments)
     names = list(input_names) if input_names is not None else _argument_names(qmodel.model, method, arguments)
     if len(names) != len(arguments) or len(set(names)) != len(names):
         raise ExportError(f"the model takes {list(arguments)}; input_names must be as many different names: {names}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -53,6 +54,7 @@ class _Walk:
         self.readers: dict[int, list[Node]] = defaultdict(list)
         self.env: dict[int, Exported] = {}
         self.same: dict[int, list[int]] = defaultdict(list)
+        self.infos = dict(self.graph.infos)
         for node in self.graph.walk():
             for i, atom in enumerate(node.inputs):
                 if isinstance(atom, Constant):
@@ -62,6 +64,7 @@ class _Walk:
                 else:
                     self.same[atom].append(node.body.inputs[i])
             if node.body is not None:
+                self.infos.update(node.body.infos)
                 for inner, outer in zip(node.body.outputs, node.outputs, strict=True):
                     if not isinstance(inner, Constant):
                         self.same[inner].append(outer)
@@ -71,13 +74,20 @@ class _Walk:
         count = len(staged.variables)
         for path, variable in zip(staged.variables, graph.inputs[:count], strict=True):
             self.env[variable] = Known(self.record.variables[path])
-        for name, argument in zip(input_names, graph.inputs[count:], strict=True):
+        entering = model_arguments(staged.arguments)
+        for name, argument in zip(input_names, graph.inputs[count:], strict=False):
             self.env[argument] = self._input(name, argument)
-        self._region(graph)
-        outputs = [self._read(atom) for atom in graph.outputs[: staged.out_tree.children()[0].num_leaves]]
-        names = output_names or (["y"] if len(outputs) == 1 else [f"y{i}" for i in range(len(outputs))])
+        for key in graph.inputs[count + len(entering) :]:
+            shape = graph.infos[key].shape
+            self.env[key] = Laid(_KEY, shape, natural(len(shape)), np.dtype(np.uint32))
+        returned = graph.outputs[: staged.out_tree.children()[0].num_leaves]
+        self._region(dataclasses.replace(graph, outputs=returned))
+        outputs = [self._read(atom) for atom in returned]
+        names = output_names or _output_names(staged.out_tree.children()[0], input_names)
         if len(names) != len(outputs):
             raise ExportError(f"the model has {len(outputs)} output(s), {len(names)} names were given: {list(names)}")
+        if len({*names, *input_names}) != len(names) + len(input_names):
+            raise ExportError(f"names of inputs and outputs must differ: {[*input_names, *names]}")
         for name, value in zip(names, outputs, strict=True):
             self._output(name, value)
         clean(self.emit.graph)
@@ -100,7 +110,7 @@ class _Walk:
             return False
         seen.add(value)
         for node in self.readers[value]:
-            rank = len(self.graph.infos[value].shape)
+            rank = len(self.infos[value].shape)
             if node.op in _IMAGE_LAYERS or (node.op == "batch_norm" and rank >= _IMAGE_RANK):
                 return True
             if node.op == "custom_conv" and reads_channels_last(node):
@@ -126,9 +136,7 @@ class _Walk:
         return self.env[atom]
 
     def _region(self, graph: Graph, iterations: tuple[int, ...] = ()) -> None:
-        for node in graph.nodes:
-            if node.op == "lost":
-                continue
+        for node in _needed(graph):
             self.emit.graph.label = node.label
             operands = tuple(self._read(atom) for atom in node.inputs)
             if node.body is not None:
@@ -196,6 +204,8 @@ class _Walk:
         rule = RULES["structural"] if moves else RULES.get(node.op)
         if rule is None or not (node.quantized or moves or node.op in _IN_BOTH):
             reason = f": {node.reason}" if node.reason else ""
+            if any(isinstance(v, Laid) and v.tensor == _KEY for v in map(self._read, node.inputs)):
+                raise self.emit.error(node, f"this call draws random numbers; {_EVALUATION}")
             if node.op in _REFUSED:
                 raise self.emit.error(node, _REFUSED[node.op])
             what = "it is quantized but has" if node.quantized else "it runs as float and has"
@@ -213,6 +223,34 @@ class _Walk:
         self.emit.graph.name_output(laid.tensor, name)
 
 
+def _needed(graph: Graph) -> list[Node]:
+    """Nodes that an output depends on: what a model computes for its own records is no part of the file."""
+    wanted = {atom for atom in graph.outputs if not isinstance(atom, Constant)}
+    nodes = []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            nodes.append(node)
+            wanted.update(atom for atom in node.inputs if not isinstance(atom, Constant))
+    return nodes[::-1]
+
+
+def model_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments that enter a file: all but the keys of random numbers, which stand last."""
+    return [name for name in arguments if not name.startswith("rngs")]
+
+
+def _output_names(tree: Any, taken: Sequence[str]) -> list[str]:
+    """Keys, where the model returns a dict; else ``y``, or ``y0``, ``y1``, ..."""
+    count = tree.num_leaves
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree.unflatten(range(count)))[0]]
+    keys = [[entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)] for path in paths]
+    names = ["_".join(map(str, own)) for own in keys]
+    are_keys = all(own and len(own) == len(path) for own, path in zip(keys, paths, strict=True))
+    if are_keys and len({*names, *taken}) == count + len(taken):
+        return names
+    return ["y"] if count == 1 else [f"y{i}" for i in range(count)]
+
+
 def _evaluated(node: Node, operands: Sequence[Exported]) -> list[Exported]:
     """A step on constants, computed now."""
     assert node.run is not None
@@ -227,6 +265,8 @@ def _recorded(values: Sequence[Any]) -> list[Known]:
     return [Known(array, grid) for array, grid in zip(arrays, grids, strict=True)]
 
 
+_KEY = "a key of random numbers"
+_EVALUATION = "export the evaluation (deterministic=True, train=False or the like)"
 _REFUSED = {
     "sparify_ffn": (
         "which of its hidden units count depends on the data, and the field has no operator for that; it trains here, "
