@@ -197,6 +197,11 @@ def _tell(
     for module, quantizers in state.quantizers.items():
         left = [key for entries in quantizers.values() for key in entries.values() if key not in taken]
         problems.unexpected += [(key, state.source.shape(key)) for key in left]
+        if any("_reverse_quantizer." in key for key in left):
+            problems.add_text(
+                f"{module} is a bidirectional layer, whose directions share quantizers: write it as nn.Bidirectional "
+                f"of two nn.RNN, not as two layers"
+            )
         if left and module in reasons:
             problems.add_text(f"{module} runs as float and takes no quantizer state: {reasons[module]}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,4 +67,15 @@ def match_by_name(
     names = {prefix: module.compared[len(torch_scope) :].strip(".") for prefix, module in by_prefix.items()}
     paths = {i: slot.path[flax_scope:] for i, slot in enumerate(slots) if slot.iteration is None}
     pairs = [(by_prefix[name], slots[i]) for name, i in unique_by_name(names, paths)]
-    return [(m, s) for m, s in pairs if same_sort(module_signature(m), slot_signature(s))]
+    return [(m, s) for m, s in pairs if same_sort(module_signature(m), slot_signature(s)) or _scales_axes(m, s)]
+
+
+def _scales_axes(module: TorchModule, slot: LayerSlot) -> bool:
+    """Whether a module that is a matrix alone is what a norm over several axes, without bias, multiplies by."""
+    scale = slot.variables.get("scale")
+    return (
+        scale is not None
+        and len(scale.shape) > 1
+        and module.leaves.keys() == {"weight"}
+        and math.prod(module.leaves["weight"]) == math.prod(scale.shape)
+    )

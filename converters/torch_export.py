@@ -129,7 +129,10 @@ def torch_arrays(
     plan = call.plan(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), floats))
     weights = _weights(plan, values, names, flatten_order, module)
     if qmodel is None or qmodel.settings.purpose != "quantize" or not qmodel.active:
-        return {key: array for _, _, arrays in weights for key, array in arrays.items()}
+        floating: Arrays = {}
+        for path, _, arrays in weights:
+            _put(floating, arrays, path)
+        return floating
     planned = qmodel.plan(variables, *call.args, rngs=call.rngs, method=method, **kwargs)
     state = _with_quantizers(planned, weights, flax.core.unfreeze(dict(variables)), names)
     return state | {
@@ -249,7 +252,7 @@ def _with_quantizers(plan: Plan, weights: list[_Layer], variables: Mapping[str, 
     sites = {site.dotted: site for site in quantizer_sites(plan)}
     result: Arrays = {}
     for path, iteration, tensors in weights:
-        result.update(tensors)
+        _put(result, tensors, path)
         counter = next((key for key in tensors if key.rpartition(".")[2] == COUNTER), None)
         site = sites.get(path) if path is not None else None
         if counter is not None:
@@ -260,14 +263,27 @@ def _with_quantizers(plan: Plan, weights: list[_Layer], variables: Mapping[str, 
             result.update({f"{prefix}.{name}": np.zeros(0, np.float32) for name in EXPORT_BUFFERS})
         if site is not None:
             module = next(iter(tensors)).rpartition(".")[0]
-            result.update(_entries(site, module, state, iteration))
+            _put(result, _entries(site, module, state, iteration), path)
     written = {path for path, _, _ in weights}
     for site in sites.values():
         if site.dotted in written and site.is_layer:
             continue
         for i in range(site.stack[0]) if site.stack else [None]:
-            result.update(_entries(site, _operator_name(site, list(sites.values()), names, i), state, i))
+            name = _operator_name(site, list(sites.values()), names, i)
+            _put(result, _entries(site, name, state, i), site.dotted)
     return result
+
+
+def _put(state: Arrays, tensors: Arrays, path: str | None) -> None:
+    """Adds the tensors of a layer or operator, unless another one has a key already."""
+    twice = sorted(state.keys() & tensors.keys())
+    if twice:
+        raise ConversionError(
+            f"{path or 'a variable of no layer'} cannot be written as a PyTorch state dict: {twice[0]} is the key of "
+            f"another place, too; give them names of their own by mapping={{'torch name': 'flax name'}}. The two "
+            f"directions of a quantized recurrent layer share quantizers in linger: write them as nn.Bidirectional"
+        )
+    state.update(tensors)
 
 
 # The order in which linger's layers register their quantizers.

@@ -106,7 +106,10 @@ def module_signature(module: TorchModule) -> Signature | None:
     if weight is None:
         return None
     shape = module.leaves[weight]
-    return ("norm", shape) if len(shape) == 1 else _product(shape)
+    bias = module.leaf(BIAS)
+    if len(shape) == 1 or (bias is not None and module.leaves[bias] == shape):  # a norm over several axes has both
+        return "norm", (math.prod(shape),)
+    return _product(shape)
 
 
 def slot_signature(slot: LayerSlot) -> Signature | None:

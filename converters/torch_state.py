@@ -61,6 +61,16 @@ class TorchState:
             return None
         return (tensor.data_ptr(), self.shape(key), tuple(tensor.stride()), tensor.dtype)
 
+    def copied(self, key: str, other: str) -> bool:
+        """Whether two weights hold the same numbers, which only copies of one do; vectors may by chance."""
+        one, two = self.tensors[key], self.tensors[other]
+        if len(self.shape(key)) < 2 or self.shape(key) != self.shape(other) or one.dtype != two.dtype:
+            return False
+        if not (_has_values(one) and _has_values(two)):
+            return False
+        array = self.raw(key)
+        return bool(array.size) and bool((array != array.flat[0]).any()) and np.array_equal(array, self.raw(other))
+
     def release(self, key: str) -> None:
         """Forgets the values of a tensor, where they were read for this import; its shape and dtype stay."""
         if self.owned:
@@ -264,3 +274,7 @@ def _refuse_inflated(tensor: Any, where: str) -> None:
 def _without_values(tensor: Any) -> bool:
     """Whether there is no memory that holds one number an element."""
     return tensor.device.type == "meta" or str(tensor.layout) != "torch.strided"
+
+
+def _has_values(tensor: Any) -> bool:
+    return isinstance(tensor, np.ndarray) or (hasattr(tensor, "data_ptr") and not _without_values(tensor))

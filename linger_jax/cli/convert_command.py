@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from linger_jax.cli.inspect_command import WIDTH
-from linger_jax.errors import LingerError
+from linger_jax.errors import ConversionError, LingerError
 
 
 def convert(
@@ -19,7 +21,10 @@ def convert(
     ],
     model: Annotated[str, typer.Option(help="The Flax model, package.module:Name (an instance, class or function).")],
     input: Annotated[
-        list[str], typer.Option(help="Shape of an input, 1x3x32x32 as PyTorch has it; once for each input.")
+        list[str],
+        typer.Option(
+            help="Shape of an input; once for each. 1x3x32x32 as PyTorch has it, three axes as Flax has them."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write, as an orbax checkpoint; it must not exist.")],
     config: Annotated[
@@ -42,7 +47,7 @@ def convert(
         raise LingerError(f"--out {out}: exists already; name another folder or remove it")
     module = load_model(model)
     shapes = tuple(example_input(text, channels_last=channels_last) for text in input)
-    with progress.status(f"importing {checkpoint}"):
+    with progress.status(f"importing {checkpoint}"), _told_of_sequences(shapes):
         if config is None:
             variables, report = converters.from_torch(checkpoint, module, shapes, mapping=mapping, dry_run=dry_run)
         else:
@@ -61,3 +66,18 @@ def convert(
 
         write_variables(out, variables)
     console.print(f"{out}: {report.summary}", soft_wrap=True, highlight=False, markup=False)
+
+
+@contextlib.contextmanager
+def _told_of_sequences(inputs: tuple[Any, ...]) -> Iterator[None]:
+    """Adds to an error that inputs of three axes are not turned: they may be [N, C, L] or [N, time, features]."""
+    try:
+        yield
+    except ConversionError as error:
+        shapes = ["x".join(map(str, entry.shape)) for entry in inputs if len(entry.shape) == 3]
+        if not shapes:
+            raise
+        raise ConversionError(
+            f"{error}\n  --input {', '.join(shapes)}: three axes are taken as the Flax model has them; what PyTorch's "
+            f"Conv1d reads as [N, C, L] is [N, L, C] there"
+        ) from error

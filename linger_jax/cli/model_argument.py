@@ -73,7 +73,8 @@ def example_input(text: str, *, channels_last: bool) -> Any:
 
     Args:
       text: the argument.
-      channels_last: the shape is the Flax model's own; otherwise it is PyTorch's, and an image of rank four is turned.
+      channels_last: the shape is the Flax model's own; otherwise an image of rank four is PyTorch's, and turned;
+        three axes may be [N, C, L] or [N, time, features], and stay.
 
     Raises:
       LingerError: no such shape or dtype.

@@ -88,6 +88,24 @@ def test_wrong_arguments_are_one_message(
     assert not (saved.parent / "ckpt").exists()
 
 
+class Sequences(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return nn.Conv(4, (3,), name="conv")(x)
+
+
+def test_inputs_of_three_axes_are_taken_as_flax_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state, out = torch.nn.ModuleDict({"conv": torch.nn.Conv1d(3, 4, 3, padding=1)}).state_dict(), tmp_path / "ckpt"
+    torch.save(state, tmp_path / "float.pt")
+    given = ("convert", tmp_path / "float.pt", "--model", f"{__name__}:Sequences", "--out", out, "--input")
+    code, _, err = run(capsys, *given, "1x3x9")
+    assert code == 1
+    assert "--input 1x3x9: three axes are taken as the Flax model has them" in err.replace("\n", " ")
+    assert not out.exists()
+    assert run(capsys, *given, "1x9x3")[0] == 0
+    assert read_variables(out)["params"]["conv"]["kernel"].shape == (3, 3, 4)
+
+
 def test_a_folder_that_exists_is_not_touched(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "convert", saved, "--model", MODEL, "--input", "1x3x6x5", "--out", saved.parent)
     assert code == 1

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
 import converters
+import linger_jax
 from linger_jax.errors import ConversionError
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from tests.converters.twins import assert_twins, channels_last, example, largest_difference, randomized
 
 X = example(2, 5, 6)
+KEY = jax.random.key(0)
 CELLS = {
     "lstm": (torch.nn.LSTM, TorchLSTMCell),
     "gru": (torch.nn.GRU, TorchGRUCell),
@@ -190,3 +193,32 @@ def test_gates_of_directions_that_are_layers_of_their_own() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(leaves(again), leaves(variables), strict=True))
     module.load_state_dict(converters.to_torch(model, variables, X, mapping=report))
     assert largest_difference(module, model, variables, X, X) <= 1e-5
+
+
+@pytest.fixture
+def quantized_directions() -> tuple[Any, Any]:
+    """A quantized model of two layers, and the linger state of the layer of two directions that it should be."""
+    model = Directions(TorchLSTMCell, ("rnn", "rnn_reverse"))
+    both = linger_jax.init(Both(), {"compat": "reference"})
+    return linger_jax.init(model, {"compat": "reference"}), converters.to_torch(both, both.init(KEY, X), X)
+
+
+class Both(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        directions = (nn.RNN(TorchLSTMCell(4, parent=None), parent=None) for _ in range(2))
+        return nn.Dense(3)(nn.Bidirectional(*directions, name="rnn")(x))
+
+
+def test_quantizers_that_two_directions_share_do_not_go_into_two_layers(quantized_directions: Any) -> None:
+    qmodel, state = quantized_directions
+    with pytest.raises(ConversionError, match=r"rnn is a bidirectional layer.*write it as nn\.Bidirectional"):
+        converters.load_linger_checkpoint(state, qmodel, None, X)
+
+
+def test_quantizers_of_two_layers_are_not_written_over_each_other(quantized_directions: Any) -> None:
+    qmodel, _ = quantized_directions
+    floats, report = converters.from_torch(TorchNet(torch.nn.LSTM, bidirectional=True).state_dict(), qmodel.model, X)
+    variables = qmodel.adopt(floats, X)
+    with pytest.raises(ConversionError, match=r"rnn\.\S+_quantizer\.\S+ is the key of another place"):
+        converters.to_torch(qmodel, variables, X, mapping=report)
