@@ -137,6 +137,7 @@ class _Run:
         if op == "item":
             return given[0][args["index"]]
         if op in _FUNCTIONS:
+            _plain(op, args)
             quantized = op in _ALWAYS_QUANTIZED or given[0].quantized
             return given[0].map(_FUNCTIONS[op], quantized=quantized)
         if op in POOLING or op in LAYERS:
@@ -146,14 +147,20 @@ class _Run:
         if op in _OPERATIONS:
             return _OPERATIONS[op](args, given)
         if op in ("flatten", "Flatten"):
-            start = args.get("start", args.get("start_dim", 1))
+            a = Arguments(op, args)
+            start = a.take("start", a.take("start_dim", 1))
+            a.only("end_dim", -1)
+            a.finish()
             return values.flatten(given[0], start, as_it_lies=self._only_dense_reads(node["id"]))
         raise NotSupportedError(f"{op} in arch")
 
     def _layer(self, node: Node, op: str, args: dict[str, Any], value: Laid) -> Laid:
         value = value.as_image() if op.startswith(_IMAGE_LAYERS) else value.as_torch()
         if op in POOLING:
-            return value.map(POOLING[op](Arguments(op, args), value.array.shape))
+            a = Arguments(op, args)
+            pooled = value.map(POOLING[op](a, value.array.shape), quantized=value.quantized or "Avg" in op)
+            a.finish()
+            return pooled
         layer = build_layer(op, args, Call(value.array.shape, training=False))
         named = layer.clone(parent=self.module, name=node["id"])
         return Laid(
@@ -183,6 +190,16 @@ class _Run:
             node["op"] == "Linear" or (node["op"] in _KEEPS_FEATURES and self._only_dense_reads(node["id"]))
             for node in readers
         )
+
+
+def _plain(op: str, args: Mapping[str, Any]) -> None:
+    """Refuses a function with arguments that the one of ``_FUNCTIONS`` does not heed."""
+    a = Arguments(op, args)
+    a.only("approximate", "none")
+    a.take("inplace")
+    if op in ("Dropout", "Identity"):
+        return
+    a.finish()
 
 
 # --- functions of several values, or with arguments ---
