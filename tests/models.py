@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 
 
 def random_array(seed: int, *shape: int, scale: float = 1.0) -> Array:
-    """Normal float32 values."""
-    return scale * jax.random.normal(jax.random.key(seed), shape, jnp.float32)
+    """Normal float32 values: those of ``jax.random.normal``, whose program is compiled for few lengths only."""
+    count = math.prod(shape)
+    values = jax.random.normal(jax.random.key(seed), (max(4096, 2 ** (count - 1).bit_length()),), jnp.float32)
+    return jnp.asarray(np.float32(scale) * np.asarray(values)[:count].reshape(shape))
 
 
 class Mlp(nn.Module):

@@ -18,6 +18,7 @@ from flax.core.scope import DenyList, in_filter, intersect_filters
 from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
+from linger_jax.api.initialising import float_variables
 from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
 from linger_jax.api.planner import Planner
 from linger_jax.api.reconfiguring import changed_config, taken_over
@@ -86,7 +87,7 @@ class QuantizedModel:
         if rngs is None:
             rngs = jax.random.key(self.settings.config.seed)
         values, named = jax.tree.map(plain, (args, kwargs), is_leaf=_is_qtensor)
-        variables = self.model.init(rngs, *values, method=method, **named)
+        variables = float_variables(self.model, rngs, values, named, method)
         return self.adopt(variables, *args, rngs=rngs, method=method, **kwargs)
 
     def adopt(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Tree:

@@ -16,6 +16,7 @@ from linger_jax.config import QatMethod
 from linger_jax.interpret.context import Array, Mode, State
 from linger_jax.numerics.clipping import clip_symmetric
 from linger_jax.plan import Quantizer
+from linger_jax.plan.file_layout import FileLayout
 from linger_jax.quantizers import QuantizerKind, QuantizerSpec, clamp_bound, clamp_weight_once
 from linger_jax.quantizers.state import IS_CALIBRATED, IS_INIT, WEIGHT_CLAMPED
 from linger_jax.staging.marker import Path
@@ -48,15 +49,19 @@ def clamp_parameters(
     clamped: dict[Path, Array] = {}
     state = dict(state)
     for path, quantizer in quantizers.items():
-        clamp = _clamp_of(quantizer.spec, mode)
         read = quantizer.parameters
-        if clamp is None or not quantizer.active or not read or any(p[0] != "params" for p in read):
+        if (
+            _clamp_of(quantizer.spec, mode) is None
+            or not quantizer.active
+            or not read
+            or any(p[0] != "params" for p in read)
+        ):
             continue
         values = [clamped.get(p, parameters[p]) for p in read]
-        whole = values[0] if len(values) == 1 else jnp.concatenate(values, axis=-1)
-        whole, state[path] = _clamp_stacked(quantizer, clamp, whole, state[path])
-        widths = np.cumsum([value.shape[-1] for value in values[:-1]])
-        clamped.update(zip(read, jnp.split(whole, widths, axis=-1), strict=True))
+        new, state[path] = _clamp_joined(
+            quantizer.spec, mode, quantizer.file_layout, len(quantizer.stack), values, state[path]
+        )
+        clamped.update(zip(read, new, strict=True))
     return clamped, state
 
 
@@ -78,9 +83,28 @@ def _clamp_in_calibration(spec: QuantizerSpec, weight: Array, entries: Entries) 
     return clip_symmetric(weight, jnp.where(done, _UNBOUNDED, bound)), entries
 
 
-def _clamp_stacked(quantizer: Quantizer, clamp: Clamp, value: Array, entries: Entries) -> tuple[Array, Entries]:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _clamp_joined(
+    spec: QuantizerSpec,
+    mode: Mode,
+    layout: FileLayout | None,
+    depth: int,
+    values: list[Array],
+    entries: Entries,
+) -> tuple[list[Array], Entries]:
+    """The clamp of parameters that one quantizer reads joined; compiled once for each form, however many have it."""
+    whole = values[0] if len(values) == 1 else jnp.concatenate(values, axis=-1)
+    clamp = _clamp_of(spec, mode)
+    assert clamp is not None, (spec, mode)
+    whole, entries = _clamp_stacked(clamp, layout, depth, whole, entries)
+    widths = np.cumsum([value.shape[-1] for value in values[:-1]])
+    return jnp.split(whole, widths, axis=-1), entries
+
+
+def _clamp_stacked(
+    clamp: Clamp, layout: FileLayout | None, depth: int, value: Array, entries: Entries
+) -> tuple[Array, Entries]:
     """One clamp for each layer of a stack, on the parameter as the reference's memory holds it."""
-    layout = quantizer.file_layout
 
     def run(weight: Array, entries: Entries) -> tuple[Array, Entries]:
         if layout is None:
@@ -88,10 +112,10 @@ def _clamp_stacked(quantizer: Quantizer, clamp: Clamp, value: Array, entries: En
         weight, entries = clamp(layout.to_file(weight), entries)
         return layout.from_file(weight), entries
 
-    if not quantizer.stack:
+    if not depth:
         return run(value, entries)
     mapped = run
-    for _ in quantizer.stack:
+    for _ in range(depth):
         mapped = jax.vmap(mapped)
     if WEIGHT_CLAMPED not in entries:
         return mapped(value, entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -60,16 +61,20 @@ def weights(kind: str, seed: int = 0, *, spread: float = 0.4, inputs: int = INPU
     columns = GATES[kind] * UNITS
     shapes = ((inputs, columns), (UNITS, columns), (columns,), (columns,))
     keys = jax.random.split(jax.random.key(seed), len(shapes))
-    return DirectionWeights(
-        *(jax.random.uniform(k, s, jnp.float32, -spread, spread) for k, s in zip(keys, shapes, strict=True))
-    )
+    return DirectionWeights(*(_uniform(k, s, spread) for k, s in zip(keys, shapes, strict=True)))
+
+
+def _uniform(key: Any, shape: tuple[int, ...], spread: float) -> Any:
+    """Those of ``jax.random.uniform``, compiled for one length."""
+    values = jax.random.uniform(key, (1024,), jnp.float32, -spread, spread)
+    return jnp.asarray(np.asarray(values)[: math.prod(shape)].reshape(shape))
 
 
 def directions(layer: Layer, **options: Any) -> list[DirectionWeights]:
     return [weights(layer.kind, seed, **options) for seed in range(layer.directions)]
 
 
-X = jax.random.uniform(jax.random.key(9), (STEPS, ROWS, INPUTS), jnp.float32, -1.0, 1.0)
+X = _uniform(jax.random.key(9), (STEPS, ROWS, INPUTS), 1.0)
 
 
 @functools.lru_cache(maxsize=64)
