@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.export.onnx_graph import LINGER, ElementType, GraphNode, OnnxGraph
+from linger_jax.export.onnx_graph import ElementType, GraphNode, OnnxGraph
 
 Shape = tuple[int, ...]
 
@@ -105,7 +105,12 @@ def reshape_at(graph: OnnxGraph, place: int, tensor: str, shape: Shape) -> str:
     )
 
 
-def is_node(node: GraphNode, *ops: str) -> bool:
-    """Whether a node is one of some operators; ``linger::`` in front of those of the field."""
-    name = f"{LINGER}::{node.op}" if node.domain == LINGER else node.op
-    return name in ops
+def reshape_output(graph: OnnxGraph, node: GraphNode, shape: Shape) -> None:
+    """The node makes its first output in another shape; readers get the old one from a Reshape."""
+    outer = node.outputs[0]
+    (inner,) = graph.add("Reshape", [], element_types=[graph.element_types[outer]], label=node.label)
+    reshape = graph.nodes.pop()
+    graph.shapes[inner] = shape
+    node.outputs[0] = inner
+    reshape.inputs, reshape.outputs = [inner, shape_constant(graph, graph.shapes[outer])], [outer]
+    graph.nodes.insert(graph.nodes.index(node) + 1, reshape)

@@ -11,6 +11,7 @@ from linger_jax.config import RoundMode
 from linger_jax.export.graph_edits import makers, readers, replace_uses, shape_of
 from linger_jax.export.laid import Grid
 from linger_jax.export.onnx_graph import LINGER, GraphNode, OnnxGraph, integer_type
+from linger_jax.export.thinker.rescale import can_rescale, platform_of, rescale
 from linger_jax.export.thinker.rewrite import Target
 
 # Operators that give the same integers before a Quant and behind it: they move elements, or keep their order.
@@ -126,13 +127,12 @@ def _join_one(graph: OnnxGraph) -> bool:
             continue
         (scale,), (kind,) = scales, kinds
         bits = np.dtype(kind).itemsize * 8
-        platform = next(n.attributes["platform"] for n in graph.nodes if "platform" in n.attributes)
         node.op, node.domain, node.inputs = "QCat", LINGER, [d.inputs[0] for d in dequants]
         node.attributes = {
             "axis": node.attributes["axis"],
             "o_bits": bits,
             "scale_o": scale,
-            "platform": platform,
+            "platform": platform_of(graph),
             "quant_mode": RoundMode.floor_add.value,
             **{f"scale_x_{i}": scale for i in range(len(dequants))},
             **{f"x_{i}_bits": bits for i in range(len(dequants))},
@@ -161,20 +161,11 @@ def _requantize(graph: OnnxGraph, dequant: GraphNode, quant: GraphNode) -> None:
         replace_uses(graph, quant.outputs[0], integers)
         graph.nodes.remove(quant)
         return
-    one = 2 ** (bits - 2)
-    ones = np.full(graph.shapes[integers], one, graph.element_types[integers])
-    shape = "x".join(map(str, ones.shape))
-    quant.op, quant.inputs = "QMul", [integers, graph.constant(f"one_{shape}", ones)]
-    quant.attributes = {
-        "x_bits": bits,
-        "scale_x": scale,
-        "y_bits": bits,
-        "scale_y": float(one),
-        "o_bits": result.bits,
-        "scale_o": result.scale,
-        "platform": quant.attributes["platform"],
-        "quant_mode": RoundMode.floor_add.value,
-    }
+    before = Grid(scale, bits)
+    if can_rescale(before, result):
+        made = rescale(graph, graph.nodes.index(quant), integers, before, result, quant.label)
+        replace_uses(graph, quant.outputs[0], made)
+        graph.nodes.remove(quant)
 
 
 def no_identity(graph: OnnxGraph, target: Target) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from linger_jax.export.onnx_graph import OnnxGraph
 from linger_jax.export.thinker.boundaries import dequantize_outputs, no_identity, quantize_inputs
+from linger_jax.export.thinker.concatenations import operands_on_the_result_grid
 from linger_jax.export.thinker.matrices import three_axes
 from linger_jax.export.thinker.names import rename
 from linger_jax.export.thinker.padding import pads_in_convolutions
 from linger_jax.export.thinker.parts import slices_for_splits
 from linger_jax.export.thinker.planes import height_one
 from linger_jax.export.thinker.platform_attributes import add_platform_attributes
+from linger_jax.export.thinker.pools import pools_on_their_grid
 from linger_jax.export.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.thinker.reshapes import one_reshape, reshapes_for_axes
 from linger_jax.export.thinker.rewrite import Rewrite, Target
@@ -25,6 +27,8 @@ REWRITES = (
     Rewrite("Pad in convolutions", "onnx_export.md section 4.1, row Pad", pads_in_convolutions),
     Rewrite("Slices for Split", "onnx_export.md section 4.1, row Split", slices_for_splits),
     Rewrite("planes of height one", "onnx_export.md sections 4.1 and 5, rows *1d", height_one),
+    Rewrite("pools on their grid", "onnx_export.md section 5, row AvgPool", pools_on_their_grid),
+    Rewrite("left shifts in QCat", "onnx_export.md section 5, row QCat", operands_on_the_result_grid),
     Rewrite("products of three axes", "onnx_export.md sections 4.3, row rank, and 5, row Transpose", three_axes),
     Rewrite("saturation for Clip", "onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
     Rewrite("Reshapes for axes", "onnx_export.md section 1, row opset imports", reshapes_for_axes),

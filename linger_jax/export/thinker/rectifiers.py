@@ -11,6 +11,7 @@ from linger_jax.export.graph_edits import Made, insert, makers, uses
 from linger_jax.export.laid import Grid
 from linger_jax.export.onnx_graph import LINGER, GraphNode, OnnxGraph, integer_type
 from linger_jax.export.thinker.grids import grid_of
+from linger_jax.export.thinker.rescale import platform_of
 from linger_jax.export.thinker.rewrite import Target
 
 _WITH_BIAS = ("QLinear", "QConv1d", "QConv2d", "QConvTranspose2d", "QBatchNorm2d")
@@ -62,7 +63,7 @@ def _shifted(graph: OnnxGraph, node: GraphNode, tensor: str, grid: Grid, steps: 
     """x + steps, saturated: a batch normalization of an image, an addition of a constant elsewhere."""
     shape, one = graph.shapes[tensor], 2 ** (grid.bits - 2)
     kind = integer_type(grid.bits)
-    attributes: dict[str, Any] = {"platform": _platform(graph), "quant_mode": RoundMode.floor_add.value}
+    attributes: dict[str, Any] = {"platform": platform_of(graph), "quant_mode": RoundMode.floor_add.value}
     attributes |= {"x_bits": grid.bits, "scale_x": grid.scale, "o_bits": grid.bits, "scale_o": grid.scale}
     if len(shape) == _IMAGE_RANK and kind == "int8":
         op = "QBatchNorm2d"
@@ -76,7 +77,3 @@ def _shifted(graph: OnnxGraph, node: GraphNode, tensor: str, grid: Grid, steps: 
     made = Made(shape=shape, kind=kind)
     place = graph.nodes.index(node)
     return insert(graph, place, op, inputs, made, attributes=attributes, domain=LINGER, label=node.label)
-
-
-def _platform(graph: OnnxGraph) -> str:
-    return str(next(n.attributes["platform"] for n in graph.nodes if "platform" in n.attributes))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from linger_jax.export.graph_edits import Made, insert, reshape_at, shape_constant, shape_of, uses
-from linger_jax.export.onnx_graph import LINGER, GraphNode, OnnxGraph, integer_type
+from linger_jax.export.graph_edits import Made, insert, reshape_at, reshape_output, shape_of, uses
+from linger_jax.export.onnx_graph import LINGER, OnnxGraph, integer_type
 from linger_jax.export.thinker.rewrite import Target
 
 _LAYERS = ("QLSTM", "QGRU")
@@ -38,18 +38,7 @@ def one_sequence(graph: OnnxGraph, target: Target) -> None:
             continue
         steps, _, features = shape
         node.inputs[0] = reshape_at(graph, graph.nodes.index(node), node.inputs[0], (1, steps, features))
-        _reshaped_output(graph, node, (1, steps, int(node.attributes["hidden_size"])))
-
-
-def _reshaped_output(graph: OnnxGraph, node: GraphNode, shape: tuple[int, ...]) -> None:
-    """The node makes the shape; its readers get the old one from a Reshape."""
-    outer = node.outputs[_OUTPUT]
-    (inner,) = graph.add("Reshape", [], element_types=[graph.element_types[outer]], label=node.label)
-    reshape = graph.nodes.pop()
-    graph.shapes[inner] = shape
-    node.outputs[_OUTPUT] = inner
-    reshape.inputs, reshape.outputs = [inner, shape_constant(graph, graph.shapes[outer])], [outer]
-    graph.nodes.insert(graph.nodes.index(node) + 1, reshape)
+        reshape_output(graph, node, (1, steps, int(node.attributes["hidden_size"])))
 
 
 def last_state_of_output(graph: OnnxGraph, target: Target) -> None:
