@@ -6,7 +6,7 @@ import functools
 import math
 
 from linger_jax.config import Platform
-from linger_jax.export.graph_edits import shape_of
+from linger_jax.export.graph_edits import makers, readers, shape_of
 from linger_jax.export.onnx_graph import GraphNode, OnnxGraph
 from linger_jax.export.thinker.relayout import POINTWISE, Relayout, relay
 from linger_jax.export.thinker.rewrite import Target
@@ -34,7 +34,7 @@ def three_axes(graph: OnnxGraph, target: Target) -> None:
         graph,
         Relayout(
             shape=lambda s: s[1:] if s[0] == 1 else (s[0] * s[1], *s[2:]),
-            must=lambda node: len(shape(node)) == _RANK and _needs(node, shape(node), target),
+            must=lambda node: len(shape(node)) == _RANK and _needs(graph, node, shape(node), target),
             may=lambda node: len(shape(node)) == _RANK and _may(node, shape(node)),
             convert=_convert,
         ),
@@ -45,10 +45,26 @@ def _data_shape(graph: OnnxGraph, node: GraphNode) -> tuple[int, ...]:
     return shape_of(graph, node.inputs[0]) if node.inputs else ()
 
 
-def _needs(node: GraphNode, shape: tuple[int, ...], target: Target) -> bool:
-    if node.op == "Transpose":
-        return target.platform is Platform.venusA and _may(node, shape)
-    return node.op in _PRODUCTS
+def _needs(graph: OnnxGraph, node: GraphNode, shape: tuple[int, ...], target: Target) -> bool:
+    if node.op in _PRODUCTS:
+        return True
+    if not _may(node, shape):
+        return False
+    return (node.op == "Transpose" and target.platform is Platform.venusA) or _beside_three_axes(graph, node)
+
+
+def _beside_three_axes(graph: OnnxGraph, node: GraphNode) -> bool:
+    """Whether the node's operand had three axes just before, or its result has just behind."""
+    maker = makers(graph).get(node.inputs[0])
+    if maker is not None and maker.op == "Reshape" and _is_stack(graph, node.inputs[0], maker.inputs[0]):
+        return True
+    behind = readers(graph, node.outputs[0])
+    return bool(behind) and all(n.op == "Reshape" and _is_stack(graph, n.inputs[0], n.outputs[0]) for n in behind)
+
+
+def _is_stack(graph: OnnxGraph, one: str, other: str) -> bool:
+    """Whether two tensors differ in a leading axis of one sample alone."""
+    return shape_of(graph, one) == (1, *shape_of(graph, other))
 
 
 def _may(node: GraphNode, shape: tuple[int, ...]) -> bool:
