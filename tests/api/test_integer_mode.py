@@ -135,15 +135,15 @@ def test_sums_of_16_bits_are_exact_beyond_int32():
     np.testing.assert_array_equal(got.integers, half_up(sums, 21, 16))
 
 
-@pytest.mark.parametrize(("compat", "steps"), [("chip", 1), ("reference", 0)])
-def test_a_bias_beyond_the_largest_scale_is_the_one_that_a_file_holds(compat, steps):
-    """The scale of a bias ends at 2^23: evaluation adds a coarser one than the accumulator is, linger's file has it."""
+@pytest.mark.parametrize("compat", ["chip", "reference"])
+def test_a_bias_beyond_the_largest_scale_is_the_one_that_evaluation_adds(compat):
+    """The scale of a bias ends at 2^23, so it is coarser than this accumulator."""
     qmodel = linger_jax.init(OneDense(1), {**WIDE, "compat": compat})
     x = jnp.zeros((1, 2), jnp.float32)
     params = {"kernel": jnp.zeros((2, 1), jnp.float32), "bias": jnp.asarray([2.0**-14 - 2.0**-26], jnp.float32)}
     scales = {"input": 2.0**13, "weight": 2.0**14, "output": 2.0**13, "bias": 2.0**23}
     variables = with_scales(qmodel, x, scales, params)
-    assert qmodel.apply_qtensor(variables, x, mode="integer").integers.tolist() == [[steps]]
+    assert qmodel.apply_qtensor(variables, x, mode="integer").integers.tolist() == [[1]]
     assert qmodel.apply(variables, x).tolist() == [[2.0**-13]]
 
 
@@ -324,6 +324,21 @@ def test_calibration_and_models_without_integers_are_refused():
     ):
         with pytest.raises(linger_jax.LingerError, match="has no integers"):
             other.apply(variables, x, mode="integer")
+
+
+class OneGru(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.RNN(nn.GRUCell(3))(x)
+
+
+def test_recurrent_layers_whose_scale_is_not_their_values_are_refused():
+    """R7: under ``reference`` the declared scale of the output is not the hidden state's."""
+    x = random_array(0, 2, 3, 4)
+    qmodel = linger_jax.init(OneGru(), {"platform": "arcs", "compat": "reference"})
+    variables = qmodel.init(jax.random.key(0), x)
+    with pytest.raises(linger_jax.LingerError, match="declares another scale"):
+        qmodel.apply(variables, x, mode="integer")
 
 
 # --- any shape -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from linger_jax.numerics import wide
 from linger_jax.numerics.accumulator import Accumulator
 from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.integer_contraction import Dimensions, contraction
-from linger_jax.numerics.rounding import round_half_even
 from linger_jax.numerics.scale_rule import exponent_of_power_of_two, power_of_two
 from linger_jax.quantizers import QTensor, QuantizerSpec
 from linger_jax.quantizers.quantize import scale_in_evaluation
@@ -74,11 +73,11 @@ def requantized(ctx: Context, path: Path, total: Accumulator, exponent: Array) -
 
 
 def bias_of(ctx: Context, path: Path, bias: Array, exponent: Array) -> Accumulator:
-    """A bias on the accumulator's grid, saturated at its width: the integers that an exported file holds.
+    """The bias that evaluation adds, on the accumulator's grid, saturated at its width.
 
-    What evaluation adds lies on that grid, but where the largest scale 2^23 of a quantizer or a later change of the
-    input's scale keeps it on another; where its grid is finer it is rounded down, which an accumulator that is rounded
-    by ``floor_add`` behind it does not see. linger's files hold the bias itself, rounded anew.
+    It lies on that grid, but where the largest scale 2^23 of a quantizer or a later change of the input's scale keeps
+    it on another; where its grid is finer it is rounded down, which an accumulator that is rounded by ``floor_add``
+    behind it does not see.
 
     Args:
       ctx: the interpretation.
@@ -89,9 +88,9 @@ def bias_of(ctx: Context, path: Path, bias: Array, exponent: Array) -> Accumulat
     low, high = ctx.quantizers[path].spec.limits
     unit = power_of_two(exponent)
     added = quantize_bias(ctx, path, bias, unit).value
-    steps = lax.floor(added * unit) if ctx.choices.files_hold_evaluated_biases else round_half_even(bias * unit)
+    steps = lax.clamp(np.float32(low), lax.floor(added * unit), np.float32(high))
     with wide.region():
-        whole = lax.convert_element_type(lax.clamp(np.float32(low), steps, np.float32(high)), jnp.int64)
+        whole = lax.convert_element_type(steps, jnp.int64)
         return Accumulator.of(lax.min(whole, np.int64(high)), -low)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.config import QatMethod
+from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array, Context, Value
 from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight, run_quantizer, straight_through
 from linger_jax.interpret.recurrent.arguments import Initial, InitialState, active_rows, checked
@@ -66,6 +67,11 @@ def recurrent_layer(
         x = jnp.where(active[..., None], x, np.float32(0))
     layer = _Layer(ctx, site, kind, len(directions))
     x = accept(ctx, layer.path("input"), x)
+    if ctx.in_integers and not ctx.choices.hidden_quantizer_is_output:
+        raise LingerError(
+            f"{'.'.join(site)}: under compat: reference the output of an LSTM or GRU declares another scale than its "
+            "values lie on, so it has no integers (mode='integer'). Use compat: chip, or evaluate in float32"
+        )
     if ctx.in_float:
         outputs, finals = layer.float_pass(x, directions, states, active)
     else:
