@@ -16,6 +16,7 @@ from linger_jax.export.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.thinker.reshapes import one_reshape, reshapes_for_axes
 from linger_jax.export.thinker.rewrite import Rewrite, Target
 from linger_jax.export.thinker.sequences import both_biases, last_state_of_output, one_sequence
+from linger_jax.export.thinker.strides import kernels_as_wide_as_strides
 
 REWRITES = (
     Rewrite("biases of sequences", "onnx_export.md section 3, row QLSTM", both_biases),
@@ -27,6 +28,7 @@ REWRITES = (
     Rewrite("Pad in convolutions", "onnx_export.md section 4.1, row Pad", pads_in_convolutions),
     Rewrite("Slices for Split", "onnx_export.md section 4.1, row Split", slices_for_splits),
     Rewrite("planes of height one", "onnx_export.md sections 4.1 and 5, rows *1d", height_one),
+    Rewrite("kernels as wide as strides", "onnx_export.md section 4.3, row stride", kernels_as_wide_as_strides),
     Rewrite("pools on their grid", "onnx_export.md section 5, row AvgPool", pools_on_their_grid),
     Rewrite("left shifts in QCat", "onnx_export.md section 5, row QCat", operands_on_the_result_grid),
     Rewrite("products of three axes", "onnx_export.md sections 4.3, row rank, and 5, row Transpose", three_axes),

@@ -72,6 +72,17 @@ def test_uneven_padding_is_part_of_the_convolution(tmp_path, kernel, strides, pl
     assert attributes(path, "QConv2d")["pads"] == pads
 
 
+@pytest.mark.parametrize(
+    ("kernel", "strides", "shape", "pads"),
+    [((1, 1), 2, [3, 3], [1, 1, 1, 1]), ((1, 1), (1, 4), [1, 5], [0, 2, 0, 2]), ((2, 3), 4, [4, 5], [1, 1, 1, 1])],
+)
+def test_a_kernel_becomes_as_wide_as_the_stride(tmp_path, kernel, strides, shape, pads):
+    path = exported(tmp_path, lambda x: nn.Conv(8, kernel, strides=strides, padding="VALID")(x), normal(3, 7, 8, 4))
+    assert inner(path) == ["QConv2d"]
+    assert attributes(path, "QConv2d")["kernel_shape"] == shape
+    assert attributes(path, "QConv2d")["pads"] == pads
+
+
 @pytest.mark.parametrize("padding", [((0, 1), (2, 0)), ((1, 0), (0, 2))])
 def test_a_kernel_that_cannot_grow_gives_results_that_are_cut_off(tmp_path, padding):
     path = exported(tmp_path, lambda x: nn.Conv(8, (5, 5), padding=padding)(x), normal(3, 7, 9, 4))
