@@ -84,43 +84,33 @@ def just_below_ties(sums):
     return ((sums >> SHIFT) << SHIFT) + (1 << (SHIFT - 1)) - 1 - sums
 
 
-def test_a_dense_of_4096_inputs_is_exact_beyond_2_to_the_24():
-    steps = np.full((1, 4096), 127)
-    weights = np.abs(integers((4096, 3), 8, 1)).clip(0, 127)
-    sums = (steps @ weights)[0]
+def assert_exact_where_float32_is_not(model, steps, weights, sums):
+    """A layer of inputs in 64ths and weights in 32,768ths, against sums of integers beyond 2^24."""
     bias = just_below_ties(sums)
-    qmodel = linger_jax.init(OneDense())
+    assert np.all(sums + bias > 2**24)
+    expected = half_up(sums + bias, SHIFT, 8)
+    qmodel = linger_jax.init(model)
     x = jnp.asarray(steps / 2.0**6, jnp.float32)
     params = {
         "kernel": jnp.asarray(weights / 2.0**15, jnp.float32),
         "bias": jnp.asarray(bias / 2.0**21, jnp.float32),
     }
     variables = with_scales(qmodel, x, STEPS, params)
-    expected = half_up(sums + bias, SHIFT, 8)
-    assert np.all(sums + bias > 2**24)
     exact = qmodel.apply_qtensor(variables, x, mode="integer")
-    assert exact.integers.tolist() == [expected.tolist()]
-    np.testing.assert_array_equal(exact.value, expected[None] / 2.0)
+    assert exact.integers.reshape(-1).tolist() == expected.tolist()
+    np.testing.assert_array_equal(exact.value.reshape(-1), expected / 2.0)
     # Float32 is one step off: it cannot hold the sum.
     assert np.any(qmodel.apply(variables, x) != exact.value)
 
 
+def test_a_dense_of_4096_inputs_is_exact_beyond_2_to_the_24():
+    steps, weights = np.full((1, 4096), 127), np.abs(integers((4096, 3), 8, 1)).clip(0, 127)
+    assert_exact_where_float32_is_not(OneDense(), steps, weights, (steps @ weights)[0])
+
+
 def test_a_convolution_is_exact_beyond_2_to_the_24():
     steps, weights = np.full((1, 3, 3, 512), -128), -np.abs(integers((3, 3, 512, 2), 8, 2)).clip(0, 127)
-    sums = np.einsum("nhwc,hwco->o", steps, weights)
-    bias = just_below_ties(sums)
-    qmodel = linger_jax.init(OneConv())
-    x = jnp.asarray(steps / 2.0**6, jnp.float32)
-    params = {
-        "kernel": jnp.asarray(weights / 2.0**15, jnp.float32),
-        "bias": jnp.asarray(bias / 2.0**21, jnp.float32),
-    }
-    variables = with_scales(qmodel, x, STEPS, params)
-    expected = half_up(sums + bias, SHIFT, 8)
-    assert np.all(sums + bias > 2**24)
-    exact = qmodel.apply_qtensor(variables, x, mode="integer")
-    assert exact.integers.reshape(-1).tolist() == expected.tolist()
-    assert np.any(qmodel.apply(variables, x) != exact.value)
+    assert_exact_where_float32_is_not(OneConv(), steps, weights, np.einsum("nhwc,hwco->o", steps, weights))
 
 
 def test_sums_of_16_bits_are_exact_beyond_int32():

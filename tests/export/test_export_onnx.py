@@ -1,7 +1,5 @@
 """Exported files: their nodes, and that they compute what evaluation computes, to the bit."""
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,31 +9,7 @@ import pytest
 
 import linger_jax
 from linger_jax.errors import ExportError
-
-
-class Calls(nn.Module):
-    function: Callable
-
-    @nn.compact
-    def __call__(self, *inputs):
-        return self.function(*inputs)
-
-
-def trained(function, *inputs, platform="arcs", **config):
-    """A calibrated model of one function of its inputs."""
-    qmodel = linger_jax.init(Calls(function), {"platform": platform, **config})
-    variables = qmodel.init(jax.random.key(0), *inputs)
-    return qmodel, linger_jax.calibrate(qmodel, variables, [inputs], progress=False)
-
-
-def normal(*shape):
-    return jax.random.normal(jax.random.key(sum(shape)), shape)
-
-
-def to_file(array, *, image):
-    """Images channels-first, as a file takes and returns them."""
-    array = np.asarray(array)
-    return np.moveaxis(array, -1, 1) if image and array.ndim > 2 else array
+from tests.export.calls import assert_computes_as_evaluated, normal, to_file, trained
 
 
 def exported(tmp_path, function, *inputs, dialect="linger", **options):
@@ -45,12 +19,7 @@ def exported(tmp_path, function, *inputs, dialect="linger", **options):
     path = linger_jax.export_onnx(qmodel, variables, one, tmp_path / "model.onnx", dialect=dialect)
     operators = [node.op_type for node in onnx.load(path).graph.node]
     image = any("Conv" in op for op in operators)
-    runner = linger_jax.OnnxRunner(path)
-    given = {entry.name: to_file(x, image=image) for entry, x in zip(runner.inputs, inputs, strict=True)}
-    expected = jax.tree.leaves(qmodel.apply(variables, *inputs))
-    for got, wanted in zip(runner.run(given), expected, strict=True):
-        np.testing.assert_array_equal(got, to_file(wanted, image=image))
-        assert np.unique(got).size > 3  # not all zero or saturated
+    assert_computes_as_evaluated(path, qmodel, variables, inputs, image=image)
     return operators
 
 

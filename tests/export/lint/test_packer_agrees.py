@@ -6,17 +6,7 @@ import pytest
 import linger_jax
 from linger_jax.errors import PackError
 from linger_jax.export.lint import Severity
-from linger_jax.export.packing.packer import find_packer
 from tests.export.lint.boundaries import BOUNDARIES
-
-
-@pytest.fixture(scope="session")
-def tpacker():
-    """The vendor's packer; without one the test is skipped."""
-    try:
-        return find_packer()
-    except PackError:
-        pytest.skip("no tpacker: make pack-env")
 
 
 @pytest.mark.packer

@@ -1,11 +1,9 @@
 """Exporting a function of its inputs as a thinker file that is compared with evaluation."""
 
-import jax
-import numpy as np
 import onnx
 
 import linger_jax
-from tests.export.test_export_onnx import to_file, trained
+from tests.export.calls import assert_computes_as_evaluated, trained
 
 
 def exported(tmp_path, function, *inputs, opset=12, strict=True, image=None, **config):
@@ -23,12 +21,7 @@ def exported(tmp_path, function, *inputs, opset=12, strict=True, image=None, **c
     path = linger_jax.export_onnx(qmodel, variables, inputs, tmp_path / "model.onnx", opset=opset, strict=strict)
     if image is None:
         image = any("Conv" in op or "Pool" in op for op in operators(path))
-    runner = linger_jax.OnnxRunner(path)
-    given = {entry.name: to_file(x, image=image) for entry, x in zip(runner.inputs, inputs, strict=True)}
-    expected = jax.tree.leaves(qmodel.apply(variables, *inputs))
-    for got, wanted in zip(runner.run(given), expected, strict=True):
-        np.testing.assert_array_equal(got, to_file(wanted, image=image))
-        assert np.unique(got).size > 3  # not all zero or saturated
+    assert_computes_as_evaluated(path, qmodel, variables, inputs, image=image)
     return path
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import linger_jax
 from linger_jax.errors import DeviceLintError, ExportError, LingerWarning
-from tests.export.test_export_onnx import normal, trained
+from tests.export.calls import normal, trained
 from tests.export.thinker.files import attributes, exported, operators
 
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 import linger_jax
-from tests.export.test_export_onnx import normal
+from tests.export.calls import normal
 from tests.export.thinker.files import attributes, exported, operators
 
 
