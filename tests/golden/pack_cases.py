@@ -42,8 +42,15 @@ _EXPORTERS = (
     re.compile(r"^venus: linger writes quant_mode only"),
     re.compile(r"^QGLU: executor needs a non-negative dim$"),
 )
-# Sometimes: a clip that the grid does by itself, a split that is slices, global pooling that keeps the scale.
-_PERHAPS = (re.compile(r"^Clip: "), re.compile(r"^Split: "), re.compile(r"op name QGlobalAveragePool2d$"))
+# Sometimes: where other nodes that the executor computes right give the same integers (docs/onnx_files.md).
+_PERHAPS = (
+    re.compile(r"^Clip: "),
+    re.compile(r"^Split: "),
+    re.compile(r"op name QGlobalAveragePool2d$"),
+    re.compile(r"^QAvgPool2d output scale above input scale"),
+    re.compile(r"^QCat input scale above output scale"),
+    re.compile(r"^4-D Transpose "),
+)
 
 
 def wanted(meta: Mapping[str, Any]) -> Wanted:
@@ -60,7 +67,7 @@ def wanted(meta: Mapping[str, Any]) -> Wanted:
         return Wanted.packed if "exactly one input" in told else Wanted.either
     if not all(any(p.search(reason) for p in (*_EXPORTERS, *_PERHAPS)) for reason in reasons):
         return Wanted.refused
-    if _tried_in_vain(meta) and not any("height 1" in reason for reason in reasons):
+    if _tried_in_vain(meta) and any("PSRAM" in r for r in reasons) and not any("height 1" in r for r in reasons):
         return Wanted.refused
     return Wanted.either if any(p.search(reason) for p in _PERHAPS for reason in reasons) else Wanted.packed
 
