@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else 110)
     outcomes = _replay_all(paths, options, console)
+    if not outcomes and options.seconds is not None and time.monotonic() - start >= options.seconds:
+        print(f"no case ended within {options.seconds:g} s")
+        return 0
     if not outcomes:
         asked = f" of family {options.family}" if options.family else ""
         asked += f" named {options.case}" if options.case != "*" else ""

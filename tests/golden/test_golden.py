@@ -87,6 +87,11 @@ def test_a_time_limit_takes_a_sample():
     assert list(replay_files(paths, seconds=0)) == []
 
 
+def test_a_time_limit_that_no_case_meets_is_said_and_is_no_failure(capsys):
+    assert main([str(DATA / "layers"), "--seconds", "0"]) == 0
+    assert "no case ended within 0 s" in capsys.readouterr().out
+
+
 def test_a_damaged_file_is_a_failed_case(tmp_path):
     (tmp_path / "damaged.npz").write_bytes(b"not an archive")
     outcome = replay_file(tmp_path / "damaged.npz")
