@@ -47,6 +47,10 @@ class Device:
     softmax_length: int
     needs_platform_quant: bool
 
+    def largest_kernel(self, op: str, dilation: int) -> int:
+        """Largest window of a ``QConv1d`` or ``QConv2d``; 0 where the device has none of that dilation."""
+        return self.conv1d_kernel if op == "QConv1d" else self.conv2d_kernel.get(dilation, 0)
+
 
 @functools.cache
 def _table() -> Mapping[Platform, Mapping[str, Any]]:

@@ -40,6 +40,16 @@ class Problem:
     options: PackOptions = NO_OPTIONS
 
 
+def refuses(found: str, limit: str, remedy: str, edit: str = "") -> Problem:
+    """A problem at which the packer stops."""
+    return Problem(severity=Severity.refuse, found=found, limit=limit, remedy=remedy, edit=edit)
+
+
+def differs(found: str, limit: str, remedy: str, edit: str = "") -> Problem:
+    """A problem that packs, and that the executor computes otherwise."""
+    return Problem(severity=Severity.differs, found=found, limit=limit, remedy=remedy, edit=edit)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding(Problem):
     """A problem of a node.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from linger_jax.export.graph_edits import Made, insert, makers, readers, shape_of
-from linger_jax.export.lint.device import device, platforms
+from linger_jax.export.lint.checks.attributes import CONVOLUTIONS
 from linger_jax.export.onnx_graph import LINGER, GraphNode, OnnxGraph
 from linger_jax.export.thinker.rewrite import Target
-
-_CONVOLUTIONS = ("QConv1d", "QConv2d")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +38,7 @@ def pads_in_convolutions(graph: OnnxGraph, target: Target) -> None:
     """
     for pad in [n for n in graph.nodes if n.op == "Pad"]:
         behind = readers(graph, pad.outputs[0])
-        if not _is_zero(graph, pad) or any(n.op not in _CONVOLUTIONS or n.domain != LINGER for n in behind):
+        if not _is_zero(graph, pad) or any(n.op not in CONVOLUTIONS or n.domain != LINGER for n in behind):
             continue
         plans = {id(node): _windows(graph, pad, node, target) for node in behind}
         if any(plan is None for plan in plans.values()):
@@ -60,9 +59,9 @@ def _is_zero(graph: OnnxGraph, pad: GraphNode) -> bool:
 
 def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, target: Target) -> list[Window] | None:
     """One an axis, or None where the device has no such convolution."""
-    if target.platform not in platforms():
+    limits, a = target.limits, node.attributes
+    if limits is None:
         return None
-    limits, a = device(target.platform), node.attributes
     axes = len(a["kernel_shape"])
     amounts = graph.constants[pad.inputs[1]].tolist()
     low = [int(p) + amounts[2 + i] for i, p in enumerate(a["pads"][:axes])]
@@ -70,16 +69,11 @@ def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, target: Target) 
     windows = []
     for i in range(axes):
         kernel, dilation, stride = (int(a[key][i]) for key in ("kernel_shape", "dilations", "strides"))
-        window = _window(low[i], high[i], dilation, stride, _largest(node.op, target, dilation) - kernel)
+        window = _window(low[i], high[i], dilation, stride, limits.largest_kernel(node.op, dilation) - kernel)
         if window is None or window.pad > min(limits.padding, kernel + window.before + window.after):
             return None
         windows.append(window)
     return windows
-
-
-def _largest(op: str, target: Target, dilation: int) -> int:
-    limits = device(target.platform)
-    return limits.conv1d_kernel if op == "QConv1d" else limits.conv2d_kernel.get(dilation, 0)
 
 
 def _window(low: int, high: int, dilation: int, stride: int, room: int) -> Window | None:
@@ -93,17 +87,22 @@ def _window(low: int, high: int, dilation: int, stride: int, room: int) -> Windo
     return Window(low) if low > high else None  # results that are too many at the end are cut off
 
 
+def add_zero_taps(graph: OnnxGraph, node: GraphNode, taps: Sequence[tuple[int, int]]) -> None:
+    """The kernel of a convolution gains taps of weight zero before and after its own, on each axis."""
+    grown = np.pad(graph.constants[node.inputs[1]], [(0, 0), (0, 0), *taps])
+    node.inputs[1] = graph.constant(node.inputs[1], grown)
+    node.attributes["kernel_shape"] = list(grown.shape[2:])
+
+
 def _absorb(graph: OnnxGraph, pad: GraphNode, node: GraphNode, windows: list[Window]) -> None:
     a = node.attributes
-    name, weight = node.inputs[1], graph.constants[node.inputs[1]]
-    grown = np.pad(weight, [(0, 0), (0, 0), *((w.before, w.after) for w in windows)])
-    node.inputs[:2] = [pad.inputs[0], graph.constant(name, grown)]
-    a["kernel_shape"] = list(grown.shape[2:])
+    add_zero_taps(graph, node, [(w.before, w.after) for w in windows])
+    node.inputs[0] = pad.inputs[0]
     a["pads"] = [w.pad for w in windows] * 2
     plane = shape_of(graph, pad.inputs[0])[2:]
     full = [
         (n + 2 * w.pad - int(d) * (k - 1) - 1) // int(s) + 1
-        for n, w, k, d, s in zip(plane, windows, grown.shape[2:], a["dilations"], a["strides"], strict=True)
+        for n, w, k, d, s in zip(plane, windows, a["kernel_shape"], a["dilations"], a["strides"], strict=True)
     ]
     wanted = graph.shapes[node.outputs[0]]
     cut = [i for i, size in enumerate(full) if size != wanted[2 + i]]

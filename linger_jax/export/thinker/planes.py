@@ -9,7 +9,6 @@ import numpy as np
 
 from linger_jax.config import Platform
 from linger_jax.export.graph_edits import shape_of
-from linger_jax.export.lint.device import device, platforms
 from linger_jax.export.onnx_graph import LINGER, GraphNode, OnnxGraph
 from linger_jax.export.thinker.relayout import POINTWISE, Relayout, relay
 from linger_jax.export.thinker.rewrite import Target
@@ -57,8 +56,8 @@ def _needs_plane(node: GraphNode, target: Target) -> bool:
 def _may(node: GraphNode, target: Target) -> bool:
     if node.op == "QConv1d":
         (kernel,), (dilation,) = node.attributes["kernel_shape"], node.attributes["dilations"]
-        limits = device(target.platform).conv2d_kernel if target.platform in platforms() else {}
-        return int(kernel) <= limits.get(int(dilation), 0)
+        limits = target.limits
+        return limits is not None and int(kernel) <= limits.largest_kernel("QConv2d", int(dilation))
     return node.op in POINTWISE or node.op == "QCat"
 
 

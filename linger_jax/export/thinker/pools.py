@@ -9,7 +9,6 @@ import numpy as np
 from linger_jax.config import RoundMode
 from linger_jax.export.graph_edits import replace_uses, reshape_at, reshape_output, shape_of
 from linger_jax.export.laid import Grid, HostArray
-from linger_jax.export.lint.device import device, platforms
 from linger_jax.export.onnx_graph import LINGER, GraphNode, OnnxGraph
 from linger_jax.export.thinker.rescale import can_rescale, rescale
 from linger_jax.export.thinker.rewrite import Target
@@ -60,11 +59,13 @@ def _keep_scale(graph: OnnxGraph, node: GraphNode) -> None:
 
 
 def _is_convolution(node: GraphNode, target: Target) -> bool:
-    if target.platform not in platforms():
+    limits, a = target.limits, node.attributes
+    if limits is None:
         return False
-    limits, a = device(target.platform), node.attributes
     window = zip(a["kernel_shape"], a["strides"], a["pads"], strict=False)
-    return all(k <= limits.conv2d_kernel[1] and s <= k and s in limits.strides and p <= k for k, s, p in window)
+    return all(
+        k <= limits.largest_kernel("QConv2d", 1) and s <= k and s in limits.strides and p <= k for k, s, p in window
+    )
 
 
 def _convolve(graph: OnnxGraph, node: GraphNode, divisor: int) -> None:

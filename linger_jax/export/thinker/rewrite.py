@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from linger_jax.config import Platform
+from linger_jax.export.lint.device import Device, device, platforms
 from linger_jax.export.onnx_graph import OnnxGraph
 
 
@@ -20,6 +21,11 @@ class Target:
 
     platform: Platform
     opset: int
+
+    @property
+    def limits(self) -> Device | None:
+        """Of the chip; None for one that the packer does not know."""
+        return device(self.platform) if self.platform in platforms() else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.checks.operators import AS_2D, THINKER
-from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.finding import Problem, Severity, differs
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 from linger_jax.export.lint.site import Site
@@ -15,13 +15,9 @@ from linger_jax.export.lint.site import Site
 NON_NEGATIVE_DIM = "glu_dim_non_negative"
 
 
-def _differs(found: str, limit: str, remedy: str, edit: str = "") -> Problem:
-    return Problem(severity=Severity.differs, found=found, limit=limit, remedy=remedy, edit=edit)
-
-
 def _convolution_1d(site: Site, program: Program) -> Iterator[Problem]:
     del program
-    yield _differs(
+    yield differs(
         site.node.op,
         "the executor of venusA computes other values",
         f"{THINKER}: it writes a 2-D convolution of height 1",
@@ -31,7 +27,7 @@ def _convolution_1d(site: Site, program: Program) -> Iterator[Problem]:
 
 def _sigmoid(site: Site, program: Program) -> Iterator[Problem]:
     del program
-    yield _differs(
+    yield differs(
         site.node.op,
         "every result of the executor of venusA is 64",
         "Choose platform arcs, or relu in the place of sigmoid",
@@ -42,7 +38,7 @@ def _transpose(site: Site, program: Program) -> Iterator[Problem]:
     del program
     shape = site.shape()
     if shape is not None and len(shape) == 4:
-        yield _differs(
+        yield differs(
             f"a 4-D transpose ({'x'.join(map(str, shape))})",
             "3-D: the executor of venusA crashes",
             "Merge axes before the transpose, or choose platform arcs",
@@ -52,7 +48,7 @@ def _transpose(site: Site, program: Program) -> Iterator[Problem]:
 def _layer_norm(site: Site, program: Program) -> Iterator[Problem]:
     del program
     if site.written != site.kind:
-        yield _differs(
+        yield differs(
             site.node.op,
             "the executor normalizes at Q10, training at Q15",
             "Keep the layer off the chip, or use BatchNorm in its place",
@@ -62,12 +58,12 @@ def _layer_norm(site: Site, program: Program) -> Iterator[Problem]:
 def _gated_linear_unit(site: Site, program: Program) -> Iterator[Problem]:
     dim, data = site.integer("dim", -1), site.input(0)
     if program.platform is Platform.arcs:
-        yield _differs(
+        yield differs(
             site.node.op, "the executor of arcs computes other values", "Choose platform venusA, or sigmoid and mul"
         )
         return
     if dim is not None and dim < 0:
-        yield _differs(f"dim {dim}", "0 or more: a negative one is misread", THINKER, NON_NEGATIVE_DIM)
+        yield differs(f"dim {dim}", "0 or more: a negative one is misread", THINKER, NON_NEGATIVE_DIM)
     if data is not None:
         yield Problem(
             severity=Severity.note,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.checks.operators import THINKER
-from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.finding import Problem, Severity, differs
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 from linger_jax.export.lint.site import Site
@@ -15,14 +15,10 @@ BATCH_FIRST_0 = "lstm_batch_first_0"
 TIME_ON_AXIS_1 = "lstm_time_on_axis_1"
 
 
-def _differs(found: str, limit: str, remedy: str, edit: str = "") -> Problem:
-    return Problem(severity=Severity.differs, found=found, limit=limit, remedy=remedy, edit=edit)
-
-
 def _layers(site: Site, program: Program) -> Iterator[Problem]:
     del program
     if site.integer("num_layers", 1) != 1:
-        yield _differs(f"{site.integer('num_layers')} layers", "1 layer a node", "Write one layer for each node")
+        yield differs(f"{site.integer('num_layers')} layers", "1 layer a node", "Write one layer for each node")
 
 
 def _time_axis(site: Site, program: Program) -> Iterator[Problem]:
@@ -33,21 +29,21 @@ def _time_axis(site: Site, program: Program) -> Iterator[Problem]:
         return
     if shape[0] != 1:
         one_sample = not batch_first and shape[1] == 1
-        yield _differs(
+        yield differs(
             f"data [{', '.join(map(str, shape))}]",
             "[1, time, features]",
             THINKER if one_sample else "Export with an example of one sample",
             TIME_ON_AXIS_1 if one_sample else "",
         )
     elif batch_first:
-        yield _differs(f"batch_first {batch_first}", "0, with data [1, time, features]", THINKER, BATCH_FIRST_0)
+        yield differs(f"batch_first {batch_first}", "0, with data [1, time, features]", THINKER, BATCH_FIRST_0)
 
 
 def _hidden_scale(site: Site, program: Program) -> Iterator[Problem]:
     del program
     hidden, output = site.number("scale_h"), site.number("scale_o")
     if hidden != output:
-        yield _differs(
+        yield differs(
             f"scale_h {hidden}, scale_o {output}",
             "equal scales: the executor keeps the hidden state at scale_o",
             "Train under compat: chip, which has one quantizer for both",
@@ -78,7 +74,7 @@ def _prefetch(site: Site, program: Program) -> Iterator[Problem]:
 
 def _gru(site: Site, program: Program) -> Iterator[Problem]:
     del program
-    yield _differs(
+    yield differs(
         site.node.op,
         "none: the executor keeps gates at Q7, the packer transposes the weights and drops the direction",
         "Use an LSTM in the place of the GRU",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from linger_jax.export.lint.checks.attributes import CONVOLUTIONS, TRANSPOSED
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.checks.operators import AS_2D, THINKER
-from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.finding import Problem, Severity, refuses
 from linger_jax.export.lint.program import Program
 from linger_jax.export.lint.site import Site
 
@@ -22,10 +22,6 @@ def _by(values: tuple[int, ...]) -> str:
 
 def _list(values: tuple[int, ...]) -> str:
     return ", ".join(map(str, values))
-
-
-def _refuse(found: str, limit: str, remedy: str, edit: str = "") -> Problem:
-    return Problem(severity=Severity.refuse, found=found, limit=limit, remedy=remedy, edit=edit)
 
 
 def _dilation(site: Site, program: Program) -> Iterator[Problem]:
@@ -53,7 +49,7 @@ def _kernel(site: Site, program: Program) -> Iterator[Problem]:
         one = device.transposed_kernel if site.kind in TRANSPOSED else device.conv1d_kernel
         largest, text = [one] * len(kernel), f"1 to {one}"
     if any(most is not None and not 1 <= k <= most for k, most in zip(kernel, largest, strict=False)):
-        yield _refuse(f"kernel {_by(kernel)}", text, "Use a smaller kernel, or several layers in a row")
+        yield refuses(f"kernel {_by(kernel)}", text, "Use a smaller kernel, or several layers in a row")
 
 
 def _kernel_in_plane(site: Site, program: Program) -> Iterator[Problem]:
@@ -68,7 +64,7 @@ def _kernel_in_plane(site: Site, program: Program) -> Iterator[Problem]:
         for size, begin, end in zip(shape[2:], pads[: len(kernel)], pads[-len(kernel) :], strict=False)
     )
     if any(k > size for k, size in zip(kernel, padded, strict=False)):
-        yield _refuse(
+        yield refuses(
             f"kernel {_by(kernel)} on a padded plane of {_by(padded)}",
             "a kernel no larger than the plane",
             "Use a smaller kernel or more padding",
@@ -78,14 +74,14 @@ def _kernel_in_plane(site: Site, program: Program) -> Iterator[Problem]:
 def _stride(site: Site, program: Program) -> Iterator[Problem]:
     strides = site.integers("strides") or ()
     if any(s not in program.device.strides for s in strides):
-        yield _refuse(f"stride {_by(strides)}", _list(program.device.strides), "Change the stride of the layer")
+        yield refuses(f"stride {_by(strides)}", _list(program.device.strides), "Change the stride of the layer")
 
 
 def _stride_in_kernel(site: Site, program: Program) -> Iterator[Problem]:
     del program
     kernel, strides = site.integers("kernel_shape") or (), site.integers("strides") or ()
     if any(s > k for k, s in zip(kernel, strides, strict=False)):
-        yield _refuse(
+        yield refuses(
             f"stride {_by(strides)} with kernel {_by(kernel)}",
             "a stride no larger than the kernel, on each axis",
             "Use a larger kernel, or pool before the layer",
@@ -96,9 +92,9 @@ def _padding(site: Site, program: Program) -> Iterator[Problem]:
     kernel, pads = site.integers("kernel_shape") or (), site.integers("pads") or ()
     axes = len(kernel)
     if any(not 0 <= p <= program.device.padding for p in pads):
-        yield _refuse(f"padding {_list(pads)}", f"0 to {program.device.padding}", "Use less padding")
+        yield refuses(f"padding {_list(pads)}", f"0 to {program.device.padding}", "Use less padding")
     elif axes and any(p > kernel[i % axes] for i, p in enumerate(pads)):
-        yield _refuse(
+        yield refuses(
             f"padding {_list(pads)} with kernel {_by(kernel)}", "at most the kernel, on each axis", "Use less padding"
         )
 
@@ -122,17 +118,17 @@ def _groups(site: Site, program: Program) -> Iterator[Problem]:
     if groups == 1 or weight is None:
         return
     if site.kind in TRANSPOSED:
-        yield _refuse(f"{groups} groups", "1", "Use a transposed convolution without groups")
+        yield refuses(f"{groups} groups", "1", "Use a transposed convolution without groups")
         return
     results, channels = weight[0] // groups, weight[1]
     if channels > 1 and results == 1:
-        yield _refuse(
+        yield refuses(
             f"{groups} groups of {channels} channels with one result each",
             "one channel a group (depthwise), or several results a group",
             "Use more features, or fewer groups",
         )
     elif site.kind == "QConv1d" and channels == results == 1:
-        yield _refuse(
+        yield refuses(
             f"{groups} groups of one channel, one result each",
             "no depthwise 1-D convolution: the packer stops",
             f"{THINKER}: it writes a 2-D convolution of height 1",
@@ -159,7 +155,7 @@ def _pool_kernel(site: Site, program: Program) -> Iterator[Problem]:
     most = program.device.conv2d_kernel[1]
     spans = shape is not None and any(k == size for k, size in zip(kernel, shape[2:], strict=False))
     if not spans and any(k > most for k in kernel):
-        yield _refuse(
+        yield refuses(
             f"kernel {_by(kernel)}", f"1 to {most}, or the whole plane", "Use a smaller window, or several in a row"
         )
 
