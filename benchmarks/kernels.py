@@ -23,7 +23,8 @@ from rich.table import Table
 from timing import CLOCKS, median_ms, median_ratio, take_turns
 
 from linger_jax.config import Platform, RoundMode
-from linger_jax.numerics import chip_kernels, kernel_conversion
+from linger_jax.numerics import chip_kernels
+from linger_jax.numerics.chip_kernels import fixed_point
 
 BASE = "tanh"
 EXPONENT = 4
@@ -45,9 +46,9 @@ class Contender:
 
     def operator(self, x: jax.Array) -> jax.Array:
         scale = np.float32(2**EXPONENT)
-        fixed = kernel_conversion.steps_to_fixed_point(x, scale, self.input_bits, RoundMode.floor_add)
+        fixed = fixed_point.steps_to_fixed_point(x, scale, self.input_bits, RoundMode.floor_add)
         result = self.kernel(chip_kernels.saturated_int32(fixed))
-        return kernel_conversion.from_fixed_point(result, self.result_bits)
+        return fixed_point.from_fixed_point(result, self.result_bits)
 
     def lookup(self, bits: int, steps: jax.Array) -> jax.Array:
         lowest = np.int32(-(2 ** (bits - 1)))

@@ -2,8 +2,8 @@
 
     python benchmarks/lowering_sweep.py --family first_layers --repeat 9
 
-`linger_jax/numerics/convolution_rules.py` was written from this table. A row is one operator of one shape; times are
-ratios to the stock operator (median over turns), the rule's choice is marked, and `lost` is what it loses against the
+`linger_jax/numerics/convolution/lowering_rules.py` was written from this table. A row is one operator of one shape;
+times are ratios to the stock operator (median over turns), the rule's choice is marked, and `lost` is what it loses against the
 best. Rerun it after an update of jaxlib.
 """
 
@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 from timing import CLOCKS, median_ms, median_ratio, take_turns
 
-from linger_jax.numerics import convolution_lowerings as lowerings
-from linger_jax.numerics.convolution_rules import (
+from linger_jax.numerics.convolution import convolution_lowerings as lowerings
+from linger_jax.numerics.convolution.convolution_shape import ConvShape
+from linger_jax.numerics.convolution.lowering_rules import (
     Lowering,
     forward_rule,
     input_gradient_rule,
     weight_gradient_rule,
 )
-from linger_jax.numerics.convolution_shape import ConvShape
 
 OPERATORS = {
     "forward": (forward_rule, lowerings.FORWARD),

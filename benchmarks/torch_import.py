@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
-import converters
+from linger_jax import converters
 
 STAGES = ((3, 64), (4, 128), (23, 256), (3, 512))
 MEGABYTE = 1e6

@@ -1,10 +1,10 @@
-"""Models and checkpoints of other toolkits in and out of linger_jax."""
+"""The name that users of linger expect at the top level: everything here is ``linger_jax.converters``."""
 
-from converters.import_report import ImportReport as ImportReport
-from converters.import_report import ImportRow as ImportRow
-from converters.linger_import import load_linger_checkpoint as load_linger_checkpoint
-from converters.torch_export import save_torch as save_torch
-from converters.torch_export import to_torch as to_torch
-from converters.torch_import import from_torch as from_torch
-from linger_jax.api import CheckpointAdapter as CheckpointAdapter
-from linger_jax.errors import ConversionError as ConversionError
+from linger_jax.converters import CheckpointAdapter as CheckpointAdapter
+from linger_jax.converters import ConversionError as ConversionError
+from linger_jax.converters import ImportReport as ImportReport
+from linger_jax.converters import ImportRow as ImportRow
+from linger_jax.converters import from_torch as from_torch
+from linger_jax.converters import load_linger_checkpoint as load_linger_checkpoint
+from linger_jax.converters import save_torch as save_torch
+from linger_jax.converters import to_torch as to_torch

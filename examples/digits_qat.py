@@ -13,8 +13,8 @@ from flax.training.train_state import TrainState
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-import converters
 import linger_jax
+from linger_jax import converters
 
 arguments = argparse.ArgumentParser(description=__doc__)
 arguments.add_argument("--quick", action="store_true", help="one epoch each: shows that everything runs")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from linger_jax.whole_file import whole_file
+from linger_jax.atomic_file import whole_file
 
 
 def test_a_file_is_written_and_folders_above_it_are_made(tmp_path):

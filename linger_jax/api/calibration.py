@@ -9,8 +9,8 @@ from typing import Any
 from rich.progress import track
 
 from linger_jax.api.mode import calibration_context
-from linger_jax.api.model import QuantizedModel
-from linger_jax.api.state import Tree
+from linger_jax.api.quant_collection import Tree
+from linger_jax.api.quantized_model import QuantizedModel
 from linger_jax.errors import LingerError
 
 

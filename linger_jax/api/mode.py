@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import jax
 from flax.core.scope import in_filter
 
-from linger_jax.api.state import QUANT
+from linger_jax.api.quant_collection import QUANT
 from linger_jax.config import QuantMethod
 from linger_jax.errors import LingerError
 from linger_jax.plan import PlanSettings

@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linger_jax.api import state as quantizer_state
-from linger_jax.api.state import QUANT, Tree, copied, float_collections, get_in
+from linger_jax.api import quant_collection
+from linger_jax.api.quant_collection import QUANT, Tree, copied, float_collections, get_in
 from linger_jax.config import QuantConfig, load_config
 from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret
 from linger_jax.plan import Plan
 from linger_jax.quantizers import THRESHOLD, QuantizerSpec, converted_state
-from linger_jax.quantizers.state import WEIGHT_CLAMPED
+from linger_jax.quantizers.quantizer_state import WEIGHT_CLAMPED
 from linger_jax.staging.marker import Path
 
 _FIXED = ("open_quant", "compat", "custom_layers", "dtype", "device")
@@ -84,13 +84,13 @@ def taken_over(plan: Plan, before: Plan, variables: Mapping[str, Any], arrays: l
         return ctx.state
 
     state = jax.jit(run)(state, list(named.values()), arrays)
-    quant, params = quantizer_state.scatter(state, quant, quantizer_state.with_parameters(params, clamped))
+    quant, params = quant_collection.scatter(state, quant, quant_collection.with_parameters(params, clamped))
     return {**variables, "params": params, QUANT: quant}
 
 
 def _converted(plan: Plan, before: Plan, quant: Tree, params: Tree) -> tuple[State, list[str]]:
     """State of every quantizer of the plan, and the names of those without; takes old entries out of the trees."""
-    state, fresh = quantizer_state.initial(plan), []
+    state, fresh = quant_collection.initial(plan), []
     for path, quantizer in plan.quantizers.items():
         known = _taken_out(quant, params, path)
         found = converted_state(quantizer.spec, known)

@@ -8,16 +8,16 @@ from typing import Any
 
 import jax
 
-from linger_jax.api import state as quantizer_state
+from linger_jax.api import quant_collection
 from linger_jax.api.findings import Finding, Kind, finding
-from linger_jax.api.planner import Planner
-from linger_jax.api.state import QUANT, Tree, float_collections
+from linger_jax.api.plan_cache import Planner
+from linger_jax.api.quant_collection import QUANT, Tree, float_collections
 from linger_jax.errors import StateError
 from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret
 from linger_jax.interpret.context import plain
 from linger_jax.plan import Plan, PlanSettings
 from linger_jax.quantizers import QTensor, QuantizerKind
-from linger_jax.quantizers.state import IS_CALIBRATED, IS_INIT
+from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT
 from linger_jax.staging import Call
 
 
@@ -54,8 +54,8 @@ def initial_variables(plan: Plan, variables: Tree) -> Tree:
     """Float collections with fresh quantizer state, weights clamped as the first training step would (decision D24)."""
     params = variables.get("params", {})
     inputs = dict(zip(plan.staged.variables, jax.tree.leaves(variables), strict=True))
-    clamped, state = clamp_parameters(plan.quantizers, inputs, quantizer_state.initial(plan), Mode.train)
-    quant, params = quantizer_state.scatter(state, {}, quantizer_state.with_parameters(params, clamped))
+    clamped, state = clamp_parameters(plan.quantizers, inputs, quant_collection.initial(plan), Mode.train)
+    quant, params = quant_collection.scatter(state, {}, quant_collection.with_parameters(params, clamped))
     return {**variables, "params": params, QUANT: quant}
 
 
@@ -79,7 +79,7 @@ def run_model(planner: Planner, run: Run, variables: Tree, arrays: list[Any]) ->
     settings, plan = planner.settings, planner.plan(float_variables, run.call, arrays)
     staged = plan.staged
     mode = run.mode(settings)
-    before = {} if mode is Mode.constrain else quantizer_state.gather(plan, variables)
+    before = {} if mode is Mode.constrain else quant_collection.gather(plan, variables)
     if mode is Mode.calibrate and not settings.choices.shared_layers_calibrate:
         _refuse_shared_layers(plan)
     named = list(zip(staged.variables, jax.tree.leaves(float_variables), strict=True))
@@ -93,8 +93,8 @@ def run_model(planner: Planner, run: Run, variables: Tree, arrays: list[Any]) ->
     updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
     # Flax leaves out a collection without entries; who asked for it gets it back as it came.
     updates = {c: {} for c in run.written if c in float_variables and not float_variables[c]} | updates
-    params = quantizer_state.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
-    quant, params = quantizer_state.scatter(ctx.state, variables.get(QUANT, {}), params)
+    params = quant_collection.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
+    quant, params = quant_collection.scatter(ctx.state, variables.get(QUANT, {}), params)
     calibrates = mode is Mode.calibrate
     if calibrates or "params" in run.written:
         updates["params"] = params

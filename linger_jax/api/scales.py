@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from linger_jax.api.state import QUANT
+from linger_jax.api.quant_collection import QUANT
 from linger_jax.errors import StateError
 from linger_jax.staging.marker import Path
 

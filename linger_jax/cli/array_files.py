@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from linger_jax.atomic_file import whole_file
 from linger_jax.errors import LingerError
-from linger_jax.whole_file import whole_file
 
 HostArray = npt.NDArray[Any]
 _ONE, _MANY = ".npy", ".npz"

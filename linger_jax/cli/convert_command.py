@@ -38,8 +38,8 @@ def convert(
     """Turn a PyTorch checkpoint into the variables of a Flax model, and say what became of every tensor."""
     from rich.console import Console
 
-    import converters
     import linger_jax
+    from linger_jax import converters
     from linger_jax.cli.model_argument import example_input, load_model
 
     progress = Console(stderr=True)

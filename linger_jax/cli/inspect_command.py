@@ -74,8 +74,8 @@ def _tensors(path: Path) -> list[tuple[str, Any, str]]:
     import jax
     import numpy as np
 
-    from converters.torch_state import read_state
     from linger_jax.cli.variables_folder import is_variables_folder, read_variables
+    from linger_jax.converters.files.torch_state import read_state
     from linger_jax.staging.stage import variable_paths
 
     if path.is_dir() and is_variables_folder(path):

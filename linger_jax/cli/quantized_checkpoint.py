@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import converters
+from linger_jax import converters
 from linger_jax.api import QuantizedModel
 from linger_jax.cli.variables_folder import is_variables_folder, read_variables
 from linger_jax.errors import LingerError

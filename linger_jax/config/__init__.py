@@ -1,6 +1,5 @@
 """Configuration: closed sets of values, frozen typed models, YAML in and out."""
 
-from linger_jax.config.device import check_device as check_device
 from linger_jax.config.enums import ActivationType as ActivationType
 from linger_jax.config.enums import Compat as Compat
 from linger_jax.config.enums import Lowering as Lowering
@@ -9,6 +8,7 @@ from linger_jax.config.enums import QatMethod as QatMethod
 from linger_jax.config.enums import QuantMethod as QuantMethod
 from linger_jax.config.enums import RoundMode as RoundMode
 from linger_jax.config.enums import Strategy as Strategy
+from linger_jax.config.jax_platform import check_device as check_device
 from linger_jax.config.layer_config import LayerConfig as LayerConfig
 from linger_jax.config.load import ConfigSource as ConfigSource
 from linger_jax.config.load import load_config as load_config

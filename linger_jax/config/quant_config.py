@@ -10,7 +10,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, field_validator, m
 
 from linger_jax.config.enums import Compat, Lowering, Platform, QuantMethod
 from linger_jax.config.layer_config import LayerConfig, layer_config
-from linger_jax.config.rules import broken_rules
+from linger_jax.config.refusals import broken_rules
 from linger_jax.config.sections import ClampInfo, Part, PartClampInfo, PartQuantInfo, QuantInfo
 from linger_jax.config.validation import Section, problem_list
 from linger_jax.errors import ConfigError

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
+from linger_jax.atomic_file import whole_file
 from linger_jax.config.file_keys import FILE_KEYS
 from linger_jax.config.quant_config import QuantConfig
 from linger_jax.config.sections import Part
 from linger_jax.config.validation import Section
-from linger_jax.whole_file import whole_file
 
 
 def config_to_mapping(config: QuantConfig) -> dict[str, Any]:

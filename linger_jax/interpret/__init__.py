@@ -7,4 +7,4 @@ from linger_jax.interpret.parameter_clamps import clamp_parameters as clamp_para
 from linger_jax.interpret.recording import Recording as Recording
 from linger_jax.interpret.recording import fixed_values as fixed_values
 from linger_jax.interpret.recording import place_of as place_of
-from linger_jax.interpret.rules import interpret as interpret
+from linger_jax.interpret.rule_table import interpret as interpret

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Context, State, Value, plain
-from linger_jax.interpret.core import Rule
+from linger_jax.interpret.interpreter import Rule
 from linger_jax.interpret.recording import Recording
 from linger_jax.plan import Graph, Node
 from linger_jax.staging.marker import Path

@@ -1,4 +1,4 @@
-"""Quantizers that share one scale, because their values meet in a concatenation (decision D22, plan/concat_ties.py).
+"""Quantizers that share one scale, because their values meet in a concatenation (D22, plan/decide/concat_ties.py).
 
 A member may be read before the others have run (``concatenate([x, f(x)])``), so the common scale of a training step is
 that of the statistics and thresholds before it: the smallest that any member would take by itself. Every step then has
@@ -21,8 +21,8 @@ from linger_jax.numerics.scale_rule import scale_of_statistic, scale_of_threshol
 from linger_jax.plan import Quantizer
 from linger_jax.quantizers import THRESHOLD, quantize
 from linger_jax.quantizers.quantize import exponent_ties
-from linger_jax.quantizers.state import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE
-from linger_jax.quantizers.state import State as Entries
+from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE
+from linger_jax.quantizers.quantizer_state import State as Entries
 from linger_jax.staging.marker import Path
 
 _NONE = np.float32(np.inf)

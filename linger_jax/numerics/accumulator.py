@@ -16,7 +16,7 @@ import numpy.typing as npt
 from jax import lax
 
 from linger_jax.config import RoundMode
-from linger_jax.numerics import wide
+from linger_jax.numerics import int64
 
 LARGEST_INT32 = 2**31 - 1
 _NARROW_BITS = 16
@@ -40,7 +40,7 @@ class Accumulator:
     @classmethod
     def of(cls, value: jax.Array | npt.NDArray[np.integer], most: int) -> Accumulator:
         """Integers of any width as a sum, converted to the width that ``most`` asks for."""
-        with wide.region():
+        with int64.region():
             kind = np.int32 if most <= LARGEST_INT32 else np.int64
             if isinstance(value, np.ndarray):
                 return cls(jnp.asarray(value.astype(kind)), most)
@@ -49,13 +49,13 @@ class Accumulator:
     def __add__(self, other: Accumulator) -> Accumulator:
         """The sum, of broadcastable shapes of one rank."""
         most = self.most + other.most
-        with wide.region():
+        with int64.region():
             return Accumulator(Accumulator.of(self.value, most).value + Accumulator.of(other.value, most).value, most)
 
     def __mul__(self, other: Accumulator) -> Accumulator:
         """The product, element by element."""
         most = self.most * other.most
-        with wide.region():
+        with int64.region():
             return Accumulator(Accumulator.of(self.value, most).value * Accumulator.of(other.value, most).value, most)
 
     def shifted(self, shift: int | jax.Array, mode: RoundMode) -> Accumulator:
@@ -67,7 +67,7 @@ class Accumulator:
         """
         left = max(0, -shift) if isinstance(shift, int) else _MOST_LEFT
         most = self.most << left
-        with wide.region():
+        with int64.region():
             value = Accumulator.of(self.value, most).value
             if isinstance(shift, int):
                 return Accumulator(_right(value, shift, mode) if shift > 0 else _left(value, -shift), most)
@@ -89,8 +89,8 @@ class Accumulator:
         Source: spec onnx_export.md section 3, quantizers.md section 1.
         """
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        with wide.region():
-            value = self.value if bits <= _NARROW_BITS else wide.of(self.value)
+        with int64.region():
+            value = self.value if bits <= _NARROW_BITS else int64.of(self.value)
             kind = value.dtype.type
             # A magnitude beyond the width saturates whatever the left shift, and so does one of 1 shifted that far.
             small = lax.clamp(kind(low), value, kind(high + 1))

@@ -11,20 +11,20 @@ from rich.table import Table
 from linger_jax.errors import LingerWarning, PlanError
 from linger_jax.nearest_name import nearest_name
 from linger_jax.path_patterns import unmatched
-from linger_jax.plan import report
-from linger_jax.plan.concat_ties import tie_concatenations
-from linger_jax.plan.custom_layers import with_custom_layers
-from linger_jax.plan.flatten import flatten
-from linger_jax.plan.fusing import fuse
-from linger_jax.plan.graph import Graph, Quantizer
+from linger_jax.plan import coverage_table
+from linger_jax.plan.coverage_table import Row
+from linger_jax.plan.decide.concat_ties import tie_concatenations
+from linger_jax.plan.decide.decisions import Planning
+from linger_jax.plan.decide.plan_graph import plan_graph
+from linger_jax.plan.decide.plan_norms import replaced_epsilons
+from linger_jax.plan.fuse.fuse_nodes import fuse
+from linger_jax.plan.graph.graph import Graph, Quantizer
 from linger_jax.plan.multiply_accumulates import MultiplyAccumulates, multiply_accumulates
-from linger_jax.plan.norms import replaced_epsilons
-from linger_jax.plan.planner import plan_graph
-from linger_jax.plan.planning import Planning
-from linger_jax.plan.recognition import recognise
-from linger_jax.plan.report import Row
+from linger_jax.plan.recognize.custom_layers import with_custom_layers
+from linger_jax.plan.recognize.flatten import flatten
+from linger_jax.plan.recognize.recognition import recognise
+from linger_jax.plan.recognize.templates import TEMPLATES
 from linger_jax.plan.settings import PlanSettings
-from linger_jax.plan.templates import TEMPLATES
 from linger_jax.staging import Staged
 from linger_jax.staging.marker import Path
 
@@ -54,7 +54,7 @@ class Plan:
 
     def rows(self) -> tuple[Row, ...]:
         """The coverage table: every layer, every quantized operator, every place where a scale is lost."""
-        return report.rows(self.graph, self.settings)
+        return coverage_table.rows(self.graph, self.settings)
 
     @property
     def float_rows(self) -> tuple[Row, ...]:
@@ -76,10 +76,10 @@ class Plan:
     def table(self) -> Table:
         """The coverage table for ``rich``."""
         title = f"linger_jax plan, platform {self.settings.config.platform.value}"
-        return report.table(self.rows(), title, str(self.multiply_accumulates))
+        return coverage_table.table(self.rows(), title, str(self.multiply_accumulates))
 
     def __str__(self) -> str:
-        return report.as_text(self.table())
+        return coverage_table.as_text(self.table())
 
 
 def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int | None, ...] = ()) -> Plan:

@@ -18,8 +18,8 @@ from linger_jax.numerics.scale_rule import (
 )
 from linger_jax.quantizers.calibration_methods import CalibrationResult, calibrate_method
 from linger_jax.quantizers.quantize import exponent_ties, limit_scale, scale_within_range
-from linger_jax.quantizers.spec import QuantizerKind, QuantizerSpec
-from linger_jax.quantizers.state import (
+from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec
+from linger_jax.quantizers.quantizer_state import (
     IS_CALIBRATED,
     IS_INIT,
     RUNNING_DATA,

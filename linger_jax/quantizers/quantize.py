@@ -18,8 +18,8 @@ from linger_jax.numerics.scale_rule import (
     scale_of_threshold,
 )
 from linger_jax.quantizers.fake_quant import Grid, fake_quant, fake_quant_with_threshold, passes_gradient
-from linger_jax.quantizers.spec import QuantizerSpec
-from linger_jax.quantizers.state import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, State, require
+from linger_jax.quantizers.quantizer_spec import QuantizerSpec
+from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, State, require
 from linger_jax.quantizers.statistic import largest_value, moving_average
 
 _KERNEL_METHODS = (QuantMethod.CUDA, QuantMethod.CUDA_GS)

@@ -1,7 +1,7 @@
 """Staging: an unmodified Flax model becomes a jaxpr whose layers are single marker equations."""
 
-from linger_jax.staging.call import Call as Call
-from linger_jax.staging.call import split_call as split_call
+from linger_jax.staging.call_arguments import Call as Call
+from linger_jax.staging.call_arguments import split_call as split_call
 from linger_jax.staging.folded_norms import FOLDED_NORM as FOLDED_NORM
 from linger_jax.staging.folded_norms import NOTHING_FOLDED as NOTHING_FOLDED
 from linger_jax.staging.folded_norms import FoldedNorms as FoldedNorms

@@ -12,9 +12,9 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxprs_in_params
 
 from linger_jax.quantizers import QTensor
-from linger_jax.staging.call import DYNAMIC, Call
+from linger_jax.staging.call_arguments import DYNAMIC, Call
 from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
-from linger_jax.staging.linen import entry_path, marking
+from linger_jax.staging.linen_interceptor import entry_path, marking
 from linger_jax.staging.marker import Path, layer_p, scope_p
 
 

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-import converters
 import linger_jax
+from linger_jax import converters
 from tests.api.test_trace_layers import ConvNormRelu, settled
 from tests.models import random_array
 

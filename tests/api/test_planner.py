@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import linger_jax
-from linger_jax.api import planner
+from linger_jax.api import plan_cache
 from tests.models import Mlp, ResidualCnn, random_array
 
 KEY = jax.random.key(0)
@@ -20,13 +20,13 @@ X = random_array(1, 4, 5)
 def stagings(monkeypatch):
     """The calls that were staged."""
     calls = []
-    stage = planner.stage
+    stage = plan_cache.stage
 
     def counted(*args):
         calls.append(args)
         return stage(*args)
 
-    monkeypatch.setattr(planner, "stage", counted)
+    monkeypatch.setattr(plan_cache, "stage", counted)
     return calls
 
 
@@ -140,7 +140,7 @@ def test_a_model_around_a_traced_value_is_planned_in_each_trace():
 
 
 def test_only_the_last_plans_are_kept(model, stagings, monkeypatch):
-    monkeypatch.setattr(planner, "KEPT", 2)
+    monkeypatch.setattr(plan_cache, "KEPT", 2)
     qmodel, variables = model
     for rows in (1, 2, 3, 3, 2, 1):
         qmodel.plan(variables, X[:rows])

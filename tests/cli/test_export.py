@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-import converters
 import linger_jax
+from linger_jax import converters
 from linger_jax.cli import main
 from linger_jax.cli.variables_folder import write_variables
 

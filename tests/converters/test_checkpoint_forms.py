@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-import converters
-from converters.safetensors_file import read_safetensors_file, write_safetensors_file
+from linger_jax import converters
+from linger_jax.converters.files.safetensors_file import read_safetensors_file, write_safetensors_file
 from linger_jax.errors import ConversionError
 from tests.converters.twins import assert_twins, channels_last, example, largest_difference, randomized
 

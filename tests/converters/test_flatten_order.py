@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-import converters
+from linger_jax import converters
 from linger_jax.errors import ConversionError
 from tests.converters.twins import assert_twins, example
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import converters
+from linger_jax import converters
 from linger_jax.nn import ConvTranspose
 from tests.converters.twins import assert_twins, example
 

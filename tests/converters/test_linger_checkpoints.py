@@ -15,8 +15,8 @@ import pytest
 import torch
 from flax.traverse_util import flatten_dict
 
-import converters
 import linger_jax
+from linger_jax import converters
 from linger_jax.errors import ConversionError
 from linger_jax.nn import SparifyFFN, TorchLSTMCell
 from tests.converters.twins import example

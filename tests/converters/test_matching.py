@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import converters
+from linger_jax import converters
 from linger_jax.errors import ConversionError
 from tests.converters.twins import assert_twins, example, randomized
 

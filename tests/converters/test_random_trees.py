@@ -15,7 +15,7 @@ from hypothesis import example as also
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import converters
+from linger_jax import converters
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from tests.converters.twins import assert_same_state, assert_twins, example, largest_difference, randomized
 

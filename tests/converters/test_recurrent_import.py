@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-import converters
 import linger_jax
+from linger_jax import converters
 from linger_jax.errors import ConversionError
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from tests.converters.twins import assert_twins, channels_last, example, largest_difference, randomized

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import converters
-from converters.byte_order import has_swapped_bytes
-from converters.torch_state import read_state
+from linger_jax import converters
+from linger_jax.converters.files.byte_order import has_swapped_bytes
+from linger_jax.converters.files.torch_state import read_state
 from linger_jax.errors import ConversionError
 from tests.converters.twins import example, randomized
 

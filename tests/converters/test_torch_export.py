@@ -14,8 +14,8 @@ import pytest
 import torch
 from flax.traverse_util import flatten_dict
 
-import converters
 import linger_jax
+from linger_jax import converters
 from linger_jax.errors import ConversionError, LingerWarning, StateError
 from tests.converters.twins import channels_last, example, largest_difference
 

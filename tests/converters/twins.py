@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import torch
 
-import converters
+from linger_jax import converters
 
 TOLERANCE = 1e-5
 """Of the largest magnitude of the output: both frameworks add up in float32, in different orders."""

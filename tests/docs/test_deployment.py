@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from linger_jax.cli.app import app
-from linger_jax.export.lint.device import device, platforms
+from linger_jax.export.lint.device_limits import device, platforms
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")

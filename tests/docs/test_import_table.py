@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-import converters
 import linger_jax.nn
+from linger_jax import converters
 from linger_jax.nn import TorchGRUCell
 from tests.converters.twins import assert_twins, example, randomized
 

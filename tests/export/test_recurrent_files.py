@@ -32,9 +32,9 @@ def test_a_bias_is_added_where_the_cell_adds_it(tmp_path, cell, dialect):
 
 def test_the_packer_gets_zeros_for_biases_that_are_not_there():
     from linger_jax.config import Platform
-    from linger_jax.export.onnx_graph import GraphInput, OnnxGraph
-    from linger_jax.export.thinker.rewrite import Target
-    from linger_jax.export.thinker.sequences import both_biases
+    from linger_jax.export.dialects.thinker.rewriting import Target
+    from linger_jax.export.dialects.thinker.sequences import both_biases
+    from linger_jax.export.onnx.onnx_graph import GraphInput, OnnxGraph
 
     graph = OnnxGraph()
     graph.inputs.append(GraphInput("x", (1, 7, 5), "int8"))

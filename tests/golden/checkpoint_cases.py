@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-import converters
 import linger_jax
+from linger_jax import converters
 from tests.golden import compare, tolerances
 from tests.golden.device_cases import as_arrays, without_counters
 from tests.golden.layer_form import configuration

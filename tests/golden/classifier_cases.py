@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import linger_jax
 from linger_jax.quantizers import THRESHOLD
-from linger_jax.quantizers.state import WEIGHT_CLAMPED
+from linger_jax.quantizers.quantizer_state import WEIGHT_CLAMPED
 from tests.golden import compare
 from tests.golden.case import Case
 from tests.golden.classifier_models import CELL, REVERSE_CELL, build_classifier

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-import converters
 import linger_jax
+from linger_jax import converters
 from linger_jax.quantizers import QTensor
 from tests.golden import compare
 from tests.golden.case import Case

@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-import converters
 import linger_jax
+from linger_jax import converters
 from linger_jax.errors import DeviceLintError
+from linger_jax.export.onnx.onnx_file import Dialect
 from linger_jax.export.runner.integer_tensor import IntegerTensor
-from linger_jax.export.runner.onnx_file import Dialect
 from tests.golden import compare
 from tests.golden.case import Case
 from tests.golden.device_cases import configuration, device_input, device_network

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.config import Platform
-from linger_jax.numerics import chip_kernels, wide
+from linger_jax.numerics import chip_kernels, int64
 from tests.golden import compare
 
 Arrays = Mapping[str, np.ndarray]
@@ -35,14 +35,14 @@ def replay(case: Arrays, meta: Mapping[str, Any]) -> list[str]:
             got = np.asarray(_requantized(meta["op"], platform, int(key.removeprefix("out.q")), x))
             wrong += compare.same_bits(key, got.astype(case[key].dtype), case[key])
         return wrong
-    with wide.region():
+    with int64.region():
         got = np.asarray(_raw(meta["op"], platform, x))
     return compare.same_bits("out.y", got.astype(case["out.y"].dtype), case["out.y"])
 
 
 def replay_normalization(case: Arrays) -> list[str]:
     """Mismatches of one `layernorm_kernel` file; empty when it passes."""
-    with wide.region():
+    with int64.region():
         got = np.asarray(_normalized(case["in.numerator"], case["in.denominator"]))
     return compare.same_bits("out.y_q15", got, case["out.y_q15"])
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from linger_jax.config import Platform, RoundMode
-from linger_jax.numerics.pool_division import divide
+from linger_jax.numerics.pooling.pool_division import divide
 from tests.golden import compare
 
 Arrays = Mapping[str, np.ndarray]

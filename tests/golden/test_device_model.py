@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import converters
+from linger_jax import converters
 from tests.golden.device_model import DeviceNet, flax_input
 from tests.golden.outcome import NotSupportedError
 

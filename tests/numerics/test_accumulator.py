@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linger_jax.config import RoundMode
-from linger_jax.numerics import wide
+from linger_jax.numerics import int64
 from linger_jax.numerics.accumulator import Accumulator
 
 MODES = st.sampled_from([RoundMode.floor_add, RoundMode.floor, RoundMode.round])
@@ -64,7 +64,7 @@ def test_requantization_rounds_once_and_saturates(numbers, shift, bits, mode, tr
 def test_shifts_keep_every_integer(numbers, shift, mode, traced):
     width, values = numbers
     moved = accumulator(values, width).shifted(jnp.int32(shift) if traced else shift, mode)
-    with wide.region():
+    with int64.region():
         assert np.asarray(moved.value).tolist() == [rounded(v, shift, mode) for v in values]
 
 
@@ -73,7 +73,7 @@ def test_the_bound_decides_the_width():
     assert narrow.value.dtype == jnp.int32
     assert (narrow + narrow).value.dtype == jnp.int32
     assert (narrow + wider).value.dtype == np.int64
-    with wide.region():
+    with int64.region():
         assert np.asarray((narrow + narrow + wider).value).tolist() == [2**31 - 1]
         assert np.asarray((narrow * narrow).value).tolist() == [(2**30 - 1) ** 2]
 

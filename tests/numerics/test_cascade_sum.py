@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linger_jax.numerics.cascade_sum import cascade_sum
+from linger_jax.numerics.sums.cascade_sum import cascade_sum
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linger_jax.numerics.channel_cascade import channel_mean, channel_variance
+from linger_jax.numerics.sums.channel_cascade import channel_mean, channel_variance
 
 SHAPES = [(8, 5), (40, 1), (40, 7), (20, 11), (70, 33), (4, 6, 3), (16, 64, 1), (3, 5, 5, 4), (40, 3, 3, 2)]
 

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from linger_jax.numerics import convolution_lowerings as lowerings
-from linger_jax.numerics.convolution import conv
-from linger_jax.numerics.convolution_rules import (
+from linger_jax.numerics.convolution import convolution_lowerings as lowerings
+from linger_jax.numerics.convolution.convolution import conv
+from linger_jax.numerics.convolution.convolution_shape import ConvShape, channels_last
+from linger_jax.numerics.convolution.lowering_rules import (
     Lowering,
     forward_rule,
     groups_per_block,
     input_gradient_rule,
     weight_gradient_rule,
 )
-from linger_jax.numerics.convolution_shape import ConvShape, channels_last
 
 
 def numbers(shape, *, seed=0):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from linger_jax.numerics.exact_sum import channel_moments
+from linger_jax.numerics.sums.exact_sum import channel_moments
 
 SCALE = np.float32(32)
 moments = jax.jit(channel_moments, static_argnums=(2,), static_argnames="bits")

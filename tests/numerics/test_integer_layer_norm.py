@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from linger_jax.errors import PlatformLimitError
-from linger_jax.numerics.integer_layer_norm import check_length, normalize
+from linger_jax.numerics.normalization.integer_layer_norm import check_length, normalize
 
 
 def plain(row, scale):

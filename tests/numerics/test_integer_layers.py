@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linger_jax.numerics import wide
-from linger_jax.numerics.integer_contraction import contraction, matmul
-from linger_jax.numerics.integer_convolution import convolution
+from linger_jax.numerics import int64
+from linger_jax.numerics.convolution.integer_convolution import convolution
+from linger_jax.numerics.products.integer_contraction import contraction, matmul
 
 WIDTHS = st.sampled_from([(8, 8), (8, 4), (16, 8), (8, 16), (16, 16)])
 
@@ -41,7 +41,7 @@ def computed(function, *operands):
         bounds.append(total.most)
         return total.value
 
-    with wide.region():
+    with int64.region():
         value = np.asarray(jax.jit(run)(*operands))
     assert max(map(abs, value.reshape(-1).tolist()), default=0) <= bounds[0]
     return value

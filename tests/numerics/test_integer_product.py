@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from linger_jax.numerics import wide
-from linger_jax.numerics.integer_product import integer_product
+from linger_jax.numerics import int64
+from linger_jax.numerics.products.integer_product import integer_product
 
 
 def dot(x, y, x_bits, y_bits, magnitude=None, calls=None):
@@ -20,7 +20,7 @@ def dot(x, y, x_bits, y_bits, magnitude=None, calls=None):
             calls.append(a.shape)
         return lax.dot_general(a, b, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST)
 
-    with wide.region():
+    with int64.region():
         total = integer_product(
             product,
             jnp.asarray(x, jnp.int32),

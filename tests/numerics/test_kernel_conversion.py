@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from linger_jax.config import RoundMode
 from linger_jax.numerics import float_functions
-from linger_jax.numerics.kernel_conversion import (
+from linger_jax.numerics.chip_kernels.fixed_point import (
     fixed_scale,
     from_fixed_point,
     steps_to_fixed_point,

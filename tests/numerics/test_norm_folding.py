@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from linger_jax.numerics.norm_folding import fold_batch_norm
+from linger_jax.numerics.normalization.norm_folding import fold_batch_norm
 
 RANDOM = np.random.default_rng(5)
 F = np.float32

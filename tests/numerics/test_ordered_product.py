@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linger_jax.numerics.ordered_product import ordered_product
+from linger_jax.numerics.products.ordered_product import ordered_product
 
 
 def plain_sum(x, weight):

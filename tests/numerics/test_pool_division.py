@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from linger_jax.config import Platform, RoundMode
 from linger_jax.errors import LingerError
-from linger_jax.numerics.pool_division import divide
+from linger_jax.numerics.pooling.pool_division import divide
 
 LENGTH = 64
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linger_jax.plan import Constant
-from linger_jax.plan.clipped_constants import clipped_constant
+from linger_jax.plan.decide.clipped_constants import clipped_constant
 from linger_jax.quantizers import QuantizerKind, QuantizerSpec, initial_state, quantize
 
 SPEC = QuantizerSpec(kind=QuantizerKind.activation, bits=8)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import linger_jax
-from linger_jax.numerics.cascade_sum import cascade_sum
-from linger_jax.plan.file_layout import file_layout
+from linger_jax.numerics.sums.cascade_sum import cascade_sum
+from linger_jax.plan.decide.kernel_layout import file_layout
 from tests.golden.torch_layout import from_kernel
 
 

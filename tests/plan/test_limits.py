@@ -11,7 +11,7 @@ import linger_jax
 from linger_jax import LingerError
 from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
-from linger_jax.plan.limits import check_window
+from linger_jax.plan.decide.window_limits import check_window
 from tests.models import AfterConv
 from tests.plan.planned import planned, row_of
 

@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 import linger_jax
-from linger_jax.plan.pool_window import Window, integer_divisor
+from linger_jax.plan.recognize.pool_window import Window, integer_divisor
 
 
 def _counts(*cells):

@@ -1,7 +1,7 @@
 """Names and specifications of the quantizers of recurrent layers."""
 
 import linger_jax
-from linger_jax.plan.recurrent_roles import recurrent_roles, recurrent_spec
+from linger_jax.plan.decide.recurrent_quantizers import recurrent_roles, recurrent_spec
 from linger_jax.plan.settings import PlanSettings
 
 

@@ -10,7 +10,7 @@ import pytest
 from flax.core.scope import DenyList
 
 from linger_jax.staging import split_call
-from linger_jax.staging.call import DYNAMIC
+from linger_jax.staging.call_arguments import DYNAMIC
 from tests.models import Mlp, ResidualCnn, random_array
 from tests.staging.staging_run import layer_names, run_staged, scopes, staged_call
 

@@ -17,11 +17,11 @@ import numpy as np
 import linger_jax
 from linger_jax.api.call_checks import refuse_empty
 from linger_jax.config import Platform
-from linger_jax.export.record import Record, RecordedArrays, as_record, recorded_arrays
+from linger_jax.export.lower.evaluation_record import Record, RecordedArrays, as_record, recorded_arrays
 from linger_jax.interpret import Context, Mode, Recording, fixed_values, interpret
 from linger_jax.plan import Plan
 from linger_jax.quantizers import QuantizerKind
-from linger_jax.quantizers.state import initial_state
+from linger_jax.quantizers.quantizer_state import initial_state
 from linger_jax.staging.marker import Path
 from tests.support_matrix.operators import Function, Row
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from linger_jax.config import Platform
 from linger_jax.export.lint.operator_names import LINGER_PREFIX
-from linger_jax.export.runner.onnx_file import FileGraph, FileNode, read_onnx
+from linger_jax.export.onnx.onnx_file import FileGraph, FileNode, read_onnx
 
 FILE = Path(__file__).with_name("device_verdicts.json")
 # One name for an operator of both dialects (spec/onnx_export.md section 4.1).

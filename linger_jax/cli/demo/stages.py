@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-import converters
 import linger_jax
+from linger_jax import converters
 from linger_jax.cli.demo.checkpoint import require_equal, restore_training_state, save_training_state
 from linger_jax.cli.demo.digits import BATCH_SIZE, Digits
 from linger_jax.cli.demo.flax_network import DigitClassifier

@@ -1,7 +1,7 @@
 """Device lint: what the vendor's packer and executor will make of a file, before anything is packed."""
 
 from linger_jax.export.lint.check_onnx import check_onnx as check_onnx
+from linger_jax.export.lint.device_report import DeviceReport as DeviceReport
 from linger_jax.export.lint.finding import Finding as Finding
 from linger_jax.export.lint.finding import Severity as Severity
 from linger_jax.export.lint.pack_options import PackOptions as PackOptions
-from linger_jax.export.lint.report import DeviceReport as DeviceReport

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError
-from linger_jax.export.lint.checks import CHECKS, whole_file
-from linger_jax.export.lint.device import device, platforms
+from linger_jax.export.lint.checks import CHECKS, file_checks
+from linger_jax.export.lint.device_limits import device, platforms
+from linger_jax.export.lint.device_report import DeviceReport
 from linger_jax.export.lint.finding import Finding, Problem, Severity
+from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program, program
-from linger_jax.export.lint.report import DeviceReport
-from linger_jax.export.lint.site import Site
-from linger_jax.export.runner.onnx_file import FileGraph, read_model, read_onnx
+from linger_jax.export.onnx.onnx_file import FileGraph, read_model, read_onnx
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -83,7 +83,7 @@ def _platforms(graph: FileGraph, named: set[str], target: Platform) -> Iterator[
 
 
 def _of_file(whole: Program, options: PackOptions) -> Iterator[Finding]:
-    for name, look in whole_file.CHECKS.items():
+    for name, look in file_checks.CHECKS.items():
         for problem in look(whole, options):
             yield _finding(name, problem)
 

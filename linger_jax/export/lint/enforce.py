@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from linger_jax.errors import DeviceLintError, LingerWarning
-from linger_jax.export.lint.report import DeviceReport
+from linger_jax.export.lint.device_report import DeviceReport
 
 _MOST_SHOWN = 8
 

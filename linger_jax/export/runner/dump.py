@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from linger_jax.atomic_file import whole_file
 from linger_jax.errors import ExportError
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
-from linger_jax.whole_file import whole_file
 
 DumpFormat = Literal["float", "quantized", "all"]
 

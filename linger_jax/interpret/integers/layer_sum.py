@@ -15,15 +15,15 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array
-from linger_jax.interpret.integers.steps import whole_numbers
-from linger_jax.numerics import wide
+from linger_jax.interpret.integers.integer_values import whole_numbers
+from linger_jax.numerics import int64
 from linger_jax.numerics.accumulator import Accumulator
 from linger_jax.numerics.chip_kernels import saturated_int32
-from linger_jax.numerics.integer_contraction import contraction
-from linger_jax.numerics.integer_convolution import convolution
+from linger_jax.numerics.convolution.integer_convolution import convolution
+from linger_jax.numerics.products.integer_contraction import contraction
 from linger_jax.plan import Node
-from linger_jax.plan.equations import one_equation
-from linger_jax.plan.primitives import STRUCTURAL
+from linger_jax.plan.graph.equations import one_equation
+from linger_jax.plan.graph.primitives import STRUCTURAL
 from linger_jax.quantizers import QTensor
 
 _CALLS = frozenset({"jit", "pjit", "closed_call"})
@@ -91,7 +91,7 @@ def _one(node: Node, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
             raise _no_form(node, name)
         if name == "convert_element_type":
             return [total]
-        with wide.region():
+        with int64.region():
             results = eqn.primitive.bind(total.value, **eqn.params)
         return [Accumulator(r, total.most) for r in (results if eqn.primitive.multiple_results else [results])]
     widths = [v.bits for v in values if isinstance(v, _Steps)]

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from linger_jax.interpret.core import Rule
+from linger_jax.interpret.interpreter import Rule
 from linger_jax.interpret.layers.average_pool import average_pool
 from linger_jax.interpret.layers.batch_norm import batch_norm
 from linger_jax.interpret.layers.embed import embed
 from linger_jax.interpret.layers.gated_linear_unit import glu
 from linger_jax.interpret.layers.layer_norm import layer_norm
-from linger_jax.interpret.layers.recurrent import recurrent
+from linger_jax.interpret.layers.recurrent_layers import recurrent
 from linger_jax.interpret.layers.sparify_ffn import sparify_ffn
-from linger_jax.interpret.layers.weighted import weighted
-from linger_jax.interpret.structural import passes_through
+from linger_jax.interpret.layers.weighted_layers import weighted
+from linger_jax.interpret.moves import passes_through
 
 LAYERS: Mapping[str, Rule] = {
     "dense": weighted,

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.integers import scaled_and_shifted
-from linger_jax.interpret.layers.roles import by_role, results, site
-from linger_jax.interpret.layers.weighted import INPUT, quantize_output
-from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight
-from linger_jax.numerics.channel_cascade import channel_mean, channel_variance
-from linger_jax.numerics.contraction import rounded_product
-from linger_jax.numerics.exact_sum import channel_moments
+from linger_jax.interpret.layers.operand_roles import by_role, results, site
+from linger_jax.interpret.layers.weighted_layers import INPUT, quantize_output
+from linger_jax.numerics.products.rounded_product import rounded_product
+from linger_jax.numerics.sums.channel_cascade import channel_mean, channel_variance
+from linger_jax.numerics.sums.exact_sum import channel_moments
 from linger_jax.numerics.true_division import true_reciprocal
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from linger_jax.interpret.apply_quantizer import quantize_weight
 from linger_jax.interpret.context import Context, Value, plain
-from linger_jax.interpret.core import single
-from linger_jax.interpret.layers.roles import by_role, results, site
-from linger_jax.interpret.quantize import quantize_weight
+from linger_jax.interpret.interpreter import single
+from linger_jax.interpret.layers.operand_roles import by_role, results, site
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 

@@ -8,18 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.errors import PlatformLimitError
+from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through
 from linger_jax.interpret.context import Context, Value
-from linger_jax.interpret.core import single
-from linger_jax.interpret.functions import sigmoid_input
 from linger_jax.interpret.integers import multiply
-from linger_jax.interpret.layers.roles import site
-from linger_jax.interpret.layers.weighted import quantize_output
-from linger_jax.interpret.quantize import accept, run_quantizer, straight_through
+from linger_jax.interpret.interpreter import single
+from linger_jax.interpret.kernel_functions import sigmoid_input
+from linger_jax.interpret.layers.operand_roles import site
+from linger_jax.interpret.layers.weighted_layers import quantize_output
 from linger_jax.numerics import chip_kernels
-from linger_jax.numerics.kernel_conversion import from_fixed_point
+from linger_jax.numerics.chip_kernels.fixed_point import from_fixed_point
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
-from linger_jax.quantizers.state import SCALE
+from linger_jax.quantizers.quantizer_state import SCALE
 
 
 def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:

@@ -12,12 +12,12 @@ import numpy as np
 from jax import lax
 
 from linger_jax.config import RoundMode
+from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.layers.roles import by_role, results, site
-from linger_jax.interpret.layers.weighted import BIAS, INPUT, quantize_output
-from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight
-from linger_jax.numerics.contraction import rounded_product
-from linger_jax.numerics.integer_layer_norm import EPSILON, RESULT_FRACTION_BITS, normalize
+from linger_jax.interpret.layers.operand_roles import by_role, results, site
+from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT, quantize_output
+from linger_jax.numerics.normalization.integer_layer_norm import EPSILON, RESULT_FRACTION_BITS, normalize
+from linger_jax.numerics.products.rounded_product import rounded_product
 from linger_jax.numerics.rounding import round_half_even, round_scaled
 from linger_jax.plan import Node
 

@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Array
-from linger_jax.plan.recurrent_parameters import GATE_LETTERS, weight_pieces
-from linger_jax.plan.recurrent_roles import Kind
+from linger_jax.plan.decide.recurrent_parameters import GATE_LETTERS, weight_pieces
+from linger_jax.plan.decide.recurrent_quantizers import Kind
 from linger_jax.staging.marker import Path
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.integers import linear
-from linger_jax.interpret.layers.roles import by_role, results, site
-from linger_jax.interpret.layers.weighted import INPUT, output_clip
-from linger_jax.interpret.quantize import accept, quantize_bias, quantize_weight, run_quantizer
+from linger_jax.interpret.layers.operand_roles import by_role, results, site
+from linger_jax.interpret.layers.weighted_layers import INPUT, output_clip
 from linger_jax.nn.sparify_ffn import FINAL_SHARE, GROUPS, kept_groups, select_largest
-from linger_jax.numerics.ordered_product import ordered_product
+from linger_jax.numerics.products.ordered_product import ordered_product
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 

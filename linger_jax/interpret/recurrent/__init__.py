@@ -1,5 +1,5 @@
 """Quantized LSTM and GRU layers over the chip's integer cells."""
 
 from linger_jax.interpret.recurrent.arguments import InitialState as InitialState
-from linger_jax.interpret.recurrent.layer import recurrent_layer as recurrent_layer
-from linger_jax.interpret.recurrent.weights import DirectionWeights as DirectionWeights
+from linger_jax.interpret.recurrent.cell_weights import DirectionWeights as DirectionWeights
+from linger_jax.interpret.recurrent.quantized_layer import recurrent_layer as recurrent_layer

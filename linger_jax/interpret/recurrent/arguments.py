@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array, Value, plain
-from linger_jax.interpret.recurrent.weights import DirectionWeights
-from linger_jax.plan.recurrent_roles import GATES, Kind
+from linger_jax.interpret.recurrent.cell_weights import DirectionWeights
+from linger_jax.plan.decide.recurrent_quantizers import GATES, Kind
 from linger_jax.staging.marker import Path
 
 InitialState = tuple[Array, ...]

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from linger_jax.interpret.context import Array
-from linger_jax.interpret.recurrent.weights import DirectionWeights
-from linger_jax.plan.recurrent_roles import Kind
+from linger_jax.interpret.recurrent.cell_weights import DirectionWeights
+from linger_jax.plan.decide.recurrent_quantizers import Kind
 
 State = tuple[Array, ...]
 

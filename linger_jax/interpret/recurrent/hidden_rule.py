@@ -20,7 +20,7 @@ from linger_jax.numerics.recurrent import Run
 from linger_jax.numerics.scale_rule import scale_of_statistic, scale_of_threshold
 from linger_jax.quantizers import QuantizerSpec, gradient_mask, quantize
 from linger_jax.quantizers.quantize import exponent_ties
-from linger_jax.quantizers.state import IS_INIT, RUNNING_DATA, THRESHOLD
+from linger_jax.quantizers.quantizer_state import IS_INIT, RUNNING_DATA, THRESHOLD
 from linger_jax.quantizers.statistic import largest_value, moving_average
 
 Entries = dict[str, Array]

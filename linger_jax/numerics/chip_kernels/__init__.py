@@ -11,7 +11,7 @@ from linger_jax.numerics.chip_kernels.inverse_square_root import (
     inverse_square_root,
     normalized,
 )
-from linger_jax.numerics.chip_kernels.platforms import (
+from linger_jax.numerics.chip_kernels.kernel_table import (
     GATED_FRACTION_BITS,
     SIGMOID_GATE_FRACTION_BITS,
     SOFTMAX_INPUT_FRACTION_BITS,

@@ -6,10 +6,10 @@ import jax
 
 from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
-from linger_jax.numerics import wide
-from linger_jax.numerics.chip_kernels.platforms import has_gated_kernels
+from linger_jax.numerics import int64
+from linger_jax.numerics.chip_kernels.kernel_table import has_gated_kernels
+from linger_jax.numerics.chip_kernels.segment_tables import segment_table
 from linger_jax.numerics.chip_kernels.segments import segments_of
-from linger_jax.numerics.chip_kernels.tables import segment_table
 
 
 def gelu(x: jax.Array, platform: Platform = Platform.venusA) -> jax.Array:
@@ -55,7 +55,7 @@ def _gated(x: jax.Array, platform: Platform, kernel: str) -> jax.Array:
         )
     table = segment_table(f"{kernel}_venusA")
     segment = segments_of(x, table)
-    with wide.region():
-        bias = wide.shift_left(wide.of(segment.bias), table.bias_left_shift)
-        value = wide.of(segment.slope) * wide.of(x) + bias
-        return wide.narrow(wide.round_shift_with_room(value, table.shift_after_add))
+    with int64.region():
+        bias = int64.shift_left(int64.of(segment.bias), table.bias_left_shift)
+        value = int64.of(segment.slope) * int64.of(x) + bias
+        return int64.narrow(int64.round_shift_with_room(value, table.shift_after_add))

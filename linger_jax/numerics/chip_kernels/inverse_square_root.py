@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
-from linger_jax.numerics import wide
-from linger_jax.numerics.chip_kernels.tables import Ints, read
+from linger_jax.numerics import int64
+from linger_jax.numerics.chip_kernels.segment_tables import Ints, read
 
 _FIRST_MANTISSA = 256
 _MANTISSA_SHIFT = 8
@@ -62,8 +62,8 @@ def _position(d: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Index into the table, and k; int64. 0 is taken for 1."""
     zero = np.int64(0)
     some = lax.max(d, np.int64(1))
-    k = wide.floor_shift(_HIGHEST_BIT - lax.clz(some), 1)
-    mantissa = wide.floor_shift(
+    k = int64.floor_shift(_HIGHEST_BIT - lax.clz(some), 1)
+    mantissa = int64.floor_shift(
         lax.shift_left(some, lax.max(np.int64(_MANTISSA_SHIFT) - np.int64(2) * k, zero)),
         lax.max(np.int64(2) * k - np.int64(_MANTISSA_SHIFT), zero),
     )
@@ -84,8 +84,8 @@ def normalized(numerator: jax.Array, d: jax.Array) -> jax.Array:
     """
     r, k = inverse_square_root(d)
     shape = jnp.broadcast_shapes(numerator.shape, d.shape)
-    product = jnp.broadcast_to(wide.of(numerator), shape) * jnp.broadcast_to(r, shape)
-    return wide.narrow(wide.round_shift(product, jnp.broadcast_to(k, shape)))
+    product = jnp.broadcast_to(int64.of(numerator), shape) * jnp.broadcast_to(r, shape)
+    return int64.narrow(int64.round_shift(product, jnp.broadcast_to(k, shape)))
 
 
 @functools.cache

@@ -9,8 +9,8 @@ from jax import lax
 
 from linger_jax.config import Platform
 from linger_jax.errors import LingerError
-from linger_jax.numerics import wide
-from linger_jax.numerics.chip_kernels.platforms import (
+from linger_jax.numerics import int64
+from linger_jax.numerics.chip_kernels.kernel_table import (
     PRODUCT_FRACTION_BITS,
     VENUS_RESULT_FRACTION_BITS,
     raw_fraction_bits,
@@ -52,13 +52,13 @@ def requantized(value: jax.Array, platform: Platform, fraction_bits: int) -> jax
     """
     shift = PRODUCT_FRACTION_BITS - fraction_bits
     if fraction_bits == raw_fraction_bits(platform):
-        rounded = wide.floor_shift(value, shift)
+        rounded = int64.floor_shift(value, shift)
     else:
-        rounded = wide.round_shift_with_room(value, shift)
+        rounded = int64.round_shift_with_room(value, shift)
     bound = 2**fraction_bits
     return lax.convert_element_type(lax.clamp(np.int64(-bound), rounded, np.int64(bound - 1)), jnp.int32)
 
 
 def unrounded(value: jax.Array, platform: Platform) -> jax.Array:
     """The value as the platform keeps it: int64 Q31 on arcs and mars, Q58 on venusA. Inside `wide.region()`."""
-    return wide.floor_shift(value, PRODUCT_FRACTION_BITS - raw_fraction_bits(platform))
+    return int64.floor_shift(value, PRODUCT_FRACTION_BITS - raw_fraction_bits(platform))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from linger_jax.numerics import wide
+from linger_jax.numerics import int64
 
 _ELEMENT_BITS = 24
 _LONGEST_BLOCK = 2 ** (32 - _ELEMENT_BITS)
@@ -42,9 +42,9 @@ def row_sum(x: jax.Array) -> jax.Array:
     n = x.shape[-1]
     block = max(size for size in range(1, min(n, _LONGEST_BLOCK) + 1) if n % size == 0)
     if block < min(n, _SHORTEST_BLOCK):
-        return jnp.sum(wide.of(x), axis=-1, keepdims=True)
+        return jnp.sum(int64.of(x), axis=-1, keepdims=True)
     blocks = lax.convert_element_type(x, jnp.uint32).reshape(*x.shape[:-1], n // block, block)
-    return jnp.sum(wide.of(jnp.sum(blocks, axis=-1, dtype=jnp.uint32)), axis=-1, keepdims=True)
+    return jnp.sum(int64.of(jnp.sum(blocks, axis=-1, dtype=jnp.uint32)), axis=-1, keepdims=True)
 
 
 def _maximum(x: jax.Array) -> jax.Array:

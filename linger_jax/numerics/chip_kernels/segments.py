@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.numerics.chip_kernels.tables import Ints, SegmentTable
+from linger_jax.numerics.chip_kernels.segment_tables import Ints, SegmentTable
 
 _LARGEST = np.iinfo(np.int32).max
 

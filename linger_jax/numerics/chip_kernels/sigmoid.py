@@ -6,11 +6,11 @@ import jax
 from jax import lax
 
 from linger_jax.config import Platform
-from linger_jax.numerics import wide
-from linger_jax.numerics.chip_kernels.platforms import table_owner, with_kernels
+from linger_jax.numerics import int64
+from linger_jax.numerics.chip_kernels.kernel_table import table_owner, with_kernels
 from linger_jax.numerics.chip_kernels.requantize import check_fraction_bits, requantized, unrounded
+from linger_jax.numerics.chip_kernels.segment_tables import segment_table
 from linger_jax.numerics.chip_kernels.segments import segments_of
-from linger_jax.numerics.chip_kernels.tables import segment_table
 
 
 def sigmoid(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
@@ -34,14 +34,14 @@ def sigmoid(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
     check_fraction_bits(owner, fraction_bits)
     if owner is Platform.venus:
         return _venus(x)
-    with wide.region():
+    with int64.region():
         return requantized(_product(x, owner), owner, fraction_bits)
 
 
 def raw_sigmoid(x: jax.Array, platform: Platform) -> jax.Array:
     """Sigmoid before requantization: int64, Q15 on venus, Q31 on arcs and mars, Q58 on venusA. In `wide.region()`."""
     owner = table_owner(with_kernels(platform, "sigmoid"))
-    return wide.of(_venus(x)) if owner is Platform.venus else unrounded(_product(x, owner), owner)
+    return int64.of(_venus(x)) if owner is Platform.venus else unrounded(_product(x, owner), owner)
 
 
 def _venus(x: jax.Array) -> jax.Array:
@@ -54,4 +54,4 @@ def _product(x: jax.Array, owner: Platform) -> jax.Array:
     """slope * x + bias: int64 Q58."""
     table = segment_table(f"sigmoid_{owner}")
     segment = segments_of(x, table)
-    return wide.of(segment.slope) * wide.of(x) + wide.shift_left(wide.of(segment.bias), table.bias_left_shift)
+    return int64.of(segment.slope) * int64.of(x) + int64.shift_left(int64.of(segment.bias), table.bias_left_shift)

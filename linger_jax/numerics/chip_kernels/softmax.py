@@ -11,10 +11,10 @@ import numpy as np
 from jax import lax
 
 from linger_jax.config import Platform
-from linger_jax.numerics import wide
-from linger_jax.numerics.chip_kernels.platforms import table_owner, with_kernels
+from linger_jax.numerics import int64
+from linger_jax.numerics.chip_kernels.kernel_table import table_owner, with_kernels
 from linger_jax.numerics.chip_kernels.row_reductions import row_maximum, row_sum
-from linger_jax.numerics.chip_kernels.tables import read
+from linger_jax.numerics.chip_kernels.segment_tables import read
 
 _INT32 = np.iinfo(np.int32)
 _ZERO = np.int64(0)
@@ -56,10 +56,10 @@ def softmax(x: jax.Array, platform: Platform) -> jax.Array:
     """
     owner = table_owner(with_kernels(platform, "softmax"))
     d = differences(x, owner)
-    with wide.region():
-        powers = lax.convert_element_type(exponentials(wide.of(d), owner), jnp.int32)
+    with int64.region():
+        powers = lax.convert_element_type(exponentials(int64.of(d), owner), jnp.int32)
         total = lax.min(row_sum(powers), np.int64(_INT32.max))
-        return quotients(wide.of(powers), total, owner)
+        return quotients(int64.of(powers), total, owner)
 
 
 def differences(x: jax.Array, owner: Platform) -> jax.Array:
@@ -74,19 +74,19 @@ def differences(x: jax.Array, owner: Platform) -> jax.Array:
 def exponentials(d: jax.Array, owner: Platform) -> jax.Array:
     """Steps 3 to 6: 2^23 e^(d / 2^25) for int64 d in -2^31..0; int64 array, below 2^24. Inside `wide.region()`."""
     constants = _constants(owner)
-    exponent = wide.round_shift_with_room(d * np.int64(constants.log2e), _EXPONENT_SHIFT)
-    halvings = -wide.floor_shift(exponent, _FRACTION_BITS)  # 1 - E
+    exponent = int64.round_shift_with_room(d * np.int64(constants.log2e), _EXPONENT_SHIFT)
+    halvings = -int64.floor_shift(exponent, _FRACTION_BITS)  # 1 - E
     fraction = (exponent & np.int64(2**_FRACTION_BITS - 1)) - np.int64(2**_FRACTION_BITS)
     first, *middle, last = constants.polynomial
     y = jnp.full_like(fraction, first)
     for coefficient in middle:
-        y = wide.round_shift_with_room(y * fraction, _FRACTION_BITS) + np.int64(coefficient)
+        y = int64.round_shift_with_room(y * fraction, _FRACTION_BITS) + np.int64(coefficient)
     y = y * fraction
     if owner is Platform.venusA:
-        finer = wide.shift_left(y, _FINER_BITS - _FRACTION_BITS) + np.int64(last << _FINER_BITS)
-        return wide.round_shift_with_room(finer, halvings + np.int64(_FINER_BITS - 1))
-    doubled = wide.shift_left(wide.round_shift_with_room(y, _FRACTION_BITS) + np.int64(last), 1)
-    return wide.floor_shift(doubled, halvings)
+        finer = int64.shift_left(y, _FINER_BITS - _FRACTION_BITS) + np.int64(last << _FINER_BITS)
+        return int64.round_shift_with_room(finer, halvings + np.int64(_FINER_BITS - 1))
+    doubled = int64.shift_left(int64.round_shift_with_room(y, _FRACTION_BITS) + np.int64(last), 1)
+    return int64.floor_shift(doubled, halvings)
 
 
 def quotients(powers: jax.Array, total: jax.Array, owner: Platform) -> jax.Array:
@@ -101,14 +101,14 @@ def quotients(powers: jax.Array, total: jax.Array, owner: Platform) -> jax.Array
         int32 array of powers' shape.
     """
     factor = _newton_reciprocal(total) if owner is Platform.venus else _long_division(total)
-    return wide.narrow(wide.round_shift_with_room(factor * powers, _constants(owner).final_shift))
+    return int64.narrow(int64.round_shift_with_room(factor * powers, _constants(owner).final_shift))
 
 
 def _long_division(total: jax.Array) -> jax.Array:
     """The quotient of 30 steps of compare, subtract and double: one bit a step, the last doubled too."""
     constants = _constants(Platform.arcs)
     numerator = jnp.full_like(total, constants.numerator << (constants.iterations - 1))
-    return wide.shift_left(lax.div(numerator, total), 1)
+    return int64.shift_left(lax.div(numerator, total), 1)
 
 
 def _newton_reciprocal(total: jax.Array) -> jax.Array:
@@ -118,15 +118,15 @@ def _newton_reciprocal(total: jax.Array) -> jax.Array:
     mantissa = _scaled(total, up)
     r = np.int64(constants.reciprocal_start) - mantissa
     for _ in range(2):
-        product = wide.round_shift_with_room(mantissa * r, _FRACTION_BITS)
-        error = wide.shift_left(np.int64(constants.reciprocal_one) - product, 1)
-        r = r + wide.round_shift_with_room(r * error, _FRACTION_BITS)
-    return wide.saturate(_scaled(r, up + np.int64(1)), 32)
+        product = int64.round_shift_with_room(mantissa * r, _FRACTION_BITS)
+        error = int64.shift_left(np.int64(constants.reciprocal_one) - product, 1)
+        r = r + int64.round_shift_with_room(r * error, _FRACTION_BITS)
+    return int64.saturate(_scaled(r, up + np.int64(1)), 32)
 
 
 def _scaled(v: jax.Array, up: jax.Array) -> jax.Array:
     """floor(v * 2^up)."""
-    return wide.floor_shift(lax.shift_left(v, lax.max(up, _ZERO)), lax.max(-up, _ZERO))
+    return int64.floor_shift(lax.shift_left(v, lax.max(up, _ZERO)), lax.max(-up, _ZERO))
 
 
 @functools.cache

@@ -8,11 +8,11 @@ import numpy as np
 from jax import lax
 
 from linger_jax.config import Platform
-from linger_jax.numerics import wide
-from linger_jax.numerics.chip_kernels.platforms import table_owner, with_kernels
+from linger_jax.numerics import int64
+from linger_jax.numerics.chip_kernels.kernel_table import table_owner, with_kernels
 from linger_jax.numerics.chip_kernels.requantize import check_fraction_bits, requantized, unrounded
+from linger_jax.numerics.chip_kernels.segment_tables import segment_table
 from linger_jax.numerics.chip_kernels.segments import segments_of
-from linger_jax.numerics.chip_kernels.tables import segment_table
 
 _VENUS_MOST_NEGATIVE = np.int32(-(2**15))
 _MOST_NEGATIVE = np.int32(-(2**31))
@@ -39,14 +39,14 @@ def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
     check_fraction_bits(owner, fraction_bits)
     if owner is Platform.venus:
         return _venus(x)
-    with wide.region():
+    with int64.region():
         return requantized(_product(x, owner), owner, fraction_bits)
 
 
 def raw_tanh(x: jax.Array, platform: Platform) -> jax.Array:
     """Tanh before requantization: int64, Q15 on venus, Q31 on arcs and mars, Q58 on venusA. In `wide.region()`."""
     owner = table_owner(with_kernels(platform, "tanh"))
-    return wide.of(_venus(x)) if owner is Platform.venus else unrounded(_product(x, owner), owner)
+    return int64.of(_venus(x)) if owner is Platform.venus else unrounded(_product(x, owner), owner)
 
 
 def _venus(x: jax.Array) -> jax.Array:
@@ -61,8 +61,8 @@ def _product(x: jax.Array, owner: Platform) -> jax.Array:
     x = _without(_MOST_NEGATIVE, x)
     table = segment_table(f"tanh_{owner}")
     segment = segments_of(x, table)
-    bias = wide.shift_left(wide.of(_signed(segment.bias, x)), table.bias_left_shift)
-    return wide.of(segment.slope) * wide.of(x) + bias
+    bias = int64.shift_left(int64.of(_signed(segment.bias, x)), table.bias_left_shift)
+    return int64.of(segment.slope) * int64.of(x) + bias
 
 
 def _without(most_negative: np.int32, x: jax.Array) -> jax.Array:

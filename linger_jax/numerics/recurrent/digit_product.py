@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.numerics.recurrent import whole
+from linger_jax.numerics.recurrent import float64_integers
 
 _DIGIT_BITS = 8
 _BASE = np.float32(2.0**_DIGIT_BITS)
@@ -60,7 +60,7 @@ def digit_product(x: Digits, w: Digits, *, spare_bits: int = 0) -> jax.Array:
         for j, w_digit in enumerate(w):
             weight = np.float64(2.0 ** (_DIGIT_BITS * (i + j)))
             for start in range(0, length, piece):
-                part = whole.of(
+                part = float64_integers.of(
                     jnp.matmul(
                         x_digit[..., start : start + piece],
                         w_digit[start : start + piece],

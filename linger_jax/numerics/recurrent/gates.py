@@ -8,8 +8,8 @@ import numpy as np
 from jax import lax
 
 from linger_jax.numerics.chip_kernels import sigmoid, tanh, venus_saturated
-from linger_jax.numerics.recurrent import whole
-from linger_jax.numerics.recurrent.forms import GateForm
+from linger_jax.numerics.recurrent import float64_integers
+from linger_jax.numerics.recurrent.cell_variants import GateForm
 
 _ONE = np.float32(1)
 
@@ -49,7 +49,7 @@ def _number(form: GateForm, value: jax.Array, fraction_bits: int) -> jax.Array:
     XLA repeats elementwise work in each of its readers, a whole kernel for each here, unless it ends in a division by
     what might not be a constant.
     """
-    rounded = whole.round_shift(whole.of(value), form.kernel_bits - fraction_bits)
+    rounded = float64_integers.round_shift(float64_integers.of(value), form.kernel_bits - fraction_bits)
     unit = jnp.where(rounded == rounded, np.float64(2.0**fraction_bits), np.float64(np.nan))
     return rounded / unit
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import jax
 
-from linger_jax.numerics.recurrent import whole
+from linger_jax.numerics.recurrent import float64_integers
 from linger_jax.numerics.recurrent.digit_product import Digits, digit_product, digits
 
 
@@ -32,7 +32,7 @@ class Projection:
         """float64 integers [..., N] of float32 integers [..., K]. Inside ``wide.region()``."""
         product = digit_product(digits(v, self.operand_bits), self.weight, spare_bits=self.spare_bits)
         bias = self.bias.reshape((1,) * (v.ndim - 1) + self.bias.shape)
-        return whole.saturate(whole.rescale(product + bias, self.factor), 32)
+        return float64_integers.saturate(float64_integers.rescale(product + bias, self.factor), 32)
 
     def columns(self, start: int, stop: int) -> Projection:
         """The projection to some of the columns."""

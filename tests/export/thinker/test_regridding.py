@@ -6,9 +6,9 @@ import pytest
 
 import linger_jax
 from linger_jax.config import Compat, Platform
-from linger_jax.export.onnx_graph import LINGER, GraphInput, OnnxGraph
-from linger_jax.export.onnx_writer import to_model, write_model
-from linger_jax.export.thinker import Target, to_thinker
+from linger_jax.export.dialects.thinker import Target, to_thinker
+from linger_jax.export.onnx.onnx_graph import LINGER, GraphInput, OnnxGraph
+from linger_jax.export.onnx.onnx_writer import to_model, write_model
 
 ACT = {"x_bits": 8, "o_bits": 8, "quant_mode": "floor_add"}
 

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linger_jax.numerics import chip_kernels, wide
+from linger_jax.numerics import chip_kernels, int64
 from tests.numerics.chip_kernels import integer_model as model
 
 LARGEST = 2**60
@@ -35,7 +35,7 @@ def test_the_table_is_its_formula():
 
 def test_square_roots_equal_their_definition():
     chosen = denominators()
-    with wide.region():
+    with int64.region():
         r, k = inverse_square_root(np.array(chosen, np.int64))
     np.testing.assert_array_equal(np.stack([r, k], axis=-1), [model.inverse_square_root(d) for d in chosen])
 
@@ -45,7 +45,7 @@ def test_normalized_values_equal_their_definition():
     rng = np.random.default_rng(6)
     a = (rng.integers(-(2**31), 2**31, len(chosen)) >> rng.integers(0, 31, len(chosen))).astype(np.int32)
     a[:4] = [-(2**31), 2**31 - 1, -1, 0]
-    with wide.region():
+    with int64.region():
         got = normalized(a, np.array(chosen, np.int64))
         assert got.dtype == jnp.int32
     want = [model.normalized(int(n), d) for n, d in zip(a, chosen, strict=True)]
@@ -55,7 +55,7 @@ def test_normalized_values_equal_their_definition():
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, LARGEST)), min_size=16, max_size=16))
 def test_any_quotient(cases):
-    with wide.region():
+    with int64.region():
         got = normalized(np.array([a for a, _ in cases], np.int32), np.array([d for _, d in cases], np.int64))
     np.testing.assert_array_equal(got, [model.normalized(a, d) for a, d in cases])
 
@@ -63,7 +63,7 @@ def test_any_quotient(cases):
 def test_a_row_shares_its_denominator():
     a = np.arange(-6, 6, dtype=np.int32).reshape(3, 4) * 1000
     d = np.array([[0], [9], [10**12]], np.int64)
-    with wide.region():
+    with int64.region():
         got = normalized(a, d)
     np.testing.assert_array_equal(
         got, [[model.normalized(int(v), int(s[0])) for v in r] for r, s in zip(a, d, strict=True)]

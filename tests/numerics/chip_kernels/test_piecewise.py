@@ -11,7 +11,7 @@ import pytest
 
 from linger_jax.config import Platform
 from linger_jax.errors import LingerError, PlatformLimitError
-from linger_jax.numerics import chip_kernels, wide
+from linger_jax.numerics import chip_kernels, int64
 from tests.numerics.chip_kernels import integer_model as model
 from tests.numerics.chip_kernels.kernel_inputs import EVERY_16_BIT, INT32_MIN, band_edges, dense
 
@@ -42,7 +42,7 @@ def inputs(curve: str, platform: Platform) -> np.ndarray:
 def test_curves_equal_their_definition_for_all_16_bit_inputs_and_densely_over_int32(curve, platform):
     x = inputs(curve, platform)
     raw = by_hand(curve, x, platform)
-    with wide.region():
+    with int64.region():
         got = np.asarray(run(f"raw_{curve}", platform, None, x))
     assert got.dtype == np.int64
     np.testing.assert_array_equal(got, raw.astype(np.int64))
@@ -119,7 +119,7 @@ def test_curves_of_arcs_and_venus_a_are_monotone_to_23_bits(curve, platform):
 def test_tanh_of_venus_a_is_odd_and_that_of_arcs_floors_to_one_side():
     x = np.abs(np.append(dense(4), 5)).astype(np.int32)
     for platform, least in ((Platform.venusA, 0), (Platform.arcs, -1)):
-        with wide.region():
+        with int64.region():
             both = np.asarray(run("raw_tanh", platform, None, x)) + np.asarray(run("raw_tanh", platform, None, -x))
         assert set(np.unique(both)) == set(range(least, 1))
 

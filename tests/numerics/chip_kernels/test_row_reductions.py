@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from linger_jax.numerics import wide
+from linger_jax.numerics import int64
 from linger_jax.numerics.chip_kernels.row_reductions import row_maximum, row_sum
 
 LENGTHS = pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33, 64, 197, 256, 257, 263, 1000, 4096])
@@ -16,7 +16,7 @@ LENGTHS = pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33, 64, 197, 256, 257,
 
 @jax.jit
 def both(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    with wide.region():
+    with int64.region():
         return row_maximum(x), row_sum(x)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linger_jax.config import Platform
-from linger_jax.numerics import chip_kernels, wide
+from linger_jax.numerics import chip_kernels, int64
 from linger_jax.numerics.chip_kernels.softmax import differences, exponentials
 from tests.numerics.chip_kernels import integer_model as model
 from tests.numerics.chip_kernels.kernel_inputs import INT32_MAX, INT32_MIN, rows_of_every_kind
@@ -94,6 +94,6 @@ def test_venus_rounds_products_beyond_53_bits_as_integers_k3():
     assert (exponents != in_float64).any()
     wanted = model.powers(exponents, Platform.venus)
     np.testing.assert_array_equal(wanted, model.powers(in_float64, Platform.venus))
-    with wide.region():
+    with int64.region():
         got = exponentials(jnp.asarray(d.astype(np.int64)), Platform.venus)
     np.testing.assert_array_equal(got, wanted.astype(np.int64))

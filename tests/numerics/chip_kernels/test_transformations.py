@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from linger_jax.config import Platform
-from linger_jax.numerics import chip_kernels, wide
+from linger_jax.numerics import chip_kernels, int64
 from tests.numerics.chip_kernels import integer_model as model
 from tests.numerics.chip_kernels.kernel_inputs import rows_of_every_kind
 
@@ -35,8 +35,8 @@ def every_kernel(x: jax.Array) -> Results:
 
 
 def normalized(x: jax.Array) -> jax.Array:
-    with wide.region():
-        return chip_kernels.normalized(x, wide.of(jnp.max(x, axis=-1, keepdims=True)) + np.int64(2**31))
+    with int64.region():
+        return chip_kernels.normalized(x, int64.of(jnp.max(x, axis=-1, keepdims=True)) + np.int64(2**31))
 
 
 @functools.cache

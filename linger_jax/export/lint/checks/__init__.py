@@ -4,23 +4,23 @@ from linger_jax.export.lint.checks import (
     attributes,
     element_widths,
     executor,
-    operators,
+    known_operators,
     placement,
-    recurrent,
-    scales,
+    recurrent_nodes,
+    tensor_scales,
     tensor_shapes,
-    windows,
+    window_sizes,
 )
 from linger_jax.export.lint.checks.check import Check
 
 CHECKS: tuple[Check, ...] = (
-    *operators.CHECKS,
+    *known_operators.CHECKS,
     *attributes.CHECKS,
-    *windows.CHECKS,
+    *window_sizes.CHECKS,
     *element_widths.CHECKS,
     *tensor_shapes.CHECKS,
-    *scales.CHECKS,
+    *tensor_scales.CHECKS,
     *executor.CHECKS,
-    *recurrent.CHECKS,
+    *recurrent_nodes.CHECKS,
     *placement.CHECKS,
 )

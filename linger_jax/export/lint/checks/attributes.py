@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from linger_jax.config import Platform, RoundMode
 from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.program import Program
-from linger_jax.export.lint.site import Site
 
 CONVOLUTIONS = frozenset({"QConv1d", "QConv2d"})
 TRANSPOSED = frozenset({"QConvTranspose1d", "QConvTranspose2d"})

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from linger_jax.config import Platform
 from linger_jax.export.lint.finding import Problem
+from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.program import Program
-from linger_jax.export.lint.site import Site
 
 EVERYWHERE = frozenset(Platform)
 MEASURED = frozenset({Platform.arcs, Platform.venusA})

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import MEASURED, Check
-from linger_jax.export.lint.checks.operators import AS_2D, THINKER
+from linger_jax.export.lint.checks.known_operators import AS_2D, THINKER
 from linger_jax.export.lint.finding import Problem, Severity, differs
+from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
-from linger_jax.export.lint.site import Site
 
 NON_NEGATIVE_DIM = "glu_dim_non_negative"
 

@@ -9,9 +9,9 @@ from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.memory_plan import stays_in_share_memory
+from linger_jax.export.lint.node_view import Site, Tensor
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import PASSING, Program
-from linger_jax.export.lint.site import Site, Tensor
 
 PRODUCTS = frozenset({"QBmm", "QMatmul"})
 _REMEDY = "Give the packer the option"

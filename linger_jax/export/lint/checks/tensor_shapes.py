@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from linger_jax.export.lint.checks.attributes import CONVOLUTIONS, TRANSPOSED
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.program import Program
-from linger_jax.export.lint.site import Site
 
 RANKS: Mapping[str, tuple[int, ...]] = {
     "QConv2d": (4,),

@@ -3,24 +3,24 @@
 from collections.abc import Mapping
 
 from linger_jax.export.runner.operators import (
-    boundary,
-    elementwise,
-    functions,
-    pooling,
-    recurrent,
-    structural,
-    weighted,
+    run_boundary,
+    run_elementwise,
+    run_functions,
+    run_moves,
+    run_pooling,
+    run_recurrent,
+    run_weighted,
 )
-from linger_jax.export.runner.operators.call import Rule
+from linger_jax.export.runner.operators.node_call import Rule
 
 _RULES: Mapping[str, Rule] = {
-    **boundary.RULES,
-    **weighted.RULES,
-    **elementwise.RULES,
-    **functions.RULES,
-    **pooling.RULES,
-    **recurrent.RULES,
-    **structural.RULES,
+    **run_boundary.RULES,
+    **run_weighted.RULES,
+    **run_elementwise.RULES,
+    **run_functions.RULES,
+    **run_pooling.RULES,
+    **run_recurrent.RULES,
+    **run_moves.RULES,
 }
 # The packer's own names (spec/onnx_export.md section 4.1): same inputs, same attributes.
 _INTERNAL_NAMES = {

@@ -1,0 +1,1 @@
+"""Convolutions computed together with the normalization behind them."""

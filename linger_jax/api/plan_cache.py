@@ -1,0 +1,122 @@
+"""Plans of one model, the last ones kept: staging and planning a call takes some tenths of a second."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from linger_jax.api.quant_collection import Tree
+from linger_jax.plan import Plan, PlanSettings, build_plan
+from linger_jax.quantizers import QTensor
+from linger_jax.staging import Call, stage
+
+KEPT = 16
+"""Plans that a model keeps: training, evaluation and calibration, each for a few shapes."""
+
+
+class Planner:
+    """Stages and plans calls of a model; safe to share between threads.
+
+    A plan is used again for a call of the same structure and static values, on arrays of the same types, in the same
+    JAX context (wide types, promotion rules, precision, mesh, user contexts: whatever makes ``jax.jit`` trace again).
+    It is not kept where a trace cannot be repeated from these: a model that holds tracers of a surrounding
+    transformation, or one that runs under interceptors of the user's.
+
+    Attributes:
+      model: the unbound float model.
+      settings: what the user asked for.
+    """
+
+    def __init__(self, model: nn.Module, settings: PlanSettings) -> None:
+        self.model = model
+        self.settings = settings
+        self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def plan(self, variables: Tree, call: Call, arrays: list[Any]) -> Plan:
+        """The plan of a call.
+
+        Args:
+          variables: the float model's collections; arrays may be ``jax.ShapeDtypeStruct``.
+          call: the static half of the call.
+          arrays: its arrays, in order.
+
+        Raises:
+          PlanError, PlatformLimitError: as ``linger_jax.plan.build_plan``.
+        """
+        key = _key(variables, call, arrays)
+        if key is not None:
+            with self._lock:
+                known = self._plans.get(key)
+                if known is not None:
+                    self._plans.move_to_end(key)
+                    return known
+        staged = stage(self.model, variables, call, arrays, self.settings.folded_norms)
+        bits = tuple(a.bits if isinstance(a, QTensor) else None for a in arrays)
+        plan = build_plan(staged, self.settings, bits)
+        if key is not None and not _holds_tracers(staged.jaxpr):
+            with self._lock:
+                self._plans[key] = plan
+                while len(self._plans) > KEPT:
+                    self._plans.popitem(last=False)
+        return plan
+
+
+def _key(variables: Tree, call: Call, arrays: list[Any]) -> Hashable | None:
+    """What a trace depends on; None where that cannot be told."""
+    if _user_interceptors():
+        return None
+    leaves, treedef = jax.tree.flatten(variables)
+    types = tuple(_type(leaf) for leaf in (*leaves, *arrays))
+    key = (call, treedef, types, _context())
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _type(leaf: Any) -> Hashable:
+    if isinstance(leaf, QTensor):
+        return leaf.bits, _type(leaf.value)
+    return leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
+
+
+def _user_interceptors() -> bool:
+    """Whether methods of Flax modules are being intercepted here; where Flax no longer tells, they may be."""
+    return bool(getattr(nn.module, "_global_interceptor_stack", True))
+
+
+_contexts = itertools.count(1)
+
+
+@jax.jit
+def _probe() -> jax.Array:
+    return jnp.zeros((next(_contexts),), jnp.int8)
+
+
+def _context() -> int:
+    """A number for the JAX context: the probe is traced, and counted, once for each, and never run."""
+    return int(jax.eval_shape(_probe).shape[0])
+
+
+def _holds_tracers(closed: ClosedJaxpr) -> bool:
+    """Whether a jaxpr was made from values of a surrounding transformation."""
+    if any(isinstance(const, jax.core.Tracer) for const in closed.consts):
+        return True
+    values = (value for eqn in closed.jaxpr.eqns for value in eqn.params.values())
+    inner = (j for value in values for j in (value if isinstance(value, tuple | list) else (value,)))
+    return any(_holds_tracers(_closed(j)) for j in inner if isinstance(j, ClosedJaxpr | Jaxpr))
+
+
+def _closed(jaxpr: ClosedJaxpr | Jaxpr) -> ClosedJaxpr:
+    """An open jaxpr (of ``remat``) has no constants of its own."""
+    return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, (None,) * len(jaxpr.constvars))

@@ -1,0 +1,359 @@
+"""A quantized (or constrained) model with the calling conventions of a Linen module."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.core
+import flax.linen as nn
+import jax
+from flax.core.scope import DenyList, in_filter, intersect_filters
+
+from linger_jax.api import findings
+from linger_jax.api.call_checks import KnownRanks, refuse_empty
+from linger_jax.api.fusion.folding import fold_variables
+from linger_jax.api.initialising import float_variables
+from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
+from linger_jax.api.plan_cache import Planner
+from linger_jax.api.quant_collection import QUANT, Tree, float_collections
+from linger_jax.api.reconfiguring import changed_config, taken_over
+from linger_jax.api.record_evaluation import recorded
+from linger_jax.api.running import Run, initial_variables, run_model
+from linger_jax.config import QuantConfig
+from linger_jax.errors import LingerError, LingerWarning
+from linger_jax.export.lower.evaluation_record import Record
+from linger_jax.interpret.context import plain
+from linger_jax.plan import Plan, PlanError, PlanSettings
+from linger_jax.quantizers import QTensor
+from linger_jax.staging import split_call
+
+Variables = Mapping[str, Any]
+
+
+class QuantizedModel:
+    """An unmodified Flax model, interpreted with quantizers; made by :func:`linger_jax.init`.
+
+    ``init``, ``adopt``, ``plan`` and ``apply`` take the model's own positional and keyword arguments, ``rngs`` and
+    ``method``. All state is in the variables; an instance only remembers plans, compiled functions and the ranks it was
+    initialised with, so one instance may serve several threads, and a pickled or copied one is as good as new.
+
+    Attributes:
+      model: the float model.
+      settings: the configuration and what stays float.
+    """
+
+    def __init__(self, model: nn.Module, settings: PlanSettings) -> None:
+        self.model = model
+        self.settings = settings
+        self._planner = Planner(model, settings)
+        self._compiled: dict[Run, Callable[..., Any]] = {}
+        self._ranks = KnownRanks()
+        self._warned_of_unseen = False
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self.model).__name__}, {self.settings.purpose}, active={self.active})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self.settings)
+
+    @property
+    def active(self) -> bool:
+        """False where ``open_quant: false`` makes this exactly the float model."""
+        return self.settings.config.open_quant
+
+    # --- making variables ---
+
+    def init(self, rngs: Any = None, *args: Any, method: Any = None, **kwargs: Any) -> Tree:
+        """Initialises the float model and fresh quantizer state.
+
+        Args:
+          rngs: a key or a mapping of keys as in ``nn.Module.init``; None takes the configuration's ``seed`` (D16).
+          *args, **kwargs: the model's own arguments.
+          method: the model's method, as in ``nn.Module.init``.
+
+        Returns:
+          The float collections and ``quant``; under TQT also ``learning_data`` inside ``params``.
+
+        Raises:
+          LingerError: as :meth:`adopt`.
+        """
+        if rngs is None:
+            rngs = jax.random.key(self.settings.config.seed)
+        values, named = jax.tree.map(plain, (args, kwargs), is_leaf=_is_qtensor)
+        variables = float_variables(self.model, rngs, values, named, method)
+        return self.adopt(variables, *args, rngs=rngs, method=method, **kwargs)
+
+    def adopt(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Tree:
+        """Pretrained float variables plus fresh quantizer state.
+
+        Weights come back with the one-time clamp of the first MOM step already applied (decision D24), and a
+        normalization that is fused with the convolution before it (``trace_layers``) folded into kernel and bias.
+
+        Args:
+          variables: the float model's collections; quantizer state among them is left out.
+          *args, **kwargs, rngs, method: as in ``nn.Module.apply``.
+
+        Returns:
+          All collections, as plain dicts.
+
+        Raises:
+          PlanError: the model has no layer to quantize, or, with ``strict``, something stays float.
+          PlatformLimitError: a layer outside the platform's limits.
+          LingerError: an argument without elements.
+
+        Warns:
+          LingerWarning: a function runs as float for want of a kernel on the platform (D8); a constant is clipped by
+            its own quantizer (O19); a LayerNorm's epsilon is not the chip's.
+        """
+        variables = float_collections(variables)
+        if self.active:
+            plan = self.plan(variables, *args, rngs=rngs, method=method, **kwargs)
+            self._refuse_nothing_to_do(plan)
+            for text in plan.warnings:
+                warnings.warn(text, LingerWarning, stacklevel=2)
+            variables = fold_variables(self.settings, variables)
+            if self.settings.purpose == "quantize":
+                variables = initial_variables(plan, variables)
+        self._ranks.remember(method, args, kwargs)
+        return variables
+
+    def plan(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Plan:
+        """The coverage of one call: every layer and operator, quantized or why not.
+
+        Args:
+          variables: all collections or the float model's; arrays may be ``jax.ShapeDtypeStruct``.
+          *args, **kwargs, rngs, method: as in ``nn.Module.apply``; arrays may be shapes likewise.
+
+        Raises:
+          LingerError: as :meth:`adopt`, a model without layers excepted.
+        """
+        variables = fold_variables(self.settings, float_collections(variables))
+        refuse_empty(args, kwargs)
+        mutable = tuple(c for c in variables if c != "params")
+        call, arrays = split_call(args, kwargs, rngs, method, mutable)
+        return self._planner.plan(variables, call, arrays)
+
+    def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
+        """One evaluation with everything an exporter needs: the plan, every scale, the integers of every parameter.
+
+        Args:
+          variables: all collections.
+          *args, **kwargs, rngs, method: as in ``nn.Module.apply``.
+
+        Raises:
+          LingerError: the model is not quantized (``open_quant: false``, or a constrained model), or as :meth:`apply`.
+        """
+        if not self.active or self.settings.purpose != "quantize":
+            raise LingerError("only a quantized model has integers to record; this one runs as float")
+        self._ranks.check(method, args, kwargs)
+        refuse_empty(args, kwargs)
+        call, arrays = split_call(args, kwargs, rngs, method, ())
+        return recorded(self._planner, dict(flax.core.unfreeze(dict(variables))), call, arrays)
+
+    def _refuse_nothing_to_do(self, plan: Plan) -> None:
+        if any(row.status in ("quantized", "constrained") for row in plan.rows()):
+            return
+        reasons = "\n".join(f"  {r.name}: {r.op}: {r.reason}" for r in plan.rows())
+        raise PlanError(
+            f"{type(self.model).__name__} has no layer to {self.settings.purpose}"
+            + (f"; what was found:\n{reasons}" if reasons else "")
+        )
+
+    # --- another configuration ---
+
+    def replace_config(self, changes: Mapping[str, Any] | QuantConfig | str | os.PathLike[str]) -> QuantizedModel:
+        """This model with other bits, clamps or parts; :meth:`take_over` then brings its variables along.
+
+        Args:
+          changes: keys of the configuration that change, a section's key by key and parts as a whole
+            (``{"quant_info": {"weight_bits": 4}}``); a YAML file of such keys; or a complete configuration.
+
+        Raises:
+          LingerError: a change that makes another model of it (``compat``, ``custom_layers``, ``open_quant``, ...).
+          ConfigError: an unknown key, or a value that is not allowed.
+        """
+        config = changed_config(self.settings.config, changes)
+        return type(self)(self.model, dataclasses.replace(self.settings, config=config))
+
+    def take_over(
+        self,
+        other: QuantizedModel,
+        variables: Variables,
+        *args: Any,
+        rngs: Any = None,
+        method: Any = None,
+        **kwargs: Any,
+    ) -> Tree:
+        """Variables of a model that differs in its configuration, for this one.
+
+        Parameters, statistics, thresholds and flags stay; another ``qat_method`` gets its threshold from the statistic
+        or the other way round. Scales follow at the new widths, so the result can be evaluated at once, better after
+        calibration or some training steps. A weight whose clamp was changed is clamped anew.
+
+        Args:
+          other: the model that ``variables`` belong to.
+          variables: its collections.
+          *args, **kwargs, rngs, method: a call of the model, as in ``nn.Module.apply``; only shapes count.
+
+        Warns:
+          LingerWarning: quantizers that the other model had no state for; they start afresh.
+
+        Raises:
+          LingerError: the models are not of the same module, or one of them is not a quantized one.
+        """
+        if other.model != self.model or other.settings.fusion != self.settings.fusion:
+            raise LingerError(
+                f"take_over: the variables are those of {other!r}, this is {self!r}; only the configuration may differ"
+            )
+        if not (self.active and other.active) or {self.settings.purpose, other.settings.purpose} != {"quantize"}:
+            raise LingerError("take_over: both models have to be quantized; others have no state of their own")
+        plan, before = (m.plan(variables, *args, rngs=rngs, method=method, **kwargs) for m in (self, other))
+        _, arrays = split_call(args, kwargs, rngs, method, ())
+        result = taken_over(plan, before, flax.core.unfreeze(dict(variables)), arrays)
+        self._ranks.remember(method, args, kwargs)
+        return result
+
+    # --- running ---
+
+    def apply(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: Any = None,
+        method: Any = None,
+        mutable: Any = False,
+        mode: Arithmetic = "fake_quant",
+        **kwargs: Any,
+    ) -> Any:
+        """Runs the model. Statistics move if and only if ``quant`` is mutable.
+
+        Outside ``jit`` the run is compiled and kept. Inside the user's own ``jit`` nothing can be read back: unseen
+        quantizers do not warn, and calibration data is not refused for NaN or a second calibration.
+
+        Args:
+          variables: all collections, ``quant`` included.
+          *args, **kwargs, rngs, method: as in ``nn.Module.apply``.
+          mutable: collections to return updated, as in ``nn.Module.apply``. Under :func:`linger_jax.calibration` the
+            update always holds ``quant`` and ``params``, since calibration writes both (thresholds, clamped weights).
+          mode: ``fake_quant`` computes in float32 on quantized values; ``integer`` evaluates with the chip's integers,
+            exact where float32 sums are not (docs/integer_evaluation.md). A model's own argument of this name is passed
+            by position.
+
+        Returns:
+          The model's output, or ``(output, updates)`` when ``mutable`` is given or calibration is on.
+
+        Raises:
+          StateError: quantizer state is missing, of another shape, or calibrated already.
+          CalibrationError: NaN or infinity in calibration data.
+          LingerError: an argument without elements or of another rank than those the model was initialised with; an
+            integer evaluation that would train, calibrate, or has no integers.
+        """
+        return self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=False)
+
+    def apply_qtensor(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: Any = None,
+        method: Any = None,
+        mutable: Any = False,
+        mode: Arithmetic = "fake_quant",
+        **kwargs: Any,
+    ) -> Any:
+        """Like :meth:`apply`; outputs that lie on an integer grid come as :class:`QTensor`."""
+        return self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=True)
+
+    def calibration_pass(
+        self,
+        variables: Variables,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        rngs: Any,
+        method: Any,
+        joins: bool,
+    ) -> Tree:
+        """One batch of :func:`linger_jax.calibrate`, within its context.
+
+        Args:
+          variables, args, kwargs, rngs, method: as in :meth:`apply`.
+          joins: whether this batch joins earlier ones; otherwise quantizers that are calibrated already are refused.
+
+        Returns:
+          The new ``quant`` and ``params``.
+        """
+        collections = [QUANT, "params"]
+        _, updates = self._run(
+            variables, args, dict(kwargs), rngs, method, collections, "fake_quant", keep_qtensors=False, joins=joins
+        )
+        return updates
+
+    def _run(
+        self,
+        variables: Variables,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        rngs: Any,
+        method: Any,
+        mutable: Any,
+        mode: Arithmetic,
+        *,
+        keep_qtensors: bool,
+        joins: bool = False,
+    ) -> Any:
+        variables = dict(flax.core.unfreeze(dict(variables)))
+        self._ranks.check(method, args, kwargs)
+        calibrating = is_calibrating()
+        returns_updates = mutable is not False or calibrating
+        in_integers = asks_for_integers(mode, self.settings, calibrating=calibrating, mutable=mutable)
+        if not self.active:
+            output, updates = self._run_float(variables, args, kwargs, rngs, method, mutable)
+            return (output, updates) if returns_updates else output
+        if calibrating and self.settings.purpose != "quantize":
+            raise LingerError("a constrained or float model has no quantizers to calibrate")
+        refuse_empty(args, kwargs)
+        written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_filter(mutable, c)}))
+        call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
+        run = self._compile(Run(call, written, calibrating, keep_qtensors, in_integers), (variables, arrays))
+        output, updates, found = run(variables, arrays)
+        findings.refuse(found, joins=joins)
+        if not self._warned_of_unseen and findings.warn_of_unseen(found):
+            self._warned_of_unseen = True
+        return (output, updates) if returns_updates else output
+
+    def _run_float(
+        self, variables: Tree, args: Any, kwargs: Any, rngs: Any, method: Any, mutable: Any
+    ) -> tuple[Any, Tree]:
+        variables.pop(QUANT, None)
+        kept = intersect_filters(mutable, DenyList(QUANT))
+        output, updates = self.model.apply(variables, *args, rngs=rngs, method=method, mutable=kept, **kwargs)
+        return output, {**updates, **({QUANT: {}} if in_filter(mutable, QUANT) else {})}
+
+    def _compile(self, run: Run, arrays: Any) -> Callable[..., Any]:
+        """The run as a function of variables and arrays; compiled, unless the user's own jit is tracing."""
+        function = functools.partial(run_model, self._planner, run)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
+            return function
+        try:
+            hash(run)
+        except TypeError:
+            return function
+        with self._lock:
+            return self._compiled.setdefault(run, jax.jit(function))
+
+
+def _model_mutable(mutable: Any) -> Any:
+    """The part of a ``mutable`` filter that concerns the float model: parameters and quantizers are ours to write."""
+    kept = intersect_filters(mutable, DenyList((QUANT, "params")))
+    return tuple(sorted(kept)) if isinstance(kept, (set, frozenset, list, tuple)) else kept
+
+
+def _is_qtensor(value: Any) -> bool:
+    return isinstance(value, QTensor)

@@ -1,0 +1,137 @@
+"""Reading a ``.pt`` / ``.pth`` file: tensors only, no code of the file is ever executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from linger_jax.atomic_file import whole_file
+from linger_jax.errors import ConversionError
+
+_CHUNK = 1 << 20
+
+
+def require_torch() -> Any:
+    """The ``torch`` module.
+
+    Raises:
+      ConversionError: PyTorch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ConversionError(
+            "reading PyTorch checkpoints needs PyTorch, which is not installed: pip install 'linger-jax[torch]'"
+        ) from error
+    return torch
+
+
+def read_torch_file(path: str | os.PathLike[str], *, values: bool = True) -> Any:
+    """What ``torch.save`` wrote, tensors on the CPU.
+
+    Args:
+      path: of the file.
+      values: False where only shapes and dtypes are wanted: the file is mapped rather than read where its format allows
+        it. Sizes of the tensors are compared with those of their records when they are read.
+
+    Raises:
+      ConversionError: the file is missing, empty, truncated or damaged, or holds Python objects that are not tensors
+        or plain containers. Objects are refused by their name in the file: nothing of them is imported or run.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise ConversionError(f"{file}: no such file")
+    if not file.is_file():
+        raise ConversionError(f"{file}: is not a file; pass the .pt or .pth file itself")
+    if file.stat().st_size == 0:
+        raise ConversionError(f"{file}: is empty (0 bytes); copy or save the checkpoint again")
+    torch = require_torch()
+    archive = _check_archive(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old pickle protocols; the reader refuses what it cannot read
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive and not values)
+    except pickle.UnpicklingError as error:
+        raise ConversionError(_objects_text(file, str(error))) from None
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ) as error:
+        raise ConversionError(
+            f"{file}: is truncated, damaged or no file of torch.save ({_first_line(error)}); "
+            f"copy it again, or save the model's state_dict() again"
+        ) from error
+
+
+def write_torch_file(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -> None:
+    """Saves tensors for ``torch.load``; the file appears, or changes, only when everything is written.
+
+    Raises:
+      ConversionError: the folder does not exist or cannot be written to.
+    """
+    torch = require_torch()
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise ConversionError(f"{file}: there is no folder {file.parent}; make it first")
+    try:
+        with whole_file(file) as partial:
+            torch.save(dict(tensors), partial)
+    except OSError as error:
+        raise ConversionError(f"{file}: cannot be written ({_first_line(error)})") from error
+
+
+def _check_archive(file: Path) -> bool:
+    """Whether the file is a zip archive, the format of torch >= 1.6; its members are compared with their checksums."""
+    with file.open("rb") as stream:
+        if stream.read(4) != b"PK\x03\x04":
+            return False
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if any(name.filename.endswith("/constants.pkl") for name in members):
+                raise ConversionError(
+                    f"{file}: is a TorchScript archive, which is a program; load it with torch.jit.load and save its "
+                    f"state_dict()"
+                )
+            compressed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+            if compressed:
+                raise ConversionError(f"{file}: {compressed[0]} is compressed; torch.save never does that")
+            if sum(member.file_size for member in members) > file.stat().st_size:
+                raise ConversionError(f"{file}: its members claim more bytes than the file has")
+            for member in members:
+                if member.CRC:  # zero where the writer was told to leave checksums out
+                    with archive.open(member) as stream:
+                        while stream.read(_CHUNK):
+                            pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, UnicodeDecodeError) as error:
+        raise ConversionError(
+            f"{file}: is truncated or damaged ({_first_line(error)}); copy the checkpoint again"
+        ) from error
+    return True
+
+
+def _objects_text(file: Path, message: str) -> str:
+    found = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"[Cc]lass ([\w.]+)", message)
+    what = f"the Python object {found[1]}" if found else "Python objects"
+    return (
+        f"{file}: holds {what} beside tensors, or is damaged; only tensors are read, since loading objects runs code "
+        f"from the file. Where the file is trusted, load it in PyTorch and save model.state_dict()"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0].split('. ')[0]}" if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""In which order the elements of a tensor stand on either side."""

@@ -1,0 +1,1 @@
+"""Which tensor of a checkpoint goes into which variable of a model."""

@@ -1,0 +1,190 @@
+"""What a model has room for: every layer of a plan with its variables, and the variables that belong to no layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from linger_jax.converters.layout.layout_flow import contracted_axes
+from linger_jax.plan import Constant, Graph, Node, Plan
+from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
+from linger_jax.staging.marker import Path
+
+Shape = tuple[int, ...]
+
+# Behind these the values of a layer are still the values of the layer, for pairing a norm with the layer before it.
+_PASSES_CHANNELS = frozenset({"dropout", "pad", "copy", "convert_element_type", "stop_gradient"})
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableSlot:
+    """One variable of a layer.
+
+    Attributes:
+      path: collection, then keys.
+      shape: of one layer; without the leading axis of a scan.
+    """
+
+    path: Path
+    shape: Shape
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerSlot:
+    """One layer, once however often it is called.
+
+    Attributes:
+      kind: layer kind of the plan.
+      type_name: its class.
+      path: module path.
+      variables: by the name inside the layer (``kernel``, ``bias``, ``mean``, ``0.weight_ih``, ...).
+      index: place in the order of execution.
+      iteration: number of the iteration of the scan whose slice of the variables this is, or None.
+      follows: path of the layer whose result it reads directly, or None.
+      contracted: of a Dense, how many leading axes of the kernel are summed over.
+      flipped: of a ConvTranspose, whether the kernel is stored as PyTorch's (``transpose_kernel=True``).
+      groups: of a convolution.
+      reverse: a recurrent layer that runs from the last step to the first.
+    """
+
+    kind: str
+    type_name: str
+    path: Path
+    variables: Mapping[str, VariableSlot]
+    index: int
+    iteration: int | None = None
+    follows: Path | None = None
+    contracted: int = 1
+    flipped: bool = False
+    groups: int = 1
+    reverse: bool = False
+
+    @property
+    def label(self) -> str:
+        """Dotted path for messages."""
+        name = ".".join(self.path) or "<root>"
+        return name if self.iteration is None else f"{name}[{self.iteration}]"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelSlots:
+    """All room in a model.
+
+    Attributes:
+      layers: in order of execution.
+      free: variables that no layer holds, by path.
+      reasons: why a free variable's layer could not be followed, by module path.
+    """
+
+    layers: tuple[LayerSlot, ...]
+    free: Mapping[Path, Shape]
+    reasons: Mapping[Path, str]
+
+
+def model_slots(plan: Plan, shapes: Mapping[Path, Shape]) -> ModelSlots:
+    """Reads the slots off a plan.
+
+    Args:
+      plan: of the float model.
+      shapes: shape of every variable of the model.
+    """
+    finder = _Finder(shapes)
+    finder.region(plan.graph, None)
+    taken = {variable.path for slot in finder.slots for variable in slot.variables.values()}
+    free = {path: shape for path, shape in shapes.items() if path not in taken}
+    return ModelSlots(tuple(finder.slots), free, finder.reasons)
+
+
+class _Finder:
+    def __init__(self, shapes: Mapping[Path, Shape]) -> None:
+        self.shapes = shapes
+        self.slots: list[LayerSlot] = []
+        self.reasons: dict[Path, str] = {}
+        self.known: set[tuple[Path, int | None]] = set()
+        self.source: dict[int, Path] = {}
+
+    def region(self, graph: Graph, iteration: int | None) -> None:
+        for node in graph.nodes:
+            if node.body is not None:
+                for inner, outer in zip(node.body.inputs, node.inputs, strict=True):
+                    if not isinstance(outer, Constant) and outer in self.source:
+                        self.source[inner] = self.source[outer]
+                for i in range(node.attributes["length"]) if node.op == "scan" else [iteration]:
+                    self.region(node.body, i)
+            elif node.op == "lost" and node.layer is not None:
+                self.reasons[node.layer.path] = node.reason
+            elif node.layer is not None and node.owner.composite is not None:
+                self.reasons[node.owner.path] = f"a {node.owner.composite.what} is not imported yet"
+            elif node.layer is not None and node.layer.kind != "dropout":
+                self.layer(graph, node, iteration)
+            elif _passes(node) and not isinstance(node.inputs[0], Constant) and node.inputs[0] in self.source:
+                self.source[node.outputs[0]] = self.source[node.inputs[0]]
+
+    def layer(self, graph: Graph, node: Node, iteration: int | None) -> None:
+        info = node.layer
+        assert info is not None
+        variables: dict[str, VariableSlot] = {}
+        stacked = False
+        follows = None
+        for atom, role in zip(node.inputs, info.operands, strict=True):
+            if isinstance(atom, Constant):
+                continue
+            value = graph.infos[atom]
+            if role[0] == "input":
+                follows = self.source.get(atom, follows)
+            elif value.parameter is not None:
+                stored = self.shapes[value.parameter]
+                if value.stack and stored == (value.stack[0][1], *value.shape) and len(value.stack) == 1:
+                    stacked = True
+                elif stored != value.shape:
+                    self.reasons[info.path] = (
+                        f"{info.type_name} reads {'.'.join(value.parameter)} reshaped or transposed"
+                    )
+                    continue
+                # A recurrent layer has the variables of each direction's cell: 0.weight_ih, 1.hf.kernel.
+                name = ".".join(role[1:]) if info.kind in RECURRENT_KINDS else role[-1]
+                variables[name] = VariableSlot(value.parameter, value.shape)
+            else:
+                self.reasons[info.path] = f"{info.type_name} computes its {role[-1]} from other variables"
+        self.source[node.outputs[info.results.index(("output", "0"))]] = info.path
+        number = iteration if stacked else None
+        if not variables or (info.path, number) in self.known:
+            return
+        self.known.add((info.path, number))
+        count = len(contracted_axes(node, 1)) if info.kind == "dense" else 1
+        flipped = info.kind == "conv_transpose" and _reverses(node)
+        groups = info.attributes.get("groups", 1)
+        back = bool(info.attributes.get("reverse", False))
+        slot = LayerSlot(
+            info.kind,
+            info.type_name,
+            info.path,
+            variables,
+            len(self.slots),
+            number,
+            follows,
+            count,
+            flipped,
+            groups,
+            back,
+        )
+        self.slots.append(slot)
+
+
+def _passes(node: Node) -> bool:
+    return node.op in _PASSES_CHANNELS or (node.layer is not None and node.layer.kind == "dropout")
+
+
+def _reverses(node: Node) -> bool:
+    """Whether the layer flips its kernel itself, as PyTorch's transposed convolution does."""
+    assert node.jaxpr is not None
+    return any(eqn.primitive.name == "rev" for eqn in _equations(node.jaxpr.jaxpr))
+
+
+def _equations(jaxpr: Any) -> Any:
+    for eqn in jaxpr.eqns:
+        yield eqn
+        inner = eqn.params.get("jaxpr")
+        if inner is not None and hasattr(inner, "jaxpr"):
+            yield from _equations(inner.jaxpr)

@@ -1,0 +1,318 @@
+"""``to_torch``: the variables of a Flax model as a PyTorch state dict; of a quantized model, as linger writes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.core
+import flax.linen as nn
+import jax
+import numpy as np
+
+from linger_jax.api import QuantizedModel
+from linger_jax.api.fusion.folding import fold_variables
+from linger_jax.api.quant_collection import QUANT, float_collections, gather, get_in
+from linger_jax.converters.files.linger_state import EXPORT_BUFFERS, PLACEHOLDER
+from linger_jax.converters.files.packed_tensors import packed
+from linger_jax.converters.files.safetensors_file import write_safetensors_file
+from linger_jax.converters.files.torch_file import require_torch, write_torch_file
+from linger_jax.converters.files.torch_state import COUNTER, in_factors
+from linger_jax.converters.layout.feature_orders import FlattenOrder, decided_orders
+from linger_jax.converters.layout.inversion import inverted, put_back
+from linger_jax.converters.layout.layer_weights import LeafRule, leaf_rules
+from linger_jax.converters.layout.layout_flow import FeatureOrders, feature_orders
+from linger_jax.converters.layout.recurrent_matrices import GATES, numbered
+from linger_jax.converters.match.torch_names import Naming, TorchNames
+from linger_jax.converters.match.user_mapping import names_in_file
+from linger_jax.converters.model.free_variables import free_conversion
+from linger_jax.converters.model.model_variables import LayerSlot, model_slots
+from linger_jax.converters.model.quantizer_places import QuantizerSite, quantizer_sites
+from linger_jax.converters.report.import_problems import ImportProblems
+from linger_jax.converters.report.import_report import ImportReport, ImportRow
+from linger_jax.converters.torch_import import model_call
+from linger_jax.errors import ConversionError, LingerWarning
+from linger_jax.plan import Plan
+from linger_jax.staging.marker import Path
+from linger_jax.staging.stage import variable_paths
+
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
+
+
+def to_torch(
+    model: QuantizedModel | nn.Module,
+    variables: Mapping[str, Any],
+    x: Any,
+    *,
+    mapping: Naming | str | os.PathLike[str] = None,
+    flatten_order: Mapping[str, FlattenOrder] | None = None,
+    rngs: Any = None,
+    method: Callable[..., Any] | str | None = None,
+    **kwargs: Any,
+) -> dict[str, Any]:
+    """Writes variables as a PyTorch state dict, the inverse of :func:`from_torch` and :func:`load_linger_checkpoint`.
+
+    Args:
+      model: a Flax module, or a constrained model: the float state dict. A quantized model: the complete state that
+        linger 3.0.9 saves, names, shapes and dtypes included; linger loads it strictly and evaluates to the same bits.
+      variables: all collections.
+      x: example input; a tuple holds several positional arguments. Only shapes and dtypes matter.
+      mapping: what things are called in PyTorch: the report of the import that the variables came from, or a mapping
+        of names like that of :func:`from_torch`, or a YAML file of one. Without it the model's own paths are the names,
+        which linger cannot know of average pools: name those (``{"pool": "_linger_avg_pool_0"}``).
+      flatten_order, rngs, method, **kwargs: as in :func:`from_torch`.
+
+    Returns:
+      Tensors by key, in the order of execution.
+
+    Raises:
+      ConversionError: a layer whose weights have no form in PyTorch, or whose features' order cannot be told.
+      StateError: quantizer state is missing.
+    """
+    torch = require_torch()
+    mapping = names_in_file(mapping) if isinstance(mapping, (str, os.PathLike)) else mapping
+    state = torch_arrays(model, variables, x, mapping, flatten_order or {}, rngs, method, kwargs)
+    if isinstance(mapping, ImportReport):
+        state = in_factors(packed(state, mapping.parts), mapping.normalised)
+    tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
+    tied = mapping.tied if isinstance(mapping, ImportReport) else {}
+    return tensors | {key: tensors[owner] for key, owner in tied.items()}
+
+
+def save_torch(
+    path: str | os.PathLike[str],
+    model: QuantizedModel | nn.Module,
+    variables: Mapping[str, Any],
+    x: Any,
+    **options: Any,
+) -> None:
+    """Saves what :func:`to_torch` returns; an existing file is replaced only when all is written.
+
+    Args:
+      path: of the file: ``.safetensors``, or anything else for ``torch.load``.
+      model, variables, x, **options: as in :func:`to_torch`.
+
+    Raises:
+      ConversionError: the folder does not exist or cannot be written to; and as :func:`to_torch`.
+    """
+    tensors = to_torch(model, variables, x, **options)
+    if os.fspath(path).endswith(".safetensors"):
+        write_safetensors_file(path, {key: tensor.numpy() for key, tensor in tensors.items()})
+    else:
+        write_torch_file(path, tensors)
+
+
+def torch_arrays(
+    model: QuantizedModel | nn.Module,
+    variables: Mapping[str, Any],
+    x: Any,
+    mapping: Naming,
+    flatten_order: Mapping[str, FlattenOrder],
+    rngs: Any,
+    method: Any,
+    kwargs: Mapping[str, Any],
+) -> Arrays:
+    """:func:`to_torch` as NumPy arrays."""
+    qmodel = model if isinstance(model, QuantizedModel) else None
+    module = model.model if isinstance(model, QuantizedModel) else model
+    call = model_call(module, x, rngs, method, kwargs)
+    pairs = () if qmodel is None else qmodel.settings.folded_pairs
+    call = call if qmodel is None or not pairs else dataclasses.replace(call, fused=qmodel.settings)
+    floats = nn.unbox(float_collections(variables))
+    floats = floats if qmodel is None else fold_variables(qmodel.settings, floats)
+    names = TorchNames(mapping)
+    values = dict(zip(variable_paths(floats), jax.tree.leaves(floats), strict=True))
+    plan = call.plan(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), floats))
+    weights = _weights(plan, values, names, flatten_order, module)
+    if qmodel is None or qmodel.settings.purpose != "quantize" or not qmodel.active:
+        floating: Arrays = {}
+        for path, _, arrays in weights:
+            _put(floating, arrays, path)
+        return floating
+    planned = qmodel.plan(variables, *call.args, rngs=call.rngs, method=method, **kwargs)
+    state = _with_quantizers(planned, weights, flax.core.unfreeze(dict(variables)), names)
+    return state | {
+        key: np.zeros(1, np.float32) for key in _placeholders([pair.norm for pair in pairs], names, mapping)
+    }
+
+
+def _placeholders(norms: Sequence[Path], names: TorchNames, mapping: Naming) -> list[str]:
+    """Keys of what linger leaves in the place of a fused normalization."""
+    found = mapping.placeholders if isinstance(mapping, ImportReport) else ()
+    if len(found) == len(norms):
+        return list(found)
+    return [_key(names.module(".".join(norm)), PLACEHOLDER) for norm in norms]
+
+
+_Layer = tuple[str | None, int | None, Arrays]
+
+
+def _weights(
+    plan: Plan,
+    values: Mapping[Path, Any],
+    names: TorchNames,
+    flatten_order: Mapping[str, FlattenOrder],
+    model: nn.Module,
+) -> list[_Layer]:
+    """Tensors of every layer, by its dotted path and iteration; those of no layer at the end, without a path."""
+    slots = model_slots(plan, {path: tuple(np.shape(value)) for path, value in values.items()})
+    problems = ImportProblems("its variables", type(model).__name__, exporting=True)
+    orders = feature_orders(plan, **_written_otherwise(slots.layers, names))
+    orders = decided_orders(orders, slots.layers, flatten_order, {slot.path for slot in slots.layers}, problems)
+    for path in slots.free:
+        if path[1:-1] in slots.reasons:
+            problems.add_text(f"{'.'.join(path)}: {slots.reasons[path[1:-1]]}")
+    problems.raise_if_any()
+    layers: list[_Layer] = [
+        (".".join(slot.path), slot.iteration, _layer_tensors(slot, values, names, orders)) for slot in slots.layers
+    ]
+    free = {}
+    for path in slots.free:
+        if path[0] in ("params", "batch_stats"):
+            key, array = _free_tensor(path, np.asarray(values[path]), names, orders)
+            free[key] = array
+    return [*layers, (None, None, free)]
+
+
+def _written_otherwise(slots: tuple[LayerSlot, ...], names: TorchNames) -> dict[str, set[Path]]:
+    """Dense layers that the import took from 1 x 1 convolutions, and the other way round."""
+    other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
+    for slot in slots:
+        place = slot.variables.get("kernel")
+        row = None if place is None else names.row(".".join(place.path))
+        rank = 0 if row is None else len(row.torch_shape)
+        if slot.kind == "dense" and rank > 2:
+            other["convolutions"].add(slot.path)
+        elif slot.kind == "conv" and rank == 2:
+            other["linears"].add(slot.path)
+    return other
+
+
+def _layer_tensors(slot: LayerSlot, values: Mapping[Path, Any], names: TorchNames, orders: FeatureOrders) -> Arrays:
+    tensors: Arrays = {}
+    rules = leaf_rules(slot, orders.inputs.get(slot.path), orders.outputs.get(slot.path))
+    for role, rule in rules.items():
+        path = slot.variables[role].path
+        array = np.asarray(values[path])
+        array = array if slot.iteration is None else array[slot.iteration]
+        row = names.row(".".join(path) + ("" if slot.iteration is None else f"[{slot.iteration}]"))
+        shape = row.torch_shape if row is not None and rule.accepts(row.torch_shape) else rule.shape
+        if slot.kind in GATES:
+            _put_gates(tensors, slot, rule, array, names, row)
+            continue
+        key = names.key(".".join(path[1:]), rule.names[0], slot.iteration)
+        tensors[key] = inverted(rule.to_flax, shape, array)
+    if "mean" in rules:
+        module = names.key(".".join((*slot.path, "mean")), "running_mean", slot.iteration).rpartition(".")[0]
+        tensors[f"{module}.{COUNTER}" if module else COUNTER] = np.array(0, np.int64)
+    return tensors
+
+
+def _put_gates(
+    tensors: Arrays, slot: LayerSlot, rule: LeafRule, array: Array, names: TorchNames, row: ImportRow | None
+) -> None:
+    """A gate, or all of them, of a recurrent layer; where its cell has one bias for two, the second is zero."""
+    if row is None:
+        module = names.module(".".join(slot.path), slot.iteration)
+        keys = [None if name is None else _key(module, numbered(name, 0)) for name in (rule.names[0], rule.plus)]
+    else:
+        keys = [row.key, row.plus]
+    for key in keys:
+        if key is not None:
+            tensors.setdefault(key, np.zeros(rule.shape, array.dtype))
+    assert keys[0] is not None
+    put_back(rule.to_flax, tensors[keys[0]], array)
+
+
+def _key(module: str, leaf: str) -> str:
+    return f"{module}.{leaf}" if module else leaf
+
+
+def _free_tensor(path: Path, array: Array, names: TorchNames, orders: FeatureOrders) -> tuple[str, Array]:
+    dotted, row = ".".join(path), names.row(".".join(path))
+    key = names.key(".".join(path[1:]), path[-1])
+    shape = array.shape if row is None else row.torch_shape
+    product, order = path in orders.products, orders.parameters.get(path)
+    found = free_conversion(key, shape, array.shape, product=product, order=order)
+    if found is None:
+        raise ConversionError(f"{dotted} {list(array.shape)} does not fit {key} {list(shape)} any more")
+    return key, inverted(found[0], shape, array)
+
+
+# --- quantizers ---
+
+
+def _with_quantizers(plan: Plan, weights: list[_Layer], variables: Mapping[str, Any], names: TorchNames) -> Arrays:
+    """Layers with their quantizers, then operators, as linger saves them."""
+    state = gather(plan, variables)
+    sites = {site.dotted: site for site in quantizer_sites(plan)}
+    result: Arrays = {}
+    for path, iteration, tensors in weights:
+        _put(result, tensors, path)
+        counter = next((key for key in tensors if key.rpartition(".")[2] == COUNTER), None)
+        site = sites.get(path) if path is not None else None
+        if counter is not None:
+            count = get_in(variables.get(QUANT, {}), (*(path or "").split("."), COUNTER))
+            result[counter] = np.array(0 if count is None else int(count), np.int64)
+        if counter is not None and site is not None:
+            prefix = counter.rpartition(".")[0]
+            result.update({f"{prefix}.{name}": np.zeros(0, np.float32) for name in EXPORT_BUFFERS})
+        if site is not None:
+            module = next(iter(tensors)).rpartition(".")[0]
+            _put(result, _entries(site, module, state, iteration), path)
+    written = {path for path, _, _ in weights}
+    for site in sites.values():
+        if site.dotted in written and site.is_layer:
+            continue
+        for i in range(site.stack[0]) if site.stack else [None]:
+            name = _operator_name(site, list(sites.values()), names, i)
+            _put(result, _entries(site, name, state, i), site.dotted)
+    return result
+
+
+def _put(state: Arrays, tensors: Arrays, path: str | None) -> None:
+    """Adds the tensors of a layer or operator, unless another one has a key already."""
+    twice = sorted(state.keys() & tensors.keys())
+    if twice:
+        raise ConversionError(
+            f"{path or 'a variable of no layer'} cannot be written as a PyTorch state dict: {twice[0]} is the key of "
+            f"another place, too; give them names of their own by mapping={{'torch name': 'flax name'}}. The two "
+            f"directions of a quantized recurrent layer share quantizers in linger: write them as nn.Bidirectional"
+        )
+    state.update(tensors)
+
+
+# The order in which linger's layers register their quantizers.
+_ORDER = ("weight_quantizer", "bias_quantizer", "output_quantizer", "input_quantizer")
+
+
+def _entries(site: QuantizerSite, module: str, state: Mapping[Path, Any], iteration: int | None) -> Arrays:
+    entries: Arrays = {}
+    order = sorted(site.quantizers, key=lambda name: _ORDER.index(name) if name in _ORDER else 0)
+    for name in order if site.is_layer else site.quantizers:
+        for entry, value in state[site.quantizers[name].path].items():
+            array = np.asarray(value)
+            prefix = f"{module}.{name}" if module else name
+            entries[f"{prefix}.{entry}"] = array if iteration is None else array[iteration]
+    return entries
+
+
+def _operator_name(site: QuantizerSite, sites: list[QuantizerSite], names: TorchNames, iteration: int | None) -> str:
+    """Name of an operator; a module that is nothing but one function (a pool) is that function to linger."""
+    owner, counted = site.path[:-1], site.path[-1].startswith("_linger_qtensor_")
+    alone = sum(other.path[: len(owner)] == owner for other in sites) == 1
+    if names.names_site(site.dotted) or counted:
+        return names.site(site.dotted, iteration)
+    if owner and alone:
+        return names.module(".".join(owner), iteration)
+    warnings.warn(
+        f"{site.dotted}: linger has a module here, whose name is not known; say it by mapping={{'name': "
+        f"{site.dotted!r}}}, or linger cannot load the result strictly",
+        LingerWarning,
+        stacklevel=2,
+    )
+    return names.site(site.dotted, iteration)

@@ -1,0 +1,1 @@
+"""The dialects of ONNX that a file can be written in."""

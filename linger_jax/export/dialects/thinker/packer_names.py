@@ -1,0 +1,16 @@
+"""Operators that the packer knows by another name than linger's."""
+
+from __future__ import annotations
+
+from linger_jax.export.dialects.thinker.rewriting import Target
+from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph
+
+PACKER_NAMES = {"QLayerNorm": "LayerNormInt", "QMatmul": "QBmm", "QGLU": "GluInt"}
+
+
+def rename(graph: OnnxGraph, target: Target) -> None:
+    """Gives nodes the packer's names."""
+    del target
+    for node in graph.nodes:
+        if node.domain == LINGER:
+            node.op = PACKER_NAMES.get(node.op, node.op)

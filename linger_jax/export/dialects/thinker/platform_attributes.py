@@ -1,0 +1,24 @@
+"""Attributes that the packer wants on some chips."""
+
+from __future__ import annotations
+
+from linger_jax.config import Platform
+from linger_jax.export.dialects.thinker.rewriting import Target
+from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph
+
+ROUNDS_AS = "luna_quant"
+"""The packer's name for the rounding of the chip."""
+_WANT_PLATFORM_QUANT = frozenset({Platform.venus, Platform.mars})
+_WITHOUT = frozenset({"Quant", "Dequant", "Gather", "Squeeze"})
+
+
+def add_platform_attributes(graph: OnnxGraph, target: Target) -> None:
+    """On venus and mars ``platform_quant``, and ``dim`` beside a softmax's ``axis``."""
+    if target.platform not in _WANT_PLATFORM_QUANT:
+        return
+    for node in graph.nodes:
+        if node.domain != LINGER or node.op in _WITHOUT:
+            continue
+        node.attributes["platform_quant"] = ROUNDS_AS
+        if node.op == "QSoftmax":
+            node.attributes["dim"] = node.attributes["axis"]

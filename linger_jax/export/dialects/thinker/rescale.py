@@ -1,0 +1,66 @@
+"""Integers on another grid, by operators that the device computes to the bit: a product with one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from linger_jax.config import RoundMode
+from linger_jax.export.lower.exported_values import Grid
+from linger_jax.export.onnx.graph_edits import Made, insert
+from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph, integer_type
+
+_IMAGE_RANK = 4
+
+
+def platform_of(graph: OnnxGraph) -> str:
+    """The chip that the nodes name."""
+    return str(next(n.attributes["platform"] for n in graph.nodes if "platform" in n.attributes))
+
+
+def can_rescale(before: Grid, after: Grid) -> bool:
+    """Whether :func:`rescale` can: the product's grid is at least as fine as the result's."""
+    return before.scale * _one(before) >= after.scale
+
+
+def rescale(
+    graph: OnnxGraph,
+    place: int,
+    tensor: str,
+    before: Grid,
+    after: Grid,
+    label: str,
+    mode: str = RoundMode.floor_add.value,
+) -> str:
+    """A tensor's real numbers on another grid, rounded and saturated as a Quant would.
+
+    A batch normalization of an image; elsewhere a product with a constant of the tensor's shape, since the executor is
+    known to be right for that.
+
+    Args:
+      graph: is changed.
+      place: index of the new node.
+      tensor: integers of the grid ``before``.
+      before, after: the grids.
+      label: module path for the node.
+      mode: rounding.
+    """
+    shape, one = graph.shapes[tensor], _one(before)
+    kind = integer_type(before.bits)
+    attributes: dict[str, Any] = {"platform": platform_of(graph), "quant_mode": mode}
+    attributes |= {"x_bits": before.bits, "scale_x": before.scale, "o_bits": after.bits, "scale_o": after.scale}
+    if len(shape) == _IMAGE_RANK and kind == "int8":
+        op = "QBatchNorm2d"
+        constants = {f"one_{shape[1]}": np.full(shape[1], one, kind), f"zero_{shape[1]}": np.zeros(shape[1], np.int32)}
+        attributes |= {"w_bits": before.bits, "scale_w": float(one)}
+    else:
+        op, constants = "QMul", {"one_" + "x".join(map(str, shape)): np.full(shape, one, kind)}
+        attributes |= {"y_bits": before.bits, "scale_y": float(one)}
+    inputs = [tensor, *(graph.constant(name, value) for name, value in constants.items())]
+    made = Made(shape=shape, kind=integer_type(after.bits))
+    return insert(graph, place, op, inputs, made, attributes=attributes, domain=LINGER, label=label)
+
+
+def _one(grid: Grid) -> int:
+    return int(2 ** (grid.bits - 2))

@@ -1,0 +1,62 @@
+"""The rules of the dialect, in the order in which they are applied."""
+
+from __future__ import annotations
+
+from linger_jax.export.dialects.thinker.boundaries import dequantize_outputs, no_identity, quantize_inputs
+from linger_jax.export.dialects.thinker.concatenations import operands_on_the_result_grid
+from linger_jax.export.dialects.thinker.large_planes import height_one
+from linger_jax.export.dialects.thinker.matrices import three_axes
+from linger_jax.export.dialects.thinker.packer_names import rename
+from linger_jax.export.dialects.thinker.padding import pads_in_convolutions
+from linger_jax.export.dialects.thinker.platform_attributes import add_platform_attributes
+from linger_jax.export.dialects.thinker.pools import pools_on_their_grid
+from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
+from linger_jax.export.dialects.thinker.reshapes import one_reshape, reshapes_for_axes
+from linger_jax.export.dialects.thinker.rewriting import Rewrite, Target
+from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
+from linger_jax.export.dialects.thinker.splits import slices_for_splits
+from linger_jax.export.dialects.thinker.strides import kernels_as_wide_as_strides
+from linger_jax.export.onnx.onnx_graph import OnnxGraph
+
+REWRITES = (
+    Rewrite("biases of sequences", "onnx_export.md section 3, row QLSTM", both_biases),
+    Rewrite("sequences of one sample", "onnx_export.md section 5, row LSTM", one_sequence),
+    Rewrite("final states from outputs", "onnx_export.md section 3, row QLSTM", last_state_of_output),
+    Rewrite("Quants at the inputs", "onnx_export.md section 2, packer view", quantize_inputs),
+    Rewrite("Dequants at the outputs", "onnx_export.md section 2, packer view", dequantize_outputs),
+    Rewrite("no Identity", "onnx_export.md section 4.1, row Identity", no_identity),
+    Rewrite("Pad in convolutions", "onnx_export.md section 4.1, row Pad", pads_in_convolutions),
+    Rewrite("Slices for Split", "onnx_export.md section 4.1, row Split", slices_for_splits),
+    Rewrite("planes of height one", "onnx_export.md sections 4.1 and 5, rows *1d", height_one),
+    Rewrite("kernels as wide as strides", "onnx_export.md section 4.3, row stride", kernels_as_wide_as_strides),
+    Rewrite("pools on their grid", "onnx_export.md section 5, row AvgPool", pools_on_their_grid),
+    Rewrite("left shifts in QCat", "onnx_export.md section 5, row QCat", operands_on_the_result_grid),
+    Rewrite("products of three axes", "onnx_export.md sections 4.3, row rank, and 5, row Transpose", three_axes),
+    Rewrite("saturation for Clip", "onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
+    Rewrite("Reshapes for axes", "onnx_export.md section 1, row opset imports", reshapes_for_axes),
+    Rewrite("one Reshape", "onnx_export.md section 4.1, row Reshape", one_reshape),
+    Rewrite("packer's names", "onnx_export.md section 4.1", rename),
+    Rewrite("platform attributes", "onnx_export.md section 4.2", add_platform_attributes),
+)
+
+
+def to_thinker(graph: OnnxGraph, target: Target) -> OnnxGraph:
+    """Rewrites a finished graph of linger's dialect into one that the packer accepts, where there is such a graph.
+
+    The integers of every graph output stay what they are. What has no accepted form is left as it is: the device lint
+    names it.
+
+    Args:
+      graph: is changed.
+      target: what the file is for.
+
+    Returns:
+      ``graph``.
+
+    Source: spec/onnx_export.md sections 1, 4 and 5, decision D19.
+    """
+    for rewrite in REWRITES:
+        rewrite.apply(graph, target)
+        graph.drop_dead()
+    graph.rename_intermediates()
+    return graph

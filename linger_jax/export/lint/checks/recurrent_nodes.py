@@ -1,0 +1,91 @@
+"""LSTM and GRU nodes (spec/onnx_export.md sections 4.3 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.checks.known_operators import THINKER
+from linger_jax.export.lint.finding import Problem, Severity, differs
+from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.pack_options import PackOptions
+from linger_jax.export.lint.program import Program
+
+BATCH_FIRST_0 = "lstm_batch_first_0"
+TIME_ON_AXIS_1 = "lstm_time_on_axis_1"
+
+
+def _layers(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    if site.integer("num_layers", 1) != 1:
+        yield differs(f"{site.integer('num_layers')} layers", "1 layer a node", "Write one layer for each node")
+
+
+def _time_axis(site: Site, program: Program) -> Iterator[Problem]:
+    """The executor reads the time length from axis 1, and only if ``batch_first`` is 0."""
+    del program
+    shape, batch_first = site.shape(), site.integer("batch_first", 0)
+    if shape is None or len(shape) != 3:
+        return
+    if shape[0] != 1:
+        one_sample = not batch_first and shape[1] == 1
+        yield differs(
+            f"data [{', '.join(map(str, shape))}]",
+            "[1, time, features]",
+            THINKER if one_sample else "Export with an example of one sample",
+            TIME_ON_AXIS_1 if one_sample else "",
+        )
+    elif batch_first:
+        yield differs(f"batch_first {batch_first}", "0, with data [1, time, features]", THINKER, BATCH_FIRST_0)
+
+
+def _hidden_scale(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    hidden, output = site.number("scale_h"), site.number("scale_o")
+    if hidden != output:
+        yield differs(
+            f"scale_h {hidden}, scale_o {output}",
+            "equal scales: the executor keeps the hidden state at scale_o",
+            "Train under compat: chip, which has one quantizer for both",
+        )
+
+
+def _initial_state(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    if site.integer("has_hidden", 0) or site.integer("has_cell", 0):
+        yield Problem(
+            severity=Severity.refuse,
+            found="an initial state",
+            limit="none: the packer takes it for the weights",
+            remedy="Give the layer no state",
+        )
+
+
+def _prefetch(site: Site, program: Program) -> Iterator[Problem]:
+    del site, program
+    yield Problem(
+        severity=Severity.note,
+        found="weights are prefetched",
+        limit="no prefetch: the packer's default plan crashes the executor",
+        remedy="Give the packer the option",
+        options=PackOptions(prefetch=False),
+    )
+
+
+def _gru(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    yield differs(
+        site.node.op,
+        "none: the executor keeps gates at Q7, the packer transposes the weights and drops the direction",
+        "Use an LSTM in the place of the GRU",
+    )
+
+
+CHECKS = (
+    Check("layers", _layers, {"QLSTM", "QGRU"}),
+    Check("time axis", _time_axis, {"QLSTM"}),
+    Check("hidden scale", _hidden_scale, {"QLSTM"}),
+    Check("initial state", _initial_state, {"QLSTM"}),
+    Check("weight prefetch", _prefetch, {"QLSTM"}),
+    Check("gru", _gru, {"QGRU"}),
+)

@@ -1,0 +1,174 @@
+"""Kernel, dilation, stride, padding and groups (spec/onnx_export.md section 4.3; details measured on the packer)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from linger_jax.export.lint.checks.attributes import CONVOLUTIONS, TRANSPOSED
+from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.checks.known_operators import AS_2D, THINKER
+from linger_jax.export.lint.finding import Problem, Severity, refuses
+from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.program import Program
+
+WINDOWED = CONVOLUTIONS | TRANSPOSED
+AVERAGES = frozenset({"QAvgPool1d", "QAvgPool2d"})
+POOLS = AVERAGES | {"MaxPool"}
+
+
+def _by(values: tuple[int, ...]) -> str:
+    return "x".join(map(str, values))
+
+
+def _list(values: tuple[int, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _dilation(site: Site, program: Program) -> Iterator[Problem]:
+    dilations = site.integers("dilations") or ()
+    allowed = (1,) if site.kind in TRANSPOSED else tuple(program.device.conv2d_kernel)
+    if all(d in allowed for d in dilations):
+        return
+    packs = site.kind == "QConv1d"
+    yield Problem(
+        severity=Severity.note if packs else Severity.refuse,
+        found=f"dilation {_by(dilations)}",
+        limit=f"{_list(allowed)}{'; others pack, and are not measured' if packs else ''}",
+        remedy="Change the dilation of the layer",
+    )
+
+
+def _kernel(site: Site, program: Program) -> Iterator[Problem]:
+    kernel = site.integers("kernel_shape") or ()
+    dilations = site.integers("dilations") or (1,) * len(kernel)
+    device = program.device
+    if site.kind == "QConv2d":
+        largest = [device.conv2d_kernel.get(d) for d in dilations]
+        text = f"1 to {_list(tuple(sorted({k for k in largest if k})))} with dilation {_by(dilations)}"
+    else:
+        one = device.transposed_kernel if site.kind in TRANSPOSED else device.conv1d_kernel
+        largest, text = [one] * len(kernel), f"1 to {one}"
+    if any(most is not None and not 1 <= k <= most for k, most in zip(kernel, largest, strict=False)):
+        yield refuses(f"kernel {_by(kernel)}", text, "Use a smaller kernel, or several layers in a row")
+
+
+def _kernel_in_plane(site: Site, program: Program) -> Iterator[Problem]:
+    """Also for transposed convolutions, whose window may not be larger than the padded input either."""
+    del program
+    shape, kernel, pads = site.shape(), site.integers("kernel_shape") or (), site.integers("pads") or ()
+    if shape is None or len(shape) != len(kernel) + 2:
+        return
+    pads = pads or (0,) * 2 * len(kernel)
+    padded = tuple(
+        size + begin + end
+        for size, begin, end in zip(shape[2:], pads[: len(kernel)], pads[-len(kernel) :], strict=False)
+    )
+    if any(k > size for k, size in zip(kernel, padded, strict=False)):
+        yield refuses(
+            f"kernel {_by(kernel)} on a padded plane of {_by(padded)}",
+            "a kernel no larger than the plane",
+            "Use a smaller kernel or more padding",
+        )
+
+
+def _stride(site: Site, program: Program) -> Iterator[Problem]:
+    strides = site.integers("strides") or ()
+    if any(s not in program.device.strides for s in strides):
+        yield refuses(f"stride {_by(strides)}", _list(program.device.strides), "Change the stride of the layer")
+
+
+def _stride_in_kernel(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    kernel, strides = site.integers("kernel_shape") or (), site.integers("strides") or ()
+    if any(s > k for k, s in zip(kernel, strides, strict=False)):
+        yield refuses(
+            f"stride {_by(strides)} with kernel {_by(kernel)}",
+            "a stride no larger than the kernel, on each axis",
+            "Use a larger kernel, or pool before the layer",
+        )
+
+
+def _padding(site: Site, program: Program) -> Iterator[Problem]:
+    kernel, pads = site.integers("kernel_shape") or (), site.integers("pads") or ()
+    axes = len(kernel)
+    if any(not 0 <= p <= program.device.padding for p in pads):
+        yield refuses(f"padding {_list(pads)}", f"0 to {program.device.padding}", "Use less padding")
+    elif axes and any(p > kernel[i % axes] for i, p in enumerate(pads)):
+        yield refuses(
+            f"padding {_list(pads)} with kernel {_by(kernel)}", "at most the kernel, on each axis", "Use less padding"
+        )
+
+
+def _symmetry(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    pads = site.integers("pads") or ()
+    half = len(pads) // 2
+    if pads[:half] != pads[half:]:
+        yield Problem(
+            severity=Severity.note,
+            found=f"padding {_list(pads)}",
+            limit="the same before and behind; other paddings pack, and are not measured",
+            remedy="Give the layer a number as its padding",
+        )
+
+
+def _groups(site: Site, program: Program) -> Iterator[Problem]:
+    del program
+    groups, weight = site.integer("group", 1) or 1, site.shape(1)
+    if groups == 1 or weight is None:
+        return
+    if site.kind in TRANSPOSED:
+        yield refuses(f"{groups} groups", "1", "Use a transposed convolution without groups")
+        return
+    results, channels = weight[0] // groups, weight[1]
+    if channels > 1 and results == 1:
+        yield refuses(
+            f"{groups} groups of {channels} channels with one result each",
+            "one channel a group (depthwise), or several results a group",
+            "Use more features, or fewer groups",
+        )
+    elif site.kind == "QConv1d" and channels == results == 1:
+        yield refuses(
+            f"{groups} groups of one channel, one result each",
+            "no depthwise 1-D convolution: the packer stops",
+            f"{THINKER}: it writes a 2-D convolution of height 1",
+            AS_2D,
+        )
+
+
+def _pool_stride(site: Site, program: Program) -> Iterator[Problem]:
+    shape, strides = site.shape(), site.integers("strides") or ()
+    plane = shape[2:] if shape is not None else (None,) * len(strides)
+    allowed = program.device.strides
+    if any(s not in allowed and s != extent for s, extent in zip(strides, plane, strict=False)):
+        yield Problem(
+            severity=Severity.differs,
+            found=f"stride {_by(strides)}",
+            limit=f"{_list(allowed)} or the whole plane",
+            remedy="Change the stride of the pooling",
+        )
+
+
+def _pool_kernel(site: Site, program: Program) -> Iterator[Problem]:
+    """The packer checks a maximum pool as a convolution, unless its window spans the plane on one axis."""
+    kernel, shape = site.integers("kernel_shape") or (), site.shape()
+    most = program.device.conv2d_kernel[1]
+    spans = shape is not None and any(k == size for k, size in zip(kernel, shape[2:], strict=False))
+    if not spans and any(k > most for k in kernel):
+        yield refuses(
+            f"kernel {_by(kernel)}", f"1 to {most}, or the whole plane", "Use a smaller window, or several in a row"
+        )
+
+
+CHECKS = (
+    Check("dilation", _dilation, WINDOWED),
+    Check("kernel", _kernel, WINDOWED),
+    Check("kernel and plane", _kernel_in_plane, WINDOWED),
+    Check("stride", _stride, WINDOWED),
+    Check("stride and kernel", _stride_in_kernel, WINDOWED | POOLS),
+    Check("padding", _padding, WINDOWED | POOLS),
+    Check("symmetric padding", _symmetry, WINDOWED),
+    Check("groups", _groups, WINDOWED),
+    Check("pool stride", _pool_stride, AVERAGES),
+    Check("pool kernel", _pool_kernel, {"MaxPool"}),
+)

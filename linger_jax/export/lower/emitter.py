@@ -1,0 +1,241 @@
+"""Writing nodes for one plan: boundaries between floats and integers, axis order, constants."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from linger_jax.errors import ExportError
+from linger_jax.export.lower.evaluation_record import Record, Visit
+from linger_jax.export.lower.exported_values import (
+    Axes,
+    Exported,
+    Grid,
+    HostArray,
+    Known,
+    Laid,
+    channels_first,
+    natural,
+)
+from linger_jax.export.onnx.onnx_graph import LINGER, ElementType, OnnxGraph, integer_type
+from linger_jax.plan import Node
+from linger_jax.staging.marker import Path
+
+
+class Emitter:
+    """What the lowering rules write to.
+
+    Attributes:
+      record: the evaluation that is exported.
+      graph: the graph under construction.
+      platform: written on every node of the field.
+      visit: what evaluation used at the node that is being written.
+      loops: the loops around it, outermost first: path of the module that loops, and the iteration.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.graph = OnnxGraph()
+        self.platform = record.plan.settings.config.platform.value
+        self.visit: Visit = record.at(())
+        self.loops: tuple[tuple[Path, int], ...] = ()
+
+    def error(self, node: Node, text: str) -> ExportError:
+        """An error that names the step and its place in the user's code."""
+        where = f" at {node.source}" if node.source else ""
+        op = node.attributes.get("primitive", node.op) if node.op == "structural" else node.op
+        return ExportError(f"{node.label} ({op}){where}: {text}")
+
+    # --- nodes ---
+
+    def integers(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        grid: Grid,
+        like: Laid,
+        *,
+        attributes: Mapping[str, Any],
+        node: Node,
+        shape: tuple[int, ...] | None = None,
+        axes: Axes | None = None,
+        domain: str = LINGER,
+    ) -> Laid:
+        """A node that makes integers.
+
+        Args:
+          op: operator.
+          inputs: tensors.
+          grid: of the result.
+          like: value whose shape, axes and kind the result has where ``shape`` and ``axes`` do not say otherwise.
+          attributes: of the node; the platform is added to those of the field.
+          node: the plan's node.
+          shape: Flax's shape.
+          axes: order of the axes.
+          domain: "" for standard operators.
+        """
+        extra = {"platform": self.platform} if domain and op not in _WITHOUT_PLATFORM else {}
+        (tensor,) = self.graph.add(
+            op,
+            inputs,
+            element_types=[integer_type(grid.bits)],
+            attributes={**attributes, **extra},
+            domain=domain,
+            label=node.label,
+        )
+        shape, axes = like.shape if shape is None else shape, like.axes if axes is None else axes
+        return self.made(dataclasses.replace(like, tensor=tensor, grid=grid, shape=shape, axes=axes))
+
+    def made(self, value: Laid) -> Laid:
+        """Notes the shape of a new tensor."""
+        self.graph.shapes[value.tensor] = value.tensor_shape
+        return value
+
+    def moved(
+        self, op: str, value: Laid, attributes: Mapping[str, Any], inputs: Sequence[str] = (), **changes: Any
+    ) -> Laid:
+        """A standard node that moves the elements of a value; ``changes`` are fields of the result.
+
+        ``linger::Squeeze`` stands for Squeeze where the value holds integers.
+        """
+        domain = LINGER if op == "Squeeze" and value.grid is not None else ""
+        kind = self.element_type(value)
+        (tensor,) = self.graph.add(
+            op, [value.tensor, *inputs], element_types=[kind], attributes=attributes, domain=domain
+        )
+        return self.made(dataclasses.replace(value, tensor=tensor, **changes))
+
+    @staticmethod
+    def element_type(value: Laid) -> ElementType:
+        """Element type of a value's tensor."""
+        if value.grid is not None:
+            return integer_type(value.grid.bits)
+        return "float32" if np.issubdtype(value.dtype, np.inexact) else "int64"
+
+    def parameter_name(self, path: Path, parameter: str, quantizer: Path) -> str:
+        """Name of a layer's initializer.
+
+        Where a loop iterates over the layer's parameters, the iteration stands behind the module that it repeats.
+
+        Args:
+          path: of the layer.
+          parameter: its name in a file.
+          quantizer: of the parameter.
+        """
+        depth = len(self.record.plan.quantizers[quantizer].stack)
+        for around, iteration in reversed(self.loops[len(self.loops) - depth :]):
+            behind = len(around) + 1 if path[: len(around)] == around else 1  # the module that is looped over
+            path = (*path[:behind], str(iteration), *path[behind:])
+        return ".".join((*path, parameter))
+
+    # --- axis order ---
+
+    def arranged(self, value: Laid, axes: Axes) -> Laid:
+        """The value with its tensor's axes in another order; a Transpose where they are not."""
+        if _same_order(value, axes):
+            return dataclasses.replace(value, axes=axes)
+        perm = [value.axes.index(axis) for axis in axes]
+        return self.moved("Transpose", value, {"perm": perm}, axes=axes)
+
+    def as_image(self, value: Laid) -> Laid:
+        """The value channels-first."""
+        return dataclasses.replace(self.arranged(value, channels_first(value.rank)), image=True)
+
+    def in_flax_order(self, value: Laid) -> Laid:
+        """The value with Flax's order of axes."""
+        return self.arranged(value, natural(value.rank))
+
+    # --- floats and integers ---
+
+    def quantized(self, value: Exported, path: Path, node: Node) -> Laid:
+        """The value as integers: as it is, or behind a Quant node, or a constant rounded now.
+
+        Args:
+          value: the operand.
+          path: its quantizer.
+          node: the plan's node.
+        """
+        if isinstance(value, Known):
+            grid = self.visit.grid(path) if value.grid is None else value.grid
+            return self._quantized_constant(value, grid, path)
+        if value.grid is not None:
+            return value
+        grid = self.visit.grid(path)
+        if not np.issubdtype(value.dtype, np.floating):
+            raise self.error(node, f"its operand is {value.dtype}; only float32 can be quantized")
+        attributes = {"scale_x": grid.scale, "data_bits": grid.bits, "zero_point": 0}
+        return self.integers("Quant", [value.tensor], grid, value, attributes=attributes, node=node)
+
+    def _quantized_constant(self, value: Known, grid: Grid, path: Path) -> Laid:
+        spec = self.record.plan.quantizers[path].spec
+        steps = _ROUND[spec.round_mode.value](np.asarray(value.array, np.float32) * np.float32(grid.scale))
+        least, most = -(2 ** (grid.bits - 1)), 2 ** (grid.bits - 1) - 1
+        stored = np.clip(steps, least, most).astype(integer_type(grid.bits))
+        name = path[: path.index(next(p for p in path if p.startswith("input_quantizer")))]
+        tensor = self.graph.constant(".".join((*name, "constant")), stored)
+        return Laid(tensor, value.shape, natural(len(value.shape)), np.dtype(np.float32), grid)
+
+    def real(self, value: Laid) -> Laid:
+        """The value as real numbers: behind a Dequant node where it holds integers."""
+        if value.grid is None:
+            return value
+        (tensor,) = self.graph.add(
+            "Dequant",
+            [value.tensor],
+            element_types=["float32"],
+            attributes={"scale_o": value.grid.scale},
+            domain=LINGER,
+        )
+        return self.made(dataclasses.replace(value, tensor=tensor, grid=None))
+
+    # --- attributes ---
+
+    def output_grid(self, node: Node, quantizer: str = "output_quantizer") -> Grid:
+        """Grid of a layer's or operator's result."""
+        assert node.site is not None
+        path = (*node.site, quantizer)
+        return self.visit.grid(path)
+
+    def round_mode(self, node: Node) -> str:
+        """``quant_mode`` of a node."""
+        config = node.config or self.record.plan.settings.config
+        return config.quant_info.round_mode.value
+
+    def act(self, node: Node, x: Laid, output: Grid) -> dict[str, Any]:
+        """Attributes of a node with one operand (spec/onnx_export.md section 3, [act])."""
+        assert x.grid is not None
+        return {
+            "x_bits": x.grid.bits,
+            "scale_x": x.grid.scale,
+            "o_bits": output.bits,
+            "scale_o": output.scale,
+            "quant_mode": self.round_mode(node),
+        }
+
+
+_WITHOUT_PLATFORM = frozenset({"Dequant", "Squeeze"})
+_ROUND: Mapping[str, Callable[[HostArray], HostArray]] = {
+    "floor_add": lambda v: np.floor(v + np.float32(0.5)),
+    "floor": np.floor,
+    "round": np.rint,
+    "ceil": np.rint,
+}
+
+
+def _same_order(value: Laid, axes: Axes) -> bool:
+    """Whether two orders differ at most in where axes of length one stand: then the elements lie alike.
+
+    Only an order with every axis at its place keeps the tensor's shape, so lengths must agree too.
+    """
+    return value.axes == axes or (
+        [a for a in value.axes if value.shape[a] != 1] == [a for a in axes if value.shape[a] != 1]
+        and tuple(value.shape[a] for a in value.axes) == tuple(value.shape[a] for a in axes)
+    )
+
+
+def stored(values: HostArray, bits: int) -> HostArray:
+    """Integers in the storage of their width."""
+    return values.astype(integer_type(bits))

@@ -1,0 +1,134 @@
+"""One evaluation of a model as an exporter needs it: every scale, and the integers of every parameter, by place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from linger_jax.export.lower.exported_values import Grid
+from linger_jax.interpret import Recording
+from linger_jax.interpret.recording import Key, Place
+from linger_jax.plan import Plan
+from linger_jax.quantizers import QTensor
+from linger_jax.staging.marker import Path
+
+HostArray = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordedArrays:
+    """The arrays of a recording: all that leaves the compiled evaluation."""
+
+    scales: Mapping[Key, Any]
+    parameters: Mapping[Key, tuple[Any, Any]]
+    results: Mapping[Place, list[Any]]
+
+
+jax.tree_util.register_dataclass(RecordedArrays, data_fields=["scales", "parameters", "results"], meta_fields=[])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record:
+    """What an evaluation used.
+
+    Attributes:
+      plan: the plan of the call.
+      scales: of every quantizer, by place and path.
+      parameters: what every weight and bias quantizer got and returned; float32, Flax's layout.
+      results: of quantized nodes that depend on variables and constants alone: real numbers as float32, or a QTensor.
+      variables: the float model's variables, by path (collection first).
+      bias_as_evaluated: the integers of a bias are those that evaluation added; else linger's, from the float bias.
+    """
+
+    plan: Plan
+    scales: Mapping[Key, float]
+    parameters: Mapping[Key, tuple[HostArray, HostArray]]
+    results: Mapping[Place, Sequence[Any]]
+    variables: Mapping[Path, HostArray]
+    bias_as_evaluated: bool = False
+
+    def at(self, place: Place) -> Visit:
+        """One visit of a node."""
+        return Visit(self, place)
+
+    def bits(self, path: Path) -> int:
+        """Width of a quantizer."""
+        return self.plan.quantizers[path].spec.bits
+
+
+@dataclasses.dataclass(frozen=True)
+class Visit:
+    """What one visit of a node used."""
+
+    record: Record
+    place: Place
+
+    def scale(self, path: Path) -> float:
+        """Scale of a quantizer."""
+        return self.record.scales[self.place, path]
+
+    def bits(self, path: Path) -> int:
+        """Width of a quantizer."""
+        return self.record.bits(path)
+
+    def grid(self, path: Path) -> Grid:
+        """Where a quantizer's results lie."""
+        return Grid(self.scale(path), self.bits(path))
+
+    def has(self, path: Path) -> bool:
+        """Whether a weight or bias quantizer ran."""
+        return (self.place, path) in self.record.parameters
+
+    def steps(self, path: Path) -> HostArray:
+        """The integers of a weight, int64: what evaluation multiplied with."""
+        _, value = self.record.parameters[self.place, path]
+        return self._within(path, np.rint(value.astype(np.float64) * self.scale(path)))
+
+    def bias_steps(self, path: Path, scale: float) -> HostArray:
+        """The integers of a bias on the accumulator's grid, int64.
+
+        That is not its quantizer's grid where the scale of the layer's input was changed after training, or where the
+        accumulator is finer than a quantizer can be (16-bit operands). linger writes the bias itself, rounded anew.
+        What evaluation added is rounded down to a coarser grid: an accumulator that is rounded by ``floor_add`` behind
+        it does not see what is lost.
+
+        Args:
+          path: its quantizer.
+          scale: of the accumulator.
+        """
+        given, value = self.record.parameters[self.place, path]
+        if self.record.bias_as_evaluated:
+            return self._within(path, np.floor(value.astype(np.float64) * scale))
+        return self._within(path, np.rint(given.astype(np.float32) * np.float32(scale)))
+
+    def _within(self, path: Path, steps: HostArray) -> HostArray:
+        most = 2 ** (self.bits(path) - 1)
+        return np.clip(steps.astype(np.float64), -most, most - 1).astype(np.int64)
+
+
+def recorded_arrays(recording: Recording) -> RecordedArrays:
+    """The arrays of a recording."""
+    parameters = {key: (given, result.value) for key, (given, result) in recording.parameters.items()}
+    return RecordedArrays(recording.scales, parameters, recording.results)
+
+
+def as_record(plan: Plan, arrays: RecordedArrays, variables: Mapping[Path, Any]) -> Record:
+    """A record on the host."""
+    return Record(
+        plan,
+        {key: float(scale) for key, scale in arrays.scales.items()},
+        {key: (np.asarray(given), np.asarray(value)) for key, (given, value) in arrays.parameters.items()},
+        {place: [_on_host(v) for v in values] for place, values in arrays.results.items()},
+        {path: np.asarray(value) for path, value in variables.items()},
+    )
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, QTensor):
+        return QTensor(np.asarray(value.value), np.asarray(value.scale), value.bits)  # type: ignore[arg-type]
+    return np.asarray(value)

@@ -1,0 +1,289 @@
+"""From a recorded evaluation to a graph: every step of the plan in order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from linger_jax.errors import ExportError
+from linger_jax.export.lower import RULES
+from linger_jax.export.lower.emitter import Emitter
+from linger_jax.export.lower.evaluation_record import Record
+from linger_jax.export.lower.exported_values import Exported, Grid, Known, Laid, channels_first, natural
+from linger_jax.export.lower.lower_loops import stacked_floats
+from linger_jax.export.lower.lower_weighted import reads_channels_last
+from linger_jax.export.lower.lowering_step import Step
+from linger_jax.export.onnx.cleanup import clean
+from linger_jax.export.onnx.onnx_graph import ElementType, GraphInput, OnnxGraph
+from linger_jax.interpret import place_of
+from linger_jax.plan import Constant, Graph, Node
+from linger_jax.quantizers import QTensor
+
+# Steps through which an image keeps its kind, and steps that want one.
+_IMAGE_LAYERS = frozenset({"conv", "conv_transpose", "max_pool", "avg_pool", "reduce_window_max"})
+_ALIKE = frozenset({"relu", "relu6", "dropout", "add", "mul", "logistic", "tanh", "gelu", "silu", "batch_norm"})
+# An axis flattened channels-first may pass these on its way to a Dense.
+_KEEPS_ORDER = frozenset({"relu", "relu6", "dropout", "logistic", "tanh", "gelu", "silu"})
+_IMAGE_RANK = 4
+
+
+def export_graph(record: Record, input_names: Sequence[str], output_names: Sequence[str] | None) -> OnnxGraph:
+    """Writes the nodes of a plan.
+
+    Args:
+      record: the evaluation.
+      input_names: of the model's arrays, in order.
+      output_names: of the model's outputs, or None for ``y`` or ``y0``, ``y1``, ...
+
+    Raises:
+      ExportError: a step has no form in a file; it names the step and its line.
+    """
+    return _Walk(record).run(input_names, output_names)
+
+
+class _Walk:
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.emit = Emitter(record)
+        self.graph: Graph = record.plan.graph
+        self.readers: dict[int, list[Node]] = defaultdict(list)
+        self.env: dict[int, Exported] = {}
+        self.same: dict[int, list[int]] = defaultdict(list)
+        self.infos = dict(self.graph.infos)
+        for node in self.graph.walk():
+            for i, atom in enumerate(node.inputs):
+                if isinstance(atom, Constant):
+                    continue
+                if node.body is None:
+                    self.readers[atom].append(node)
+                else:
+                    self.same[atom].append(node.body.inputs[i])
+            if node.body is not None:
+                self.infos.update(node.body.infos)
+                for inner, outer in zip(node.body.outputs, node.outputs, strict=True):
+                    if not isinstance(inner, Constant):
+                        self.same[inner].append(outer)
+
+    def run(self, input_names: Sequence[str], output_names: Sequence[str] | None) -> OnnxGraph:
+        staged, graph = self.record.plan.staged, self.graph
+        count = len(staged.variables)
+        for path, variable in zip(staged.variables, graph.inputs[:count], strict=True):
+            self.env[variable] = Known(self.record.variables[path])
+        entering = model_arguments(staged.arguments)
+        for name, argument in zip(input_names, graph.inputs[count:], strict=False):
+            self.env[argument] = self._input(name, argument)
+        for key in graph.inputs[count + len(entering) :]:
+            shape = graph.infos[key].shape
+            self.env[key] = Laid(_KEY, shape, natural(len(shape)), np.dtype(np.uint32))
+        returned = graph.outputs[: staged.out_tree.children()[0].num_leaves]
+        self._region(dataclasses.replace(graph, outputs=returned))
+        outputs = [self._read(atom) for atom in returned]
+        names = output_names or _output_names(staged.out_tree.children()[0], input_names)
+        if len(names) != len(outputs):
+            raise ExportError(f"the model has {len(outputs)} output(s), {len(names)} names were given: {list(names)}")
+        if len({*names, *input_names}) != len(names) + len(input_names):
+            raise ExportError(f"names of inputs and outputs must differ: {[*input_names, *names]}")
+        for name, value in zip(names, outputs, strict=True):
+            self._output(name, value)
+        clean(self.emit.graph)
+        self.emit.graph.rename_intermediates()
+        return self.emit.graph
+
+    def _input(self, name: str, value: int) -> Laid:
+        info = self.graph.infos[value]
+        rank = len(info.shape)
+        image = rank >= 3 and self._wants_image(value, set())
+        axes = channels_first(rank) if image else natural(rank)
+        kind: ElementType = "float32" if np.issubdtype(info.dtype, np.inexact) else "int64"
+        laid = Laid(name, info.shape, axes, info.dtype, image=image)
+        self.emit.graph.inputs.append(GraphInput(name, laid.tensor_shape, kind))
+        return laid
+
+    def _wants_image(self, value: int, seen: set[int]) -> bool:
+        """Whether a convolution or pool reads the value, directly or behind steps that keep its axes."""
+        if value in seen:
+            return False
+        seen.add(value)
+        for node in self.readers[value]:
+            rank = len(self.infos[value].shape)
+            if node.op in _IMAGE_LAYERS or (node.op == "batch_norm" and rank >= _IMAGE_RANK):
+                return True
+            if node.op == "custom_conv" and reads_channels_last(node):
+                return True
+            keeps = node.op in _ALIKE or node.attributes.get("primitive") in ("pad", "slice", "rev")
+            if keeps and any(self._wants_image(v, seen) for v in node.outputs[:1]):
+                return True
+        return any(self._wants_image(inner, seen) for inner in self.same[value])
+
+    def _keeps_flat_order(self, value: int) -> bool:
+        """Whether every reader is a Dense over the last axis, perhaps behind steps on each element."""
+        for node in self.readers[value]:
+            if node.op in _KEEPS_ORDER:
+                if not self._keeps_flat_order(node.outputs[0]):
+                    return False
+            elif not (node.op == "dense" and node.quantized):
+                return False
+        return bool(self.readers[value]) and not self.same[value] and value not in self.graph.outputs
+
+    def _read(self, atom: Any) -> Exported:
+        if isinstance(atom, Constant):
+            return Known(np.asarray(atom.value, atom.dtype))
+        return self.env[atom]
+
+    def _region(self, graph: Graph, iterations: tuple[int, ...] = ()) -> None:
+        for node in _needed(graph):
+            self.emit.graph.label = node.label
+            operands = tuple(self._read(atom) for atom in node.inputs)
+            if node.body is not None:
+                self._body(node, node.body, operands, iterations)
+                continue
+            place = place_of(iterations, node) if node.outputs else ()
+            results: Sequence[Exported]
+            if all(isinstance(value, Known) for value in operands) and node.quantized:
+                results = _recorded(self.record.results[place])
+            elif all(isinstance(value, Known) for value in operands) and node.run is not None:
+                results = _evaluated(node, operands)
+            else:
+                self.emit.visit = self.record.at(place)
+                keeps_flat_order = bool(node.outputs) and self._keeps_flat_order(node.outputs[0])
+                results = self._rule(node)(Step(self.emit, graph, node, operands, keeps_flat_order))
+            self.env.update(zip(node.outputs, results, strict=True))
+        self.emit.graph.label = ""
+
+    def _body(self, node: Node, body: Graph, operands: Sequence[Exported], iterations: tuple[int, ...]) -> None:
+        """``remat`` stands in the file as it is; a loop is written out, every iteration with its own parameters."""
+        if node.op == "remat":
+            self.env.update(zip(body.inputs, operands, strict=True))
+            self._region(body, iterations)
+            self.env.update(zip(node.outputs, map(self._read, body.outputs), strict=True))
+            return
+        a, loops = node.attributes, self.emit.loops
+        fixed, carried = int(a["num_consts"]), int(a["num_carry"])
+        carry = [self._carried(v, bits) for v, bits in zip(operands[fixed:][:carried], a["carry_bits"], strict=True)]
+        stacked: dict[int, list[Exported]] = {}
+        for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
+            entries = [self._entry(node, x, i) for x in operands[fixed + carried :]]
+            self.emit.loops = (*loops, (node.owner.path, i))
+            self.env.update(zip(body.inputs, (*operands[:fixed], *carry, *entries), strict=True))
+            self._region(body, (*iterations, i))
+            results = [self._read(atom) for atom in body.outputs]
+            carry = [self._carried(v, bits) for v, bits in zip(results, a["carry_bits"], strict=False)]
+            stacked[i] = [self._carried(v, None) for v in results[carried:]]
+        self.emit.loops = loops
+        self.env.update(zip(node.outputs, carry, strict=False))
+        for position, value in enumerate(node.outputs[carried:]):
+            if self.readers[value] or self.same[value] or value in self.graph.outputs:
+                parts = [stacked[i][position] for i in sorted(stacked)]
+                self.env[value] = stacked_floats(self.emit, parts)
+
+    def _carried(self, value: Exported, bits: int | None) -> Exported:
+        """What leaves an iteration: integers only where every iteration has integers of that width."""
+        if bits is not None:
+            return value
+        return Known(value.array) if isinstance(value, Known) else self.emit.real(value)
+
+    def _entry(self, node: Node, x: Exported, i: int) -> Exported:
+        """What an iteration gets of an array that the loop runs over."""
+        if isinstance(x, Known):
+            return Known(x.array[i])
+        if x.order is not None:
+            raise self.emit.error(node, "a loop runs over a flattened image")
+        x = self.emit.real(x)
+        (index,) = [self.emit.graph.constant(f"index_{i}", np.asarray(i, np.int64))]
+        axes = tuple(axis - 1 for axis in x.axes if axis != 0)
+        attributes = {"axis": x.position(0)}
+        return self.emit.moved("Gather", x, attributes, [index], shape=x.shape[1:], axes=axes, image=False)
+
+    def _rule(self, node: Node) -> Any:
+        moves = node.layer is None and node.op not in RULES and node.attributes.get("primitive") in _MOVES
+        rule = RULES["structural"] if moves else RULES.get(node.op)
+        if rule is None or not (node.quantized or moves or node.op in _IN_BOTH):
+            reason = f": {node.reason}" if node.reason else ""
+            if any(isinstance(v, Laid) and v.tensor == _KEY for v in map(self._read, node.inputs)):
+                raise self.emit.error(node, f"this call draws random numbers; {_EVALUATION}")
+            if node.op in _REFUSED:
+                raise self.emit.error(node, _REFUSED[node.op])
+            what = "it is quantized but has" if node.quantized else "it runs as float and has"
+            raise self.emit.error(node, f"{what} no form in a file{reason}; {_REMEDY}")
+        return rule
+
+    def _output(self, name: str, value: Exported) -> None:
+        if isinstance(value, Known):
+            raise ExportError(f"output {name} does not depend on the model's input; leave it out of the model's result")
+        assert value.order is None  # a reshape whose result leaves the graph keeps Flax's order
+        axes = channels_first(value.rank) if value.image else natural(value.rank)
+        laid = self.emit.real(self.emit.arranged(value, axes))
+        if laid.tensor in self.emit.graph.outputs or laid.tensor in {e.name for e in self.emit.graph.inputs}:
+            laid = self.emit.moved("Identity", laid, {})
+        self.emit.graph.name_output(laid.tensor, name)
+
+
+def _needed(graph: Graph) -> list[Node]:
+    """Nodes that an output depends on: what a model computes for its own records is no part of the file."""
+    wanted = {atom for atom in graph.outputs if not isinstance(atom, Constant)}
+    nodes = []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            nodes.append(node)
+            wanted.update(atom for atom in node.inputs if not isinstance(atom, Constant))
+    return nodes[::-1]
+
+
+def model_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments that enter a file: all but the keys of random numbers, which stand last."""
+    return [name for name in arguments if not name.startswith("rngs")]
+
+
+def _output_names(tree: Any, taken: Sequence[str]) -> list[str]:
+    """Keys, where the model returns a dict; else ``y``, or ``y0``, ``y1``, ..."""
+    count = tree.num_leaves
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree.unflatten(range(count)))[0]]
+    keys = [[entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)] for path in paths]
+    names = ["_".join(map(str, own)) for own in keys]
+    are_keys = all(own and len(own) == len(path) for own, path in zip(keys, paths, strict=True))
+    if are_keys and len({*names, *taken}) == count + len(taken):
+        return names
+    return ["y"] if count == 1 else [f"y{i}" for i in range(count)]
+
+
+def _evaluated(node: Node, operands: Sequence[Exported]) -> list[Exported]:
+    """A step on constants, computed now."""
+    assert node.run is not None
+    arrays = [jax.numpy.asarray(value.array) for value in operands if isinstance(value, Known)]
+    return [Known(np.asarray(result)) for result in node.run(*arrays)]
+
+
+def _recorded(values: Sequence[Any]) -> list[Known]:
+    """A quantized step on constants, as evaluation computed it."""
+    grids = [Grid(float(v.scale), v.bits) if isinstance(v, QTensor) else None for v in values]
+    arrays = [np.asarray(v.value if isinstance(v, QTensor) else v) for v in values]
+    return [Known(array, grid) for array, grid in zip(arrays, grids, strict=True)]
+
+
+_KEY = "a key of random numbers"
+_EVALUATION = "export the evaluation (deterministic=True, train=False or the like)"
+_REFUSED = {
+    "sparify_ffn": (
+        "which of its hidden units count depends on the data, and the field has no operator for that; it trains here, "
+        "and linger_jax runs it. For a file put two Dense layers with a relu in its place"
+    ),
+}
+_REMEDY = (
+    "compute it in front of or behind the exported model, or write it with steps that are quantized (qmodel.plan lists "
+    "them)"
+)
+
+
+# Steps whose nodes take floats as well as integers.
+_MOVES = frozenset(
+    (
+        *("reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "split", "pad", "broadcast_in_dim", "copy"),
+        *("gather", "dynamic_slice", "tile", "stop_gradient"),
+    )
+)
+_IN_BOTH = frozenset({"structural", "dropout", "relu", "relu6", "reduce_window_max", "argmax"})

@@ -1,0 +1,255 @@
+"""Steps that move values: the integers stay what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from linger_jax.export.lower.exported_values import Exported, Known, Laid, natural
+from linger_jax.export.lower.lower_operators import flattened, joined
+from linger_jax.export.lower.lower_selection import selected
+from linger_jax.export.lower.lower_weighted import padded, reshaped
+from linger_jax.export.lower.lowering_step import Rule, Step
+
+
+def structural(step: Step) -> Sequence[Exported]:
+    """A step of the plan that passes scale and bits on, by its primitive.
+
+    Raises:
+      ExportError: the primitive has no form in a file.
+    """
+    primitive = str(step.node.attributes.get("primitive", step.node.op))
+    rule = _PRIMITIVES.get(primitive)
+    if rule is None:
+        raise step.error(f"{primitive} has no form in a file; compute it in front of or behind the exported model")
+    value = step.laid(0)
+    if value.order is not None and primitive not in _KEEPS_LAST_AXIS:
+        raise step.error(f"a flattened image passes through {primitive}")
+    return rule(step, value)
+
+
+def _unchanged(step: Step, value: Laid) -> Sequence[Exported]:
+    del step
+    return [value]
+
+
+def _transpose(step: Step, value: Laid) -> Sequence[Exported]:
+    """Nothing moves: the tensor's axes get other names."""
+    permutation = [int(p) for p in step.node.attributes["permutation"]]
+    axes = tuple(permutation.index(axis) for axis in value.axes)
+    keeps_image = value.image and permutation == list(range(value.rank))
+    return [dataclasses.replace(value, shape=step.shape(), axes=axes, image=keeps_image)]
+
+
+def _reshape(step: Step, value: Laid) -> Sequence[Exported]:
+    """Axes of length one come and go without a look at the order; an image is flattened as it lies where that is
+    possible; everything else is reshaped in Flax's order."""
+    before, after = value.shape, step.shape()
+    if before == after:
+        return [value]
+    flattens = len(after) == 2 and after[0] == before[0]
+    if value.image and flattens and step.node.attributes.get("primitive") == "reshape" and step.keeps_flat_order:
+        return [flattened(step, value)]
+    if _without_units(before) == _without_units(after):
+        return [_unit_axes(step, value, after)]
+    if flattens and (step.keeps_flat_order or value.axes == natural(value.rank)):
+        return [flattened(step, value)]
+    return [reshaped(step, value, after)]
+
+
+def _unit_axes(step: Step, value: Laid, after: tuple[int, ...]) -> Laid:
+    """Removes axes of length one, then adds those that are missing."""
+    before = value.shape
+    kept_before = _matched_units(before, after)
+    kept_after = _matched_units(after, before)
+    dropped = [a for a in range(len(before)) if a not in kept_before]
+    added = [a for a in range(len(after)) if a not in kept_after]
+    names = dict(zip(kept_before, kept_after, strict=True))
+    if dropped:
+        axes = tuple(a for a in value.axes if a in names)
+        order = {a: i for i, a in enumerate(kept_before)}
+        value = step.emit.moved(
+            "Squeeze",
+            value,
+            {"axes": sorted(value.position(a) for a in dropped)},
+            shape=tuple(before[a] for a in kept_before),
+            axes=tuple(order[a] for a in axes),
+            image=False,
+        )
+        names = {order[a]: new for a, new in names.items()}
+    if added:
+        # New axes stand in the tensor where they stand in Flax's value.
+        tensor = [names[a] for a in value.axes]
+        for axis in added:
+            tensor.insert(axis, axis)
+        value = step.emit.moved(
+            "Unsqueeze",
+            value,
+            {"axes": [tensor.index(a) for a in added]},
+            shape=after,
+            axes=tuple(tensor),
+            image=False,
+        )
+    return value
+
+
+def _matched_units(one: tuple[int, ...], other: tuple[int, ...]) -> list[int]:
+    """Axes of ``one`` that have a counterpart in ``other``: longer ones all, units as far as both have them there."""
+    kept, j = [], 0
+    for i, size in enumerate(one):
+        if size == 1:
+            if j < len(other) and other[j] == 1:
+                kept.append(i)
+                j += 1
+            continue
+        while other[j] == 1:
+            j += 1
+        kept.append(i)
+        j += 1
+    return kept
+
+
+def _without_units(shape: tuple[int, ...]) -> list[int]:
+    return [n for n in shape if n != 1]
+
+
+def _squeeze(step: Step, value: Laid) -> Sequence[Exported]:
+    return _reshape(step, value)
+
+
+def _slice(step: Step, value: Laid) -> Sequence[Exported]:
+    a = step.node.attributes
+    strides = a["strides"] or (1,) * value.rank
+    return [_sliced(step, value, a["start_indices"], a["limit_indices"], strides, step.shape())]
+
+
+def _sliced(
+    step: Step,
+    value: Laid,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    steps: Sequence[int],
+    shape: tuple[int, ...],
+) -> Laid:
+    cut = [axis for axis in range(value.rank) if (starts[axis], ends[axis], steps[axis]) != (0, value.shape[axis], 1)]
+    if not cut:
+        return value
+    cut.sort(key=value.position)
+    rows = {
+        "starts": [starts[a] for a in cut],
+        "ends": [ends[a] for a in cut],
+        "axes": [value.position(a) for a in cut],
+        "steps": [steps[a] for a in cut],
+    }
+    inputs = [
+        step.emit.graph.constant(f"{name}_" + "_".join(map(str, row)), np.asarray(row, np.int64))
+        for name, row in rows.items()
+    ]
+    return step.emit.moved("Slice", value, {}, inputs, shape=shape)
+
+
+def _reverse(step: Step, value: Laid) -> Sequence[Exported]:
+    return [reversed_along(step, value, [int(d) for d in step.node.attributes["dimensions"]])]
+
+
+def reversed_along(step: Step, value: Laid, backwards: Sequence[int]) -> Laid:
+    """A value with some Flax axes the other way round."""
+    axes = range(value.rank)
+    starts = [value.shape[a] - 1 if a in backwards else 0 for a in axes]
+    ends = [-(2**31) if a in backwards else value.shape[a] for a in axes]
+    return _sliced(step, value, starts, ends, [-1 if a in backwards else 1 for a in axes], value.shape)
+
+
+def _split(step: Step, value: Laid) -> Sequence[Exported]:
+    axis, sizes = int(step.node.attributes["axis"]), [int(s) for s in step.node.attributes["sizes"]]
+    kind = step.emit.element_type(value)
+    tensors = step.emit.graph.add(
+        "Split",
+        [value.tensor],
+        element_types=[kind] * len(sizes),
+        attributes={"axis": value.position(axis), "split": sizes},
+        label=step.node.label,
+    )
+    parts = [dataclasses.replace(value, tensor=tensor, shape=step.shape(i)) for i, tensor in enumerate(tensors)]
+    return [step.emit.made(part) for part in parts]
+
+
+def _pad(step: Step, value: Laid) -> Sequence[Exported]:
+    """Negative padding cuts; then the rest is added."""
+    config = [(int(low), int(high), int(inner)) for low, high, inner in step.node.attributes["padding_config"]]
+    fill = step.operands[1]
+    if any(inner for _, _, inner in config) or not isinstance(fill, Known):
+        raise step.error("padding between elements, or with a computed value, has no form in a file")
+    number = float(fill.array)
+    if value.grid is not None and any(low > 0 or high > 0 for low, high, _ in config):
+        steps, most = number * value.grid.scale, 2 ** (value.grid.bits - 1)
+        if steps != math.floor(steps) or not -most <= steps < most:
+            raise step.error(
+                f"padding with {number:g}, which is not on the grid of {value.grid.bits} bits at scale "
+                f"{value.grid.scale:g}, has no form in a file; pad with zero"
+            )
+    starts = [max(0, -low) for low, _, _ in config]
+    ends = [n - max(0, -high) for n, (_, high, _) in zip(value.shape, config, strict=True)]
+    kept = tuple(end - start for start, end in zip(starts, ends, strict=True))
+    value = _sliced(step, value, starts, ends, [1] * value.rank, kept)
+    amounts = [(max(0, low), max(0, high)) for low, high, _ in config]
+    return [padded(step, value, amounts, number) if any(map(any, amounts)) else value]
+
+
+def _put_together(step: Step, value: Laid) -> Sequence[Exported]:
+    """Parts of one array, which lie on one grid: the concatenation copies them."""
+    parts = [part for part in step.operands if isinstance(part, Laid)]
+    if value.grid is None or len(parts) != len(step.operands) or any(p.grid != value.grid for p in parts):
+        raise step.error("parts on different grids are put together")
+    return [joined(step, parts, int(step.node.attributes["dimension"]), value.grid, step.shape())]
+
+
+def _broadcast(step: Step, value: Laid) -> Sequence[Exported]:
+    """New axes of length one; lengths that grow need an Expand node."""
+    shape = step.shape()
+    places = [int(d) for d in step.node.attributes["broadcast_dimensions"]]
+    units = [1] * len(shape)
+    for axis, place in enumerate(places):
+        units[place] = value.shape[axis]
+    if tuple(units) != value.shape:
+        value = _unit_axes(step, value, tuple(units))
+    if tuple(units) == shape:
+        return [value]
+    target = [shape[a] for a in value.axes]
+    constant = step.emit.graph.constant("shape_" + "x".join(map(str, target)), np.asarray(target, np.int64))
+    return [step.emit.moved("Expand", value, {}, [constant], shape=shape)]
+
+
+_KEEPS_LAST_AXIS = frozenset({"copy", "copy_p", "stop_gradient", "sharding_constraint", "convert_element_type"})
+_PRIMITIVES = {
+    **dict.fromkeys((*_KEEPS_LAST_AXIS, "reduce_precision"), _unchanged),
+    "transpose": _transpose,
+    "reshape": _reshape,
+    "squeeze": _squeeze,
+    "expand_dims": _squeeze,
+    "slice": _slice,
+    "rev": _reverse,
+    "split": _split,
+    "pad": _pad,
+    "broadcast_in_dim": _broadcast,
+    "concatenate": _put_together,
+    **dict.fromkeys(("gather", "dynamic_slice", "tile"), selected),
+}
+
+
+def dropout(step: Step) -> Sequence[Exported]:
+    """Nothing, in evaluation.
+
+    Raises:
+      ExportError: the call drops values.
+    """
+    draws = step.node.layer is None or (step.node.jaxpr is not None and bool(step.node.jaxpr.jaxpr.eqns))
+    if draws:
+        raise step.error("this call drops values; export the evaluation (deterministic=True, train=False or the like)")
+    return [step.laid(0)]
+
+
+RULES: Mapping[str, Rule] = {"structural": structural, "dropout": dropout}

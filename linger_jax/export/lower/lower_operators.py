@@ -1,0 +1,293 @@
+"""Operators of one or two operands, activations and pools."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from linger_jax.export.lower.exported_values import Exported, Grid, Laid, channels_first, natural
+from linger_jax.export.lower.lower_weighted import reshaped
+from linger_jax.export.lower.lowering_step import Rule, Step
+from linger_jax.plan.recognize.pool_window import Window
+
+
+def _pair(step: Step) -> tuple[Laid, Laid]:
+    """Both operands as integers, their axes in one order; the image decides."""
+    x, y = step.quantized(0, "input_quantizer", "0"), step.quantized(1, "input_quantizer", "1")
+    if x.rank == 0 or y.rank == 0 or x.axes == y.axes:
+        return x, y
+    if x.order is not None or y.order is not None:
+        raise step.error("a flattened image meets another value")
+    lead = y if y.image and not x.image else x
+    return step.emit.arranged(x, lead.axes), step.emit.arranged(y, lead.axes)
+
+
+def _binary(op: str) -> Rule:
+    def rule(step: Step) -> Sequence[Exported]:
+        x, y = _pair(step)
+        larger = x if x.rank >= y.rank else y
+        return [two_operands(step, op, x, y, larger, step.shape(), larger.axes)]
+
+    return rule
+
+
+def two_operands(
+    step: Step, op: str, x: Laid, y: Laid, like: Laid, shape: tuple[int, ...], axes: tuple[int, ...]
+) -> Laid:
+    """A node of two integer operands; the result lies like ``like``."""
+    assert x.grid is not None
+    assert y.grid is not None
+    output = step.emit.output_grid(step.node)
+    attributes = {
+        "x_bits": x.grid.bits,
+        "scale_x": x.grid.scale,
+        "y_bits": y.grid.bits,
+        "scale_y": y.grid.scale,
+        "o_bits": output.bits,
+        "scale_o": output.scale,
+        "quant_mode": step.emit.round_mode(step.node),
+    }
+    return step.emit.integers(
+        op, [x.tensor, y.tensor], output, like, attributes=attributes, node=step.node, shape=shape, axes=axes
+    )
+
+
+def matrix_product(step: Step) -> Sequence[Exported]:
+    """``QBmm``: batch axes, rows, columns; Transpose nodes bring the operands into that order."""
+    (left, right), (left_batch, right_batch) = step.node.attributes["dimension_numbers"]
+    x, y = step.quantized(0, "input_quantizer", "0"), step.quantized(1, "input_quantizer", "1")
+    rows = [axis for axis in range(x.rank) if axis not in (*left, *left_batch)]
+    columns = [axis for axis in range(y.rank) if axis not in (*right, *right_batch)]
+    if len(left) != 1 or len(rows) > 1 or len(columns) > 1 or not rows or not columns:
+        raise step.error(
+            "a product that sums over several axes, or whose operands have several axes of their own, has no form in "
+            "a file; reshape the operands to matrices"
+        )
+    if x.order is not None or y.order is not None:
+        raise step.error("a flattened image enters a product of two values")
+    x = step.emit.arranged(x, (*left_batch, *rows, *left))
+    y = step.emit.arranged(y, (*right_batch, *right, *columns))
+    shape, batch = step.shape(), len(left_batch)
+    like = dataclasses.replace(x, image=False)
+    if batch < 2:
+        return [two_operands(step, "QBmm", x, y, like, shape, natural(len(shape)))]
+    # linger's QBmm, and the chip's, has one batch axis.
+    x, y = (
+        reshaped(step, _in_order(v, axes), (math.prod(shape[:batch]), *(v.shape[a] for a in axes[batch:])))
+        for v, axes in ((x, x.axes), (y, y.axes))
+    )
+    whole = (math.prod(shape[:batch]), *shape[batch:])
+    return [reshaped(step, two_operands(step, "QBmm", x, y, x, whole, natural(3)), shape)]
+
+
+def _in_order(value: Laid, axes: Sequence[int]) -> Laid:
+    """The value as one whose axes Flax counts the way the tensor holds them."""
+    return dataclasses.replace(value, shape=tuple(value.shape[a] for a in axes), axes=natural(value.rank), image=False)
+
+
+def concatenation(step: Step) -> Sequence[Exported]:
+    """``QCat`` of any number of tensors."""
+    return [_joined(step, [step.quantized(i, "input_quantizer", str(i)) for i in range(len(step.operands))])]
+
+
+def stack(step: Step) -> Sequence[Exported]:
+    """``QCat`` along a new axis."""
+    axis = int(step.node.attributes["axis"])
+    parts = []
+    for i in range(len(step.operands)):
+        part = step.quantized(i, "input_quantizer", str(i))
+        parts.append(with_unit_axis(step, part, axis % (part.rank + 1)))
+    return [_joined(step, parts, axis)]
+
+
+def with_unit_axis(step: Step, value: Laid, axis: int) -> Laid:
+    """A new axis of length one, in Flax's order."""
+    value = step.emit.in_flax_order(value)
+    shape = (*value.shape[:axis], 1, *value.shape[axis:])
+    return step.emit.moved("Unsqueeze", value, {"axes": [axis]}, shape=shape, axes=natural(len(shape)), image=False)
+
+
+def _joined(step: Step, parts: list[Laid], axis: int | None = None) -> Laid:
+    axis = int(step.node.attributes["dimension"]) if axis is None else axis
+    return joined(step, parts, axis, step.emit.output_grid(step.node), step.shape())
+
+
+def joined(step: Step, parts: Sequence[Laid], axis: int, output: Grid, shape: tuple[int, ...]) -> Laid:
+    """``QCat`` along a Flax axis; an image decides the order of axes."""
+    lead = next((p for p in parts if p.image), parts[0])
+    if any(p.order is not None for p in parts):
+        raise step.error("a flattened image is concatenated")
+    parts = [step.emit.arranged(p, lead.axes) for p in parts]
+    attributes: dict[str, Any] = {
+        "axis": lead.position(axis),
+        "o_bits": output.bits,
+        "scale_o": output.scale,
+        "quant_mode": step.emit.round_mode(step.node),
+    }
+    for i, part in enumerate(parts):
+        assert part.grid is not None
+        attributes |= {f"scale_x_{i}": part.grid.scale, f"x_{i}_bits": part.grid.bits}
+    return step.emit.integers(
+        "QCat", [p.tensor for p in parts], output, lead, attributes=attributes, node=step.node, shape=shape
+    )
+
+
+def _function(op: str) -> Rule:
+    """A function of each element, or along one axis."""
+
+    def rule(step: Step) -> Sequence[Exported]:
+        x = step.quantized(0, "input_quantizer", "0")
+        output = step.emit.output_grid(step.node)
+        attributes = step.emit.act(step.node, x, output)
+        if op == "QSoftmax":
+            if x.order is not None:
+                raise step.error("a flattened image enters a softmax")
+            attributes["axis"] = x.position(int(step.node.attributes["axis"]))
+        return [step.emit.integers(op, [x.tensor], output, x, attributes=attributes, node=step.node)]
+
+    return rule
+
+
+def gated_linear_unit(step: Step) -> Sequence[Exported]:
+    """``QGLU`` along ``dim``."""
+    x = step.quantized(0, "input_quantizer")
+    if x.order is not None:
+        raise step.error("a flattened image enters a glu")
+    output = step.emit.output_grid(step.node)
+    attributes = {**step.emit.act(step.node, x, output), "dim": x.position(int(step.node.attributes["axis"]))}
+    return [
+        step.emit.integers("QGLU", [x.tensor], output, x, attributes=attributes, node=step.node, shape=step.shape())
+    ]
+
+
+def rectifier(step: Step) -> Sequence[Exported]:
+    """``Relu``."""
+    return [step.emit.moved("Relu", _tensor_operand(step), {})]
+
+
+def clipped_rectifier(step: Step) -> Sequence[Exported]:
+    """``Clip`` to 0 and 6, in real units."""
+    bounds = [step.emit.graph.constant(name, np.asarray(v, np.float32)) for name, v in (("zero", 0), ("six", 6))]
+    return [step.emit.moved("Clip", _tensor_operand(step), {}, bounds)]
+
+
+def _tensor_operand(step: Step) -> Laid:
+    return next(value for value in step.operands if isinstance(value, Laid))
+
+
+def max_pool(step: Step) -> Sequence[Exported]:
+    """``MaxPool``; of floats too, in front of the first quantized step.
+
+    Raises:
+      ExportError: it reaches over the batch or the channels.
+    """
+    x = step.emit.as_image(step.laid(0))
+    a, axes = step.node.attributes, x.rank - 2
+    plane = slice(1, 1 + axes)
+    if axes < 1 or any(a["window_dimensions"][i] != 1 for i in (0, -1)) or any(d != 1 for d in a["base_dilation"]):
+        raise step.error("a maximum over windows of other axes than those of the plane has no form in a file")
+    padding = [tuple(int(p) for p in pair) for pair in a["padding"]][plane]
+    attributes = {
+        "kernel_shape": [int(k) for k in a["window_dimensions"][plane]],
+        "strides": [int(s) for s in a["window_strides"][plane]],
+        "pads": [low for low, _ in padding] + [high for _, high in padding],
+        "dilations": [int(d) for d in a["window_dilation"][plane]],
+        "ceil_mode": 0,
+    }
+    return [step.emit.moved("MaxPool", x, attributes, shape=step.shape(), axes=channels_first(x.rank))]
+
+
+def index_of_largest(step: Step) -> Sequence[Exported]:
+    """``ArgMax``: the first of equals, as integers order them like the real numbers."""
+    x = step.laid(0)
+    if x.order is not None:
+        raise step.error("a flattened image enters an argmax")
+    (axis,) = step.node.attributes["axes"]
+    if not np.issubdtype(step.node.attributes["index_dtype"], np.integer):
+        raise step.error("its result is no integer")
+    (tensor,) = step.emit.graph.add(
+        "ArgMax",
+        [x.tensor],
+        element_types=["int64"],
+        attributes={"axis": x.position(axis), "keepdims": 0},
+        label=step.node.label,
+    )
+    axes = tuple(a - (a > axis) for a in x.axes if a != axis)
+    dtype = np.dtype(step.node.attributes["index_dtype"])
+    return [step.emit.made(Laid(tensor, step.shape(), axes, dtype))]
+
+
+def average_pool(step: Step) -> Sequence[Exported]:
+    """``QAvgPool1d``, ``QAvgPool2d``; over the whole plane too, since the packer has no other name for that."""
+    x = step.emit.as_image(step.quantized(0, "input_quantizer"))
+    node, window = step.node, step.node.attributes["window"]
+    output, plane = step.emit.output_grid(node), x.shape[1:-1]
+    attributes = step.emit.act(node, x, output)
+    pooled = (x.shape[0], *_output_plane(window, plane), x.shape[-1])
+    attributes |= _window_attributes(step, window, plane, pooled)
+    op = f"QAvgPool{len(plane)}d"
+    y = step.emit.integers(
+        op, [x.tensor], output, x, attributes=attributes, node=node, shape=pooled, axes=channels_first(x.rank)
+    )
+    return [y if y.shape == step.shape() else flattened(step, y)]
+
+
+def flattened(step: Step, value: Laid) -> Laid:
+    """Everything behind the batch in one axis, in the tensor's order."""
+    size = math.prod(value.shape[1:])
+    places = np.arange(size).reshape(value.shape[1:]).transpose([a - 1 for a in value.axes[1:]]).reshape(-1)
+    order = None if np.array_equal(places, np.arange(size)) else places
+    return step.emit.moved(
+        "Flatten", value, {"axis": 1}, shape=(value.shape[0], size), axes=(0, 1), image=False, order=order
+    )
+
+
+def _output_plane(window: Window, plane: Sequence[int]) -> tuple[int, ...]:
+    return tuple(
+        (n + low + high - k) // s + 1
+        for n, k, s, (low, high) in zip(plane, window.kernel, window.strides, window.padding, strict=True)
+    )
+
+
+def _window_attributes(step: Step, window: Window, plane: Sequence[int], pooled: tuple[int, ...]) -> dict[str, Any]:
+    divisor = np.broadcast_to(np.asarray(step.node.attributes["divisor"]), pooled)
+    area = math.prod(window.kernel)
+    whole = window.kernel == tuple(plane)
+    overhang = any(high != low for low, high in window.padding)
+    counts_all = bool(np.all(divisor == area))
+    override = -1
+    if not counts_all and np.all(divisor == divisor.reshape(-1)[0]) and not any(map(any, window.padding)):
+        override = int(divisor.reshape(-1)[0])
+    return {
+        "kernel_shape": list(window.kernel),
+        "strides": list(window.kernel if whole else window.strides),
+        "pads": [low for low, _ in window.padding] * 2,
+        "ceil_mode": int(overhang),
+        "count_include_pad": int(counts_all or override > 0),
+        "divisor_override": override,
+    }
+
+
+RULES: Mapping[str, Rule] = {
+    "add": _binary("QAdd"),
+    "mul": _binary("QMul"),
+    "dot_general": matrix_product,
+    "concatenate": concatenation,
+    "stack": stack,
+    "logistic": _function("QSigmoid"),
+    "tanh": _function("QTanh"),
+    "gelu": _function("QGelu"),
+    "silu": _function("QSwish"),
+    "softmax": _function("QSoftmax"),
+    "glu": gated_linear_unit,
+    "relu": rectifier,
+    "relu6": clipped_rectifier,
+    "max_pool": max_pool,
+    "reduce_window_max": max_pool,
+    "argmax": index_of_largest,
+    "avg_pool": average_pool,
+}

@@ -1,0 +1,164 @@
+"""LSTM and GRU layers: one node a direction."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from linger_jax.export.lower.emitter import stored
+from linger_jax.export.lower.exported_values import Exported, Grid, Laid, natural
+from linger_jax.export.lower.lower_moves import reversed_along
+from linger_jax.export.lower.lower_weighted import BIAS_BITS, reshaped
+from linger_jax.export.lower.lowering_step import Rule, Step
+from linger_jax.export.onnx.onnx_graph import ElementType, integer_type
+from linger_jax.numerics.recurrent import CELL_SCALE
+from linger_jax.plan.decide.recurrent_quantizers import quantizer_name
+
+_NODES = {"lstm": "QLSTM", "gru": "QGRU"}
+_STATES = {"lstm": ("h", "c"), "gru": ("h",)}
+
+
+def recurrent(step: Step) -> Sequence[Exported]:
+    """``QLSTM``, ``QGRU``; two directions are joined by ``QCat``, their final states by ``Concat``.
+
+    Raises:
+      ExportError: variable lengths, an initial state or a layer that only runs backwards: no file has them.
+    """
+    layer = step.node.layer
+    assert layer is not None
+    roles = step.by_role()
+    if ("lengths",) in roles:
+        raise step.error("variable lengths (seq_lengths) have no form in a file; export with sequences of one length")
+    if any(role[0] == "initial" for role in roles):
+        raise step.error("an initial state (initial_carry) has no form in a file that the chip runs")
+    directions, reverse = int(layer.attributes["directions"]), bool(layer.attributes["reverse"])
+    results = []
+    for i in range(directions):
+        x = _three_axes(step, step.emit.in_flax_order(step.quantized(0, "input_quantizer")))
+        results.append(_direction(step, x, i, backwards=reverse or i == 1))
+    outputs = [outputs for outputs, _ in results]
+    joined = outputs[0] if directions == 1 else _joined(step, outputs)
+    if reverse and not layer.attributes["keep_order"]:
+        joined = reversed_along(step, joined, [0 if layer.attributes["time_major"] else 1])
+    shape = step.shape(layer.results.index(("output", "0")))
+    joined = joined if joined.shape == shape else reshaped(step, joined, shape)
+    by_role: dict[Any, Exported] = {("output", "0"): joined}
+    for i, (_, states) in enumerate(results):
+        by_role |= {("carry", str(i), name): state for name, state in states.items()}
+    return [by_role[role] for role in layer.results]
+
+
+def _three_axes(step: Step, x: Laid) -> Laid:
+    """All batch axes in one, or one of length one."""
+    assert step.node.layer is not None
+    if x.rank == 3:
+        return x
+    if step.node.layer.attributes["time_major"]:
+        return reshaped(step, x, (x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]))
+    return reshaped(step, x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
+
+
+def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple[Laid, dict[str, Laid]]:
+    layer, emit = step.node.layer, step.emit
+    assert layer is not None
+    assert x.grid is not None
+    time_major, features = bool(layer.attributes["time_major"]), int(layer.attributes["features"])
+
+    def scale(acts_on: str) -> float:
+        return emit.visit.scale(step.site(quantizer_name(acts_on, direction)))
+
+    suffix = "_reverse" if direction else ""
+    inputs = [x.tensor]
+    grids = {
+        "weight_ih": scale("weight_ih"),
+        "weight_hh": scale("weight_hh"),
+        "bias_ih": x.grid.scale * scale("weight_ih"),
+        "bias_hh": scale("hidden") * scale("weight_hh"),
+    }
+    bits = emit.visit.bits(step.site(quantizer_name("weight_ih", direction)))
+    sites = {name: step.site(quantizer_name(name, direction)) for name in grids}
+    biased = emit.visit.has(sites["bias_ih"]) or emit.visit.has(sites["bias_hh"])
+    for name, grid in grids.items():
+        path = sites[name]
+        if not emit.visit.has(path):
+            if biased:
+                # Inputs are told by their place: the bias that Flax's cells do not have is zero.
+                none = np.zeros(emit.graph.constants[inputs[1]].shape[0], np.int32)
+                inputs.append(emit.graph.constant(f"no_{name}_{none.size}", none))
+            continue
+        if name.startswith("weight"):
+            integers = stored(emit.visit.steps(path).T, bits)
+        else:
+            integers = stored(emit.visit.bias_steps(path, grid), BIAS_BITS)
+        inputs.append(emit.graph.constant(emit.parameter_name(layer.path, f"{name}_l0{suffix}", path), integers))
+    output = Grid(scale("output"), emit.visit.bits(step.site(quantizer_name("output", direction))))
+    attributes = {
+        **emit.act(step.node, x, output),
+        "input_size": x.shape[-1],
+        "hidden_size": features,
+        "num_layers": 1,
+        "batch_first": int(not time_major),
+        "go_forward": int(not backwards),
+        "has_hidden": 0,
+        "w_bits": bits,
+        "scale_iw": scale("weight_ih"),
+        "scale_hw": scale("weight_hh"),
+        "scale_h": scale("hidden"),
+        "scale_c": CELL_SCALE if layer.kind == "lstm" else scale("hidden"),
+        "platform": emit.platform,
+    }
+    kind = layer.kind
+    if kind == "lstm":
+        attributes["has_cell"] = 0
+    states = _STATES[kind]
+    element_types: list[ElementType] = [integer_type(output.bits)]
+    element_types += ["float32" for _ in states]
+    tensors = emit.graph.add(
+        _NODES[kind],
+        inputs,
+        element_types=element_types,
+        attributes=attributes,
+        domain="linger",
+        label=step.node.label,
+    )
+    shape = (*x.shape[:2], features)
+    outputs = emit.made(dataclasses.replace(x, tensor=tensors[0], shape=shape, grid=output, axes=natural(3)))
+    batch = x.shape[1] if time_major else x.shape[0]
+    given = step.operands[layer.operands.index(("input", "0"))].shape
+    outer = given[1:-1] if time_major else given[:-2]
+    last = {
+        name: _state(step, tensor, batch, (*outer, features)) for name, tensor in zip(states, tensors[1:], strict=True)
+    }
+    return outputs, last
+
+
+def _state(step: Step, tensor: str, batch: int, shape: tuple[int, ...]) -> Laid:
+    """A final state: a file has it as [1, B, H]."""
+    whole = step.emit.made(Laid(tensor, (1, batch, shape[-1]), (0, 1, 2), np.dtype(np.float32)))
+    constant = step.emit.graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
+    return step.emit.moved("Reshape", whole, {}, [constant], shape=shape, axes=natural(len(shape)))
+
+
+def _joined(step: Step, outputs: Sequence[Laid]) -> Laid:
+    """The coarser of both scales is that of the result (R8)."""
+    grids = [o.grid for o in outputs if o.grid is not None]
+    grid = Grid(min(g.scale for g in grids), max(g.bits for g in grids))
+    attributes: dict[str, Any] = {
+        "axis": 2,
+        "o_bits": grid.bits,
+        "scale_o": grid.scale,
+        "quant_mode": step.emit.round_mode(step.node),
+    }
+    for i, g in enumerate(grids):
+        attributes |= {f"scale_x_{i}": g.scale, f"x_{i}_bits": g.bits}
+    shape = (*outputs[0].shape[:-1], sum(o.shape[-1] for o in outputs))
+    return step.emit.integers(
+        "QCat", [o.tensor for o in outputs], grid, outputs[0], attributes=attributes, node=step.node, shape=shape
+    )
+
+
+RULES: Mapping[str, Rule] = {"lstm": recurrent, "gru": recurrent}

@@ -1,0 +1,69 @@
+"""One step of the plan on its way to nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from linger_jax.errors import ExportError
+from linger_jax.export.lower.emitter import Emitter
+from linger_jax.export.lower.exported_values import Exported, Laid
+from linger_jax.plan import Graph, Node
+from linger_jax.staging.marker import Path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """A node of the plan with its operands.
+
+    Attributes:
+      emit: where nodes go.
+      graph: the region that the node stands in.
+      node: the step.
+      operands: its inputs.
+      keeps_flat_order: every reader of the result can take an image that was flattened channels-first.
+    """
+
+    emit: Emitter
+    graph: Graph
+    node: Node
+    operands: tuple[Exported, ...]
+    keeps_flat_order: bool = False
+
+    def shape(self, result: int = 0) -> tuple[int, ...]:
+        """Flax's shape of a result."""
+        return self.graph.infos[self.node.outputs[result]].shape
+
+    def laid(self, position: int = 0) -> Laid:
+        """An operand that a tensor holds."""
+        value = self.operands[position]
+        if not isinstance(value, Laid):
+            raise self.error("its operand is a constant of the model; compute it before the model runs")
+        return value
+
+    def site(self, *names: str) -> Path:
+        """Path of one of the step's quantizers."""
+        assert self.node.site is not None
+        return (*self.node.site, *names)
+
+    @property
+    def weight_site(self) -> Path:
+        """Path of a layer's weight quantizer; that of another layer where two share a parameter."""
+        path: Path = self.node.attributes.get("weight_quantizer") or self.site("weight_quantizer")
+        return path
+
+    def by_role(self) -> dict[Path, Exported]:
+        """Operands of a layer by role."""
+        assert self.node.layer is not None
+        return dict(zip(self.node.layer.operands, self.operands, strict=True))
+
+    def quantized(self, position: int, *quantizer: str) -> Laid:
+        """An operand as integers."""
+        return self.emit.quantized(self.operands[position], self.site(*quantizer), self.node)
+
+    def error(self, text: str) -> ExportError:
+        """An error that names the step."""
+        return self.emit.error(self.node, text)
+
+
+Rule = Callable[[Step], Sequence[Exported]]

@@ -1,0 +1,1 @@
+"""ONNX files as values: graphs, edits of graphs, reading and writing."""

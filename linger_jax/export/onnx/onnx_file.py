@@ -1,0 +1,219 @@
+"""Reading an ONNX file into a small graph, refusing what cannot be run before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from linger_jax.config import Compat, Platform, RoundMode
+from linger_jax.errors import ExportError
+from linger_jax.export.onnx.onnx_graph import LINGER
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, ModelProto, ValueInfoProto
+
+HostArray = npt.NDArray[Any]
+COMPAT_KEY = "linger_jax.compat"
+"""Metadata entry of a file that says what its integers mean where linger and the chip differ."""
+DIALECT_KEY = "linger_jax.dialect"
+"""Metadata entry of a file that says whose operators it holds."""
+Dialect = Literal["linger", "thinker"]
+"""``linger``: as linger 3.0.9 writes files. ``thinker``: what the vendor's packer and executor make of a file."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FileNode:
+    """One node of a file.
+
+    Attributes:
+      name: for messages and dumps.
+      op: operator, ``linger::QConv2d`` or ``Relu``.
+      inputs: tensor names; "" where an optional input is left out.
+      outputs: tensor names.
+      attributes: by name; strings decoded.
+      layer: dotted path of the module that made it; empty in files of others.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    layer: str = ""
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An integer attribute.
+
+        Raises:
+          ExportError: it is missing and has no default.
+        """
+        return int(self._attribute(name, default))
+
+    def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """A list of integers."""
+        return tuple(int(v) for v in self._attribute(name, default))
+
+    def scale(self, name: str) -> float:
+        """A scale.
+
+        Raises:
+          ExportError: it is missing or no positive power of two.
+        """
+        value = float(self._attribute(name, None))
+        if not (math.isfinite(value) and value > 0 and math.frexp(value)[0] == 0.5):
+            raise ExportError(f"node {self.name} ({self.op}): {name} is {value}; a scale is a positive power of two")
+        return value
+
+    @property
+    def round_mode(self) -> RoundMode:
+        """Rounding of the activation: ``quant_mode``, ``floor_add`` where the file does not say."""
+        return RoundMode(self._attribute("quant_mode", RoundMode.floor_add.value))
+
+    @property
+    def platform(self) -> Platform:
+        """The target chip; a file that does not say is for venus (spec/onnx_export.md section 1)."""
+        return Platform(self._attribute("platform", Platform.venus.value))
+
+    def _attribute(self, name: str, default: Any) -> Any:
+        value = self.attributes.get(name, default)
+        if value is None:
+            raise ExportError(f"node {self.name} ({self.op}) has no attribute {name}")
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class FileTensor:
+    """A graph input: its name, shape and numpy dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FileGraph:
+    """A file that was read.
+
+    Attributes:
+      inputs: graph inputs in order.
+      outputs: names of the graph outputs.
+      nodes: in execution order.
+      constants: by name.
+      compat: what the integers mean where linger and the chip differ; files of others are linger's.
+      shapes: of the intermediate tensors and outputs whose every dimension the file states.
+      dialect: whose operators it holds; files of others are linger's.
+    """
+
+    inputs: tuple[FileTensor, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[FileNode, ...]
+    constants: Mapping[str, HostArray]
+    compat: Compat
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    dialect: Dialect = "linger"
+
+
+def read_onnx(path: str | Path) -> FileGraph:
+    """Reads a file.
+
+    Args:
+      path: an ``.onnx`` file with its weights inside.
+
+    Raises:
+      ExportError: it cannot be read, is damaged, keeps weights elsewhere or has symbolic input shapes; or the onnx
+        package is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ExportError("reading ONNX files needs the onnx package: pip install linger-jax[onnx]") from error
+    path = Path(path)
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf raises what it likes on a damaged file
+        raise ExportError(f"{path} is no ONNX file, or a damaged one: {error}") from error
+    return read_model(model, str(path))
+
+
+def read_model(model: ModelProto, path: str) -> FileGraph:
+    """Reads a model that is in memory.
+
+    Args:
+      model: an ONNX model.
+      path: what to call it in messages.
+
+    Raises:
+      ExportError: as :func:`read_onnx`.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    if not model.graph.node:
+        raise ExportError(f"{path} is no ONNX file, or holds no nodes")
+
+    constants: dict[str, HostArray] = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise ExportError(f"{path}: {tensor.name} lies outside the file; save the model with its weights inside")
+        constants[tensor.name] = numpy_helper.to_array(tensor)
+    known = set(constants) | {entry.name for entry in model.graph.input} | {""}
+    nodes = []
+    for index, proto in enumerate(model.graph.node):
+        name = proto.name or f"{proto.op_type}_{proto.output[0] if proto.output else index}"
+        absent = [tensor for tensor in proto.input if tensor not in known]
+        if absent:
+            raise ExportError(f"{path}: node {name} reads {absent[0]}, which nothing before it makes")
+        known.update(proto.output)
+        domain = f"{proto.domain}::" if proto.domain == LINGER else ""
+        attributes = {a.name: _attribute(a) for a in proto.attribute}
+        op = domain + proto.op_type
+        nodes.append(FileNode(name, op, tuple(proto.input), tuple(proto.output), attributes, proto.doc_string))
+    lost = [entry.name for entry in model.graph.output if entry.name not in known]
+    if lost:
+        raise ExportError(f"{path}: nothing makes the output {lost[0]}")
+    inputs = tuple(_tensor(path, v) for v in model.graph.input if v.name not in constants)
+    shapes = {
+        entry.name: tuple(d.dim_value for d in entry.type.tensor_type.shape.dim)
+        for entry in (*model.graph.value_info, *model.graph.output)
+        if entry.type.tensor_type.HasField("shape") and all(d.dim_value > 0 for d in entry.type.tensor_type.shape.dim)
+    }
+    outputs = tuple(entry.name for entry in model.graph.output)
+    compat = _stated(path, model, COMPAT_KEY, list(Compat), Compat.reference)
+    dialect = _stated(path, model, DIALECT_KEY, get_args(Dialect), "linger")
+    return FileGraph(inputs, outputs, tuple(nodes), constants, Compat(compat), shapes, cast(Dialect, dialect))
+
+
+def _stated(path: str, model: ModelProto, key: str, allowed: Sequence[str], default: str) -> str:
+    """An entry of the file's metadata."""
+    stated = [entry.value for entry in model.metadata_props if entry.key == key]
+    if stated and stated[0] not in allowed:
+        raise ExportError(f"{path}: {key} is {stated[0]!r}; allowed: {', '.join(allowed)}")
+    return stated[0] if stated else default
+
+
+def _attribute(proto: AttributeProto) -> Any:
+    from onnx import helper, numpy_helper
+
+    value = helper.get_attribute_value(proto)
+    if isinstance(value, bytes):
+        return value.decode()
+    return numpy_helper.to_array(value) if hasattr(value, "raw_data") else value
+
+
+def _tensor(path: str, proto: ValueInfoProto) -> FileTensor:
+    from onnx import helper
+
+    shape = []
+    for axis, dimension in enumerate(proto.type.tensor_type.shape.dim):
+        if not dimension.HasField("dim_value") and dimension.HasField("dim_param"):
+            raise ExportError(f"{path}: axis {axis} of {proto.name} is symbolic; export with numbers")
+        shape.append(dimension.dim_value)
+    dtype = helper.tensor_dtype_to_np_dtype(proto.type.tensor_type.elem_type)
+    return FileTensor(proto.name, tuple(shape), np.dtype(dtype))

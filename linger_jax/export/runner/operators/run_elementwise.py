@@ -1,0 +1,68 @@
+"""Sums, products and concatenations of quantized tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jax import lax
+
+from linger_jax.export.runner.common_scale import requantize
+from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
+from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics.products.integer_contraction import matmul
+
+
+def _finish(call: Call, total: Accumulator, scale: float) -> IntegerTensor:
+    node = call.node
+    return requantize(total, scale, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)
+
+
+def add(call: Call) -> Sequence[Value]:
+    """``QAdd``: both operands re-rounded to the output's grid, unclamped, then added (spec/ops.md section 4)."""
+    scale = call.node.scale("scale_o")
+
+    def on_output_grid(x: IntegerTensor) -> Accumulator:
+        return x.accumulator().shifted(x.fraction_bits - fraction_bits(scale), call.node.round_mode)
+
+    return [_finish(call, on_output_grid(call.tensor(0)) + on_output_grid(call.tensor(1, "y")), scale)]
+
+
+def multiply(call: Call) -> Sequence[Value]:
+    """``QMul``."""
+    x, y = call.tensor(0), call.tensor(1, "y")
+    return [_finish(call, x.accumulator() * y.accumulator(), x.scale * y.scale)]
+
+
+def matrix_product(call: Call) -> Sequence[Value]:
+    """``QBmm``, ``QMatmul``: batched product over the last two axes."""
+    x, y = call.tensor(0), call.tensor(1, "y")
+    total = matmul(x.value, y.value, x_bits=x.bits, y_bits=y.bits)
+    return [_finish(call, total, x.scale * y.scale)]
+
+
+def concatenate(call: Call) -> Sequence[Value]:
+    """``QCat``: each operand re-rounded to the output's grid."""
+    parts = [call.tensor(i, f"x_{i}") for i in range(len(call.operands))]
+    axis = call.node.integer("axis") % parts[0].value.ndim
+    if any(part.declared is not None for part in parts):
+        return [_both_directions(call, parts, axis)]
+    moved = [_finish(call, part.accumulator(), part.scale) for part in parts]
+    return [moved[0].holds(lax.concatenate([part.value for part in moved], axis))]
+
+
+def _both_directions(call: Call, parts: Sequence[IntegerTensor], axis: int) -> IntegerTensor:
+    """Both directions of a recurrent layer of linger, which joins them unrounded and labels them with one scale."""
+    finest = max(part.scale for part in parts)
+    bits = max(part.bits + fraction_bits(finest) - part.fraction_bits for part in parts)
+    values = [part.value << (fraction_bits(finest) - part.fraction_bits) for part in parts]
+    return IntegerTensor(lax.concatenate(values, axis), finest, bits, call.node.scale("scale_o"))
+
+
+RULES: Mapping[str, Rule] = {
+    "linger::QAdd": add,
+    "linger::QMul": multiply,
+    "linger::QBmm": matrix_product,
+    "linger::QMatmul": matrix_product,
+    "linger::QCat": concatenate,
+}

@@ -1,0 +1,115 @@
+"""Functions that the chip computes with integer kernels (spec/chip_kernels.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from linger_jax.config import Platform, RoundMode
+from linger_jax.export.runner.common_scale import requantize, saturated
+from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
+from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.numerics import chip_kernels
+from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics.normalization.integer_layer_norm import RESULT_FRACTION_BITS, normalize
+from linger_jax.numerics.products.rounded_product import rounded_product
+
+# GLU multiplies with a sigmoid that lies at this scale (spec/layers.md section 10).
+GATE_SCALE = 2.0**15
+# venus' sigmoid and tanh read 16 bits.
+_VENUS_INPUT_BITS = 16
+_FULL_WIDTH = 32
+_LARGEST = np.float32(2.0**31)
+
+
+def _squashing(kernel: Callable[[Array, Platform, int], Array]) -> Rule:
+    """``QSigmoid``, ``QTanh``."""
+
+    def rule(call: Call) -> Sequence[Value]:
+        node, x = call.node, call.tensor(0)
+        fraction = chip_kernels.result_fraction_bits(node.platform, node.integer("o_bits"))
+        y = kernel(_input(x, node.platform), node.platform, fraction)
+        return [
+            requantize(
+                Accumulator.of(y, 2**31), 2.0**fraction, node.scale("scale_o"), node.integer("o_bits"), node.round_mode
+            )
+        ]
+
+    return rule
+
+
+def _input(x: IntegerTensor, platform: Platform) -> Array:
+    """int32 on the grid that sigmoid and tanh read, saturated (decision D9)."""
+    fraction = chip_kernels.input_fraction_bits(platform)
+    bits = _VENUS_INPUT_BITS if platform is Platform.venus else _FULL_WIDTH
+    return requantize(x.accumulator(), x.scale, 2.0**fraction, bits, RoundMode.floor_add).value
+
+
+def _gated(kernel: Callable[[Array, Platform], Array]) -> Rule:
+    """``QGelu``, ``QSwish``; the kernel's result is read as float32 (section 9)."""
+
+    def rule(call: Call) -> Sequence[Value]:
+        node, x = call.node, call.tensor(0)
+        one = 2.0**chip_kernels.GATED_FRACTION_BITS
+        y = kernel(requantize(x.accumulator(), x.scale, one, _FULL_WIDTH, RoundMode.floor_add).value, node.platform)
+        real = y.astype(jnp.float32) / np.float32(one)
+        return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+
+    return rule
+
+
+def softmax(call: Call) -> Sequence[Value]:
+    """``QSoftmax`` along ``axis``."""
+    node, x = call.node, call.tensor(0)
+    grid = 2.0**chip_kernels.SOFTMAX_INPUT_FRACTION_BITS
+    rows = jnp.moveaxis(
+        requantize(x.accumulator(), x.scale, grid, _FULL_WIDTH, RoundMode.floor_add).value, _axis(call), -1
+    )
+    y = jnp.moveaxis(chip_kernels.softmax(rows, node.platform), -1, _axis(call))
+    one = 2.0**chip_kernels.SOFTMAX_RESULT_FRACTION_BITS
+    return [requantize(Accumulator.of(y, 2**31), one, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+
+
+def _axis(call: Call) -> int:
+    """``axis``, or ``dim`` where only the packer's name is there."""
+    name = "axis" if "axis" in call.node.attributes else "dim"
+    return call.node.integer(name, -1)
+
+
+def gated_linear_unit(call: Call) -> Sequence[Value]:
+    """``QGLU``: the first half of an axis times the sigmoid of the second (spec/layers.md section 10)."""
+    node, x = call.node, call.tensor(0)
+    values, gates = jnp.split(x.value, 2, node.integer("dim"))
+    fraction = chip_kernels.result_fraction_bits(node.platform, _FULL_WIDTH)
+    sigmoid = chip_kernels.sigmoid(_input(x.holds(gates), node.platform), node.platform, fraction)
+    real = sigmoid.astype(jnp.float32) / np.float32(2.0**fraction)
+    gate = saturated(real, GATE_SCALE, _FULL_WIDTH, RoundMode.round)
+    total = x.holds(values).accumulator() * Accumulator.of(gate.value, int(GATE_SCALE))
+    return [requantize(total, x.scale * GATE_SCALE, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+
+
+def layer_norm(call: Call) -> Sequence[Value]:
+    """``QLayerNorm`` over the axes that its weight has (spec/layers.md section 6)."""
+    node, x = call.node, call.tensor(0)
+    weight, bias = call.parameter(1, node.integer("w_bits")), call.constant(2, _FULL_WIDTH)
+    rows = normalize(x.value.astype(jnp.float32), jnp.float32(x.scale), weight.ndim, x.bits)
+    ranked = (1,) * (x.value.ndim - weight.ndim) + weight.shape
+    total = rounded_product(rows.steps.astype(jnp.float32), jnp.asarray(weight.astype(np.float32).reshape(ranked)))
+    if bias is not None:
+        total = total + bias.astype(np.float32).reshape(ranked)
+    unit = np.float32(2.0**RESULT_FRACTION_BITS * node.scale("scale_w"))
+    real = jnp.clip(total, -_LARGEST, _LARGEST) * (np.float32(1) / unit)
+    return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+
+
+RULES: Mapping[str, Rule] = {
+    "linger::QSigmoid": _squashing(chip_kernels.sigmoid),
+    "linger::QTanh": _squashing(chip_kernels.tanh),
+    "linger::QGelu": _gated(chip_kernels.gelu),
+    "linger::QSwish": _gated(chip_kernels.swish),
+    "linger::QSoftmax": softmax,
+    "linger::QLayerNorm": layer_norm,
+    "linger::QGLU": gated_linear_unit,
+}

@@ -1,0 +1,84 @@
+"""Constrain mode: float layers that clip weights, biases and outputs (spec/config.md section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+
+from linger_jax.interpret.context import Context, Value, plain
+from linger_jax.interpret.interpreter import Rule
+from linger_jax.interpret.layers.batch_norm import GAMMA, MEAN, VARIANCE, moving_average
+from linger_jax.interpret.layers.operand_roles import by_role, results
+from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT
+from linger_jax.interpret.recurrent.constrained_recurrent import constrained_recurrent
+from linger_jax.interpret.run_layer import run_layer
+from linger_jax.plan import Node
+from linger_jax.quantizers.constrain_clips import dynamic_clip, static_clip
+
+WEIGHTS = (("params", "kernel"), ("params", "embedding"), ("params", "scale"))
+
+
+def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """Dense, Conv, ConvTranspose, LayerNorm, Embed: the dynamic factor wins over the static value."""
+    assert node.config is not None
+    assert node.layer is not None
+    assert node.jaxpr is not None
+    clamp, roles = node.config.clamp_info, by_role(node, operands)
+    for role in WEIGHTS:
+        if role in roles:
+            factor = clamp.clamp_factor_value
+            weight = roles[role]
+            roles[role] = (
+                static_clip(weight, clamp.clamp_weight_value) if factor is None else dynamic_clip(weight, factor)
+            )
+    if BIAS in roles:
+        roles[BIAS] = static_clip(roles[BIAS], clamp.clamp_bias_value)
+    (y,) = run_layer(node.jaxpr, [plain(roles[r]) for r in node.layer.operands], fast=ctx.fast)
+    return results(node, static_clip(y, clamp.clamp_activation_value))
+
+
+def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+    """BatchNorm: the static value wins over the dynamic factor, both act on the folded scale."""
+    del ctx
+    assert node.config is not None
+    assert node.layer is not None
+    clamp, roles, a = node.config.clamp_info, by_role(node, operands), node.layer.attributes
+    x = roles[INPUT]
+    channels, axes = (x.shape[-1],), tuple(range(x.ndim - 1))
+    updates = {MEAN: roles[MEAN], VARIANCE: roles[VARIANCE]}
+    if a["training"]:
+        mean = jnp.mean(x, axes)
+        variance = jnp.maximum(jnp.mean(jnp.square(x), axes) - jnp.square(mean), jnp.float32(0.0))
+        updates = {
+            MEAN: moving_average(roles[MEAN], mean, a["momentum"]),
+            VARIANCE: moving_average(roles[VARIANCE], variance, a["momentum"]),
+        }
+    else:
+        mean, variance = roles[MEAN], roles[VARIANCE]
+    gamma = roles.get(GAMMA, jnp.ones(channels, jnp.float32))
+    beta = roles.get(BIAS, jnp.zeros(channels, jnp.float32))
+    alpha = gamma / jnp.sqrt(variance + jnp.float32(a["epsilon"]))
+    shift = static_clip(beta - mean * alpha, clamp.clamp_bias_value)
+    if clamp.clamp_weight_value is not None:
+        alpha = static_clip(alpha, clamp.clamp_weight_value)
+    elif clamp.clamp_factor_value is not None:
+        alpha = dynamic_clip(alpha, clamp.clamp_factor_value)
+    across = (1,) * (x.ndim - 1) + channels
+    y = alpha.reshape(across) * x + shift.reshape(across)
+    return results(node, static_clip(y, clamp.clamp_activation_value), updates)
+
+
+CONSTRAINED: Mapping[str, Rule] = {
+    "dense": weighted,
+    "conv": weighted,
+    "conv_transpose": weighted,
+    "einsum": weighted,
+    "custom_linear": weighted,
+    "custom_conv": weighted,
+    "layer_norm": weighted,
+    "embed": weighted,
+    "batch_norm": batch_norm,
+    "lstm": constrained_recurrent,
+    "gru": constrained_recurrent,
+}

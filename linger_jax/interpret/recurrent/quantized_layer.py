@@ -1,0 +1,231 @@
+"""A quantized LSTM or GRU layer: the order of events of spec/recurrent.md section 2."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from linger_jax.config import QatMethod
+from linger_jax.errors import LingerError
+from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer, straight_through
+from linger_jax.interpret.context import Array, Context, Value
+from linger_jax.interpret.recurrent.arguments import Initial, InitialState, active_rows, checked
+from linger_jax.interpret.recurrent.cell_weights import DirectionWeights
+from linger_jax.interpret.recurrent.chip_cell import chip_cell
+from linger_jax.interpret.recurrent.direction import Direction, run_direction
+from linger_jax.interpret.recurrent.float_layer import float_direction
+from linger_jax.interpret.recurrent.hidden_rule import HiddenRule
+from linger_jax.interpret.recurrent.hidden_scale import hidden_scales
+from linger_jax.numerics.recurrent import (
+    CELL_SCALE,
+    LoopForm,
+    Operands,
+    Scales,
+)
+from linger_jax.plan.decide.recurrent_quantizers import Kind, quantizer_name
+from linger_jax.quantizers import QTensor
+from linger_jax.quantizers.quantizer_state import IS_INIT, RUNNING_DATA, SCALE
+from linger_jax.staging.marker import Path
+
+
+def recurrent_layer(
+    ctx: Context,
+    site: Path,
+    kind: Kind,
+    x: Value,
+    directions: Sequence[DirectionWeights],
+    initial: Initial | None = None,
+    lengths: Array | None = None,
+) -> tuple[Value, tuple[InitialState, ...]]:
+    """One layer in the context's mode.
+
+    Args:
+      ctx: the interpretation; the state of the layer's quantizers lives at ``(*site, quantizer)``.
+      site: path of the layer.
+      kind: ``lstm`` or ``gru``.
+      x: [T, B, I], time first.
+      directions: weights of the forward and, where there is one, of the reverse direction.
+      initial: the initial state of each direction, float32: the hidden state [B, H], for an LSTM a pair of it and the
+        cell [B, H]. None: zero.
+      lengths: int32 [B], steps of each row; what lies behind them counts nowhere. None: all steps.
+
+    Returns:
+      Hidden states [T, B, D*H], forward first, zero behind a row's end: a QTensor, under ``reference`` with lengths a
+      float array (R12).
+      Final state of each direction: hidden state, and the cell of an LSTM; float arrays.
+
+    Raises:
+      LingerError: no steps, no rows, or shapes that do not fit each other.
+      PlatformLimitError: the platform has no kernels.
+    """
+    states = checked(kind, site, x, directions, initial, lengths)
+    active = None if lengths is None else active_rows(x.shape[0], lengths)
+    if active is not None and not isinstance(x, QTensor):
+        x = jnp.where(active[..., None], x, np.float32(0))
+    layer = _Layer(ctx, site, kind, len(directions))
+    x = accept(ctx, layer.path("input"), x)
+    if ctx.in_integers and not ctx.choices.hidden_quantizer_is_output:
+        raise LingerError(
+            f"{'.'.join(site)}: under compat: reference the output of an LSTM or GRU declares another scale than its "
+            "values lie on, so it has no integers (mode='integer'). Use compat: chip, or evaluate in float32"
+        )
+    if ctx.in_float:
+        outputs, finals = layer.float_pass(x, directions, states, active)
+    else:
+        outputs, finals = layer.integer_pass(x, directions, states, active, given=initial is not None)
+    if lengths is not None and ctx.choices.padded_output_is_float:
+        return outputs.value, finals
+    return outputs, finals
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    ctx: Context
+    site: Path
+    kind: Kind
+    directions: int
+
+    def path(self, acts_on: str, direction: int = 0) -> Path:
+        """State path of one of the layer's quantizers."""
+        return (*self.site, quantizer_name(acts_on, direction))
+
+    def paths(self, acts_on: str) -> list[Path]:
+        """State paths of the quantizers that exist once a direction."""
+        return [self.path(acts_on, direction) for direction in range(self.directions)]
+
+    def integer_pass(
+        self,
+        x: QTensor,
+        directions: Sequence[DirectionWeights],
+        states: Sequence[InitialState],
+        active: Array | None,
+        *,
+        given: bool,
+    ) -> tuple[QTensor, tuple[InitialState, ...]]:
+        """Training and evaluation."""
+        ctx = self.ctx
+        scales = hidden_scales(ctx, self.paths("hidden"), x.scale, states if given else None)
+        if self.kind == "lstm":
+            ctx.state[self.path("cell")] = {**ctx.state[self.path("cell")], SCALE: jnp.float32(CELL_SCALE)}
+        results = [self._direction(i, x, directions[i], states[i], scales[i], active) for i in range(self.directions)]
+        outputs = [outputs for outputs, _ in results]
+        output = ctx.quantizers[self.path("output")].spec
+        scale = scales[0] if ctx.choices.hidden_quantizer_is_output else ctx.state[self.path("output")][SCALE]
+        joined = outputs[0] if self.directions == 1 else jnp.concatenate(outputs, axis=-1)
+        return QTensor(joined, scale, output.bits), tuple(final for _, final in results)
+
+    def float_pass(
+        self,
+        x: QTensor,
+        directions: Sequence[DirectionWeights],
+        states: Sequence[InitialState],
+        active: Array | None,
+    ) -> tuple[QTensor, tuple[InitialState, ...]]:
+        """Quantizers that pass values, as in calibration: the float layer with clamped weights (section 7)."""
+        ctx, hidden, finals, quantized = self.ctx, [], [], []
+        for i, weights in enumerate(directions):
+            clamped, scales = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])
+            outputs, final = float_direction(self.kind, x.value, clamped, states[i], active, reverse=i == 1)
+            hidden.append(outputs)
+            finals.append(final)
+            quantized.append((clamped, scales))
+        joined = hidden[0] if self.directions == 1 else jnp.concatenate(hidden, axis=-1)
+        recorded = self._recorded(hidden, finals, joined)
+        hidden_scales = [
+            run_quantizer(ctx, path, seen).scale for path, (seen, _) in zip(self.paths("hidden"), recorded, strict=True)
+        ]
+        output_scales = [
+            run_quantizer(ctx, path, seen).scale for path, (_, seen) in zip(self.paths("output"), recorded, strict=True)
+        ]
+        if ctx.choices.hidden_quantizer_is_output:
+            least = jnp.minimum(*hidden_scales) if self.directions == 2 else hidden_scales[0]
+            hidden_scales = output_scales = [least] * self.directions
+        for i, (clamped, (_, scale_hh)) in enumerate(quantized):
+            if clamped.bias_hh is not None:  # its scale follows from that of the hidden state, known only now
+                quantize_bias(ctx, self.path("bias_hh", i), clamped.bias_hh, scale_hh * hidden_scales[i])
+        output = QTensor(joined, output_scales[0], ctx.quantizers[self.path("output")].spec.bits)
+        return output, tuple(finals)
+
+    def _recorded(self, hidden: list[Array], finals: list[InitialState], joined: Array) -> list[tuple[Array, Array]]:
+        """What the hidden and the output quantizer of each direction see in calibration (R10)."""
+        if self.ctx.choices.hidden_quantizer_is_output:
+            return [(own, own) for own in hidden]
+        if self.directions == 2 and self.ctx.choices.calibration_mixes_directions:
+            return [(jnp.stack([final[0] for final in finals]), joined), (finals[0][0], joined)]
+        return [(final[0], own) for final, own in zip(finals, hidden, strict=True)]
+
+    def _direction(
+        self,
+        direction: int,
+        x: QTensor,
+        weights: DirectionWeights,
+        state: InitialState,
+        hidden_scale: Array,
+        active: Array | None,
+    ) -> tuple[Array, InitialState]:
+        """Hidden states [T, B, H] and final state of one direction; moves its quantizers."""
+        ctx, hidden_path = self.ctx, self.path("hidden", direction)
+        quantized, (scale_ih, scale_hh) = self._weights(direction, weights, x.scale, hidden_scale)
+        spec = ctx.quantizers[hidden_path].spec
+        if not ctx.training:
+            rule = HiddenRule.never
+        elif ctx.choices.hidden_quantizer_is_output:
+            rule = HiddenRule.saturation
+        else:
+            rule = HiddenRule.every_step
+        loop = LoopForm(
+            cell=chip_cell(self.kind, ctx.settings.config.platform, ctx.choices),
+            input_bits=x.bits,
+            weight_bits=ctx.quantizers[self.path("weight_ih", direction)].spec.bits,
+            hidden_bits=spec.bits,
+            reverse=direction == 1,
+        )
+        operands = Operands(
+            x=x.value,
+            weight_ih=quantized.weight_ih,
+            weight_hh=quantized.weight_hh,
+            bias_ih=quantized.bias_ih,
+            bias_hh=quantized.bias_hh,
+            initial=state,
+        )
+        scales = Scales(input=x.scale, weight_ih=scale_ih, weight_hh=scale_hh, hidden=hidden_scale)
+        outputs, final, moved = run_direction(
+            Direction(loop, spec, rule), operands, scales, active, ctx.state[hidden_path]
+        )
+        ctx.state[hidden_path] = {**moved, SCALE: hidden_scale}
+        return self._move_output(direction, outputs), final
+
+    def _move_output(self, direction: int, outputs: Array) -> Array:
+        """The output quantizer of a direction: the same values; in training its share of the gradient."""
+        ctx, path = self.ctx, self.path("output", direction)
+        hidden = ctx.state[self.path("hidden", direction)]
+        by_statistic = ctx.quantizers[path].spec.qat_method is QatMethod.MOM
+        if ctx.choices.hidden_quantizer_is_output:
+            copied = (SCALE, RUNNING_DATA, IS_INIT) if by_statistic else (SCALE,)
+            ctx.state[path] = {**ctx.state[path], **{name: hidden[name] for name in copied}}
+            return outputs
+        if not ctx.training:
+            return outputs
+        if by_statistic:
+            ctx.state[path] = {**ctx.state[path], RUNNING_DATA: hidden[RUNNING_DATA]}
+        return straight_through(outputs, run_quantizer(ctx, path, outputs).value)
+
+    def _weights(
+        self, direction: int, weights: DirectionWeights, input_scale: Array, hidden_scale: Array
+    ) -> tuple[DirectionWeights, tuple[Array, Array]]:
+        """The quantized parameters of a direction (in calibration the clamped ones) and the scales of the matrices."""
+        ctx = self.ctx
+        ih = quantize_weight(ctx, self.path("weight_ih", direction), weights.weight_ih)
+        hh = quantize_weight(ctx, self.path("weight_hh", direction), weights.weight_hh)
+        given = (
+            ("bias_ih", weights.bias_ih, ih.scale * input_scale),
+            ("bias_hh", weights.bias_hh, hh.scale * hidden_scale),
+        )
+        biases = [
+            None if bias is None else quantize_bias(ctx, self.path(name, direction), bias, scale).value
+            for name, bias, scale in given
+        ]
+        return DirectionWeights(ih.value, hh.value, *biases), (ih.scale, hh.scale)

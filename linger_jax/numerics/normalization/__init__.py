@@ -1,0 +1,1 @@
+"""Normalizations in integers, and folded into the convolution before them."""

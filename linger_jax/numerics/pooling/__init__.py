@@ -1,0 +1,1 @@
+"""Pooling: windows, maxima, and the chips' integer division of averages."""

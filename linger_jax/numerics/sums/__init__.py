@@ -1,0 +1,1 @@
+"""Sums whose order is fixed or does not matter."""

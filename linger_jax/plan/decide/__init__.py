@@ -1,0 +1,1 @@
+"""Deciding for each node: quantized, passing a scale on, or float and why."""

@@ -1,0 +1,147 @@
+"""One output scale for everything that meets in a concatenation (decision D22).
+
+The executor of venusA can only shift left in a concatenation: an operand of a finer scale than the result comes out
+wrong (onnx_export.md section 5). Quantizers whose values meet there, the concatenation's own included, are therefore
+tied: they share the smallest of their scales, so that nothing is shifted at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from linger_jax.plan.decide.operator_kinds import KIND_OF_NODE
+from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
+from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node, Quantizer, ValueId
+from linger_jax.plan.graph.primitives import PARALLEL
+from linger_jax.plan.settings import PlanSettings
+from linger_jax.staging.marker import Path
+
+CONCATENATION = "cat"
+
+
+def tie_concatenations(
+    graph: Graph, quantizers: Mapping[Path, Quantizer], settings: PlanSettings
+) -> tuple[Graph, dict[Path, Quantizer]]:
+    """The graph with remarks on what is tied, and the quantizers with their ties.
+
+    What cannot be tied is named in the concatenation's remark: results of a fixed scale, of tables and of recurrent
+    layers, arguments of the model, and values from outside of a loop's body.
+    """
+    if not settings.config.ties_concat_scales or settings.purpose == "constrain":
+        return graph, dict(quantizers)
+    return _tie_region(graph, dict(quantizers))
+
+
+def _tie_region(graph: Graph, quantizers: dict[Path, Quantizer]) -> tuple[Graph, dict[Path, Quantizer]]:
+    nodes = []
+    for node in graph.nodes:
+        if node.body is not None:
+            body, quantizers = _tie_region(node.body, quantizers)
+            node = dataclasses.replace(node, body=body)
+        nodes.append(node)
+    region = _Region(nodes, quantizers)
+    for node in nodes:
+        if node.quantized and node.site is not None and _is_concatenation(node):
+            region.concatenation(node)
+    groups = region.groups()
+    for group in groups:
+        for path in group:
+            quantizers[path] = dataclasses.replace(quantizers[path], tied=group)
+    partners = {path: group for group in groups for path in group}
+    return dataclasses.replace(graph, nodes=tuple(region.remarked(node, partners) for node in nodes)), quantizers
+
+
+def _is_concatenation(node: Node) -> bool:
+    kind = KIND_OF_NODE.get(node.op)
+    return kind is not None and kind.name == CONCATENATION
+
+
+class _Region:
+    """What meets where in one straight-line region."""
+
+    def __init__(self, nodes: list[Node], quantizers: Mapping[Path, Quantizer]) -> None:
+        self._quantizers = quantizers
+        self._makers: dict[ValueId, tuple[Node, int]] = {}
+        for node in nodes:
+            self._makers.update((value, (node, i)) for i, value in enumerate(node.outputs))
+        self._leader: dict[Path, Path] = {}
+        self._untied: dict[Path, list[str]] = {}
+
+    def concatenation(self, node: Node) -> None:
+        """Ties the quantizers that give a concatenation's operands their scales to its own."""
+        assert node.site is not None
+        own = (*node.site, "output_quantizer")
+        self._join(own, own)
+        for position, atom in enumerate(node.inputs):
+            entering = (*node.site, "input_quantizer", str(position))
+            found = entering if self._quantizers[entering].active else self._source(atom)
+            if isinstance(found, tuple) and self._quantizers[found].stack == self._quantizers[own].stack:
+                self._join(own, found)
+            else:
+                what = found if isinstance(found, str) else f"{'.'.join(found[:-1])} outside of the loop"
+                self._untied.setdefault(own, []).append(what)
+
+    def _source(self, atom: Atom) -> Path | str:
+        """The quantizer that gave a value its scale, or in words what it is where that cannot be another."""
+        while not isinstance(atom, Constant) and atom in self._makers:
+            node, position = self._makers[atom]
+            if (node.layer is None and node.site is None) or node.op == "dropout":
+                parallel = node.attributes.get("primitive") in PARALLEL
+                atom = (
+                    node.inputs[position] if parallel else next(a for a in node.inputs if not isinstance(a, Constant))
+                )
+                continue
+            assert node.site is not None
+            path = (*node.site, "output_quantizer")
+            quantizer = self._quantizers.get(path)
+            if node.op == "avg_pool" and quantizer is not None and not quantizer.active:
+                entering = (*node.site, "input_quantizer")
+                if self._quantizers[entering].active:
+                    return entering
+                atom = node.inputs[0]
+                continue
+            if quantizer is None or node.op in RECURRENT_KINDS:
+                return f"{node.label} has no output scale of its own"
+            if quantizer.fixed_scale is not None:
+                return f"the scale of {node.label} is fixed"
+            return path
+        return "a value from outside"
+
+    def _passed_on(self, node: Node) -> Atom:
+        """The operand whose grid a node hands on: the one on a grid, not a mask or an index."""
+        values = [atom for atom in node.inputs if not isinstance(atom, Constant)]
+        makers = [(atom, *self._makers[atom]) for atom in values if atom in self._makers]
+        on_grid = [atom for atom, maker, i in makers if i < len(maker.bits) and maker.bits[i] is not None]
+        return on_grid[0] if on_grid else values[0]
+
+    def _join(self, one: Path, other: Path) -> None:
+        first, second = self._find(one), self._find(other)
+        if first != second:
+            self._leader[second] = first
+
+    def _find(self, path: Path) -> Path:
+        while self._leader.setdefault(path, path) != path:
+            path = self._leader[path]
+        return path
+
+    def groups(self) -> list[tuple[Path, ...]]:
+        """The tied quantizers, those of one scale together."""
+        members: dict[Path, list[Path]] = {}
+        for path in self._leader:
+            members.setdefault(self._find(path), []).append(path)
+        return [tuple(group) for group in members.values() if len(group) > 1]
+
+    def remarked(self, node: Node, partners: Mapping[Path, tuple[Path, ...]]) -> Node:
+        """The node with what is tied, or cannot be, as a remark."""
+        if node.site is None:
+            return node
+        own = (*node.site, "output_quantizer")
+        group = partners.get(own, ())
+        remarks = [node.reason] if node.reason else []
+        if group:
+            others = [".".join(path[:-1]) for path in group if path != own and path[: len(node.site)] != node.site]
+            remarks.append(f"output scale tied to {', '.join(others)}" if others else "operand and output scale tied")
+        if own in self._untied:
+            remarks.append(f"the executor can only shift left here, and cannot be tied: {', '.join(self._untied[own])}")
+        return dataclasses.replace(node, reason="; ".join(remarks))

@@ -1,0 +1,70 @@
+"""Planning pools: limits, names and quantizers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from linger_jax.plan.decide.decisions import Bits, Planning, as_float
+from linger_jax.plan.decide.plan_layers import Infos
+from linger_jax.plan.decide.quantizer_specs import layer_spec
+from linger_jax.plan.decide.window_limits import check_window
+from linger_jax.plan.graph.graph import Constant, Node
+from linger_jax.plan.recognize.recognition import spatial_window
+
+
+def plan_max_pool(planning: Planning, node: Node, infos: Infos, bits: int) -> Node:
+    """A maximum over windows of a quantized value: scale and bits pass through.
+
+    Raises:
+      PlatformLimitError: a window outside the platform's limits.
+    """
+    assert not isinstance(node.inputs[0], Constant)
+    window = spatial_window(node.attributes, infos[node.inputs[0]].shape)
+    if window is not None:
+        check_window(
+            _where(node, "max_pool"),
+            planning.settings.config.platform,
+            kernel=window.kernel,
+            stride=window.strides,
+            padding=[p for pair in window.padding for p in pair],
+        )
+    return dataclasses.replace(node, op="max_pool", bits=(bits,), quantized=True)
+
+
+def plan_average_pool(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+    """An average over windows or over the whole plane (spec/layers.md section 9, decision D5).
+
+    Raises:
+      PlatformLimitError: a window outside the platform's limits; elements that span a whole axis are exempt.
+    """
+    owner, reason = planning.owner(node)
+    if owner is None:
+        return as_float(node, reason)
+    assert not isinstance(node.inputs[0], Constant)
+    plane, window = infos[node.inputs[0]].shape[1:-1], node.attributes["window"]
+    check_window(
+        _where(node, "avg_pool"),
+        planning.settings.config.platform,
+        kernel=[k for k, extent in zip(window.kernel, plane, strict=True) if k != extent],
+        stride=[s for s, extent in zip(window.strides, plane, strict=True) if s != extent],
+        padding=[p for pair in window.padding for p in pair],
+    )
+    settings = planning.settings
+    config = settings.config.for_path(".".join(owner.path))
+    site = planning.name(owner, "_linger_avg_pool", counter="avg_pool")
+    entering, leaving = layer_spec(settings, config, "input"), layer_spec(settings, config, "output")
+    if settings.choices.pool_keeps_scale:
+        # At the scale of its input an average needs the input's bits, whatever the configuration gives outputs.
+        leaving = dataclasses.replace(leaving, bits=operand_bits[0] or entering.bits)
+    planning.add((*site, "input_quantizer"), entering, planning.parameter_scans, active=operand_bits[0] is None)
+    planning.add(
+        (*site, "output_quantizer"),
+        leaving,
+        planning.parameter_scans,
+        active=not settings.choices.pool_keeps_scale,
+    )
+    return dataclasses.replace(node, site=site, config=config, quantized=True, bits=(leaving.bits,))
+
+
+def _where(node: Node, what: str) -> str:
+    return ".".join((*node.owner.path, what)) + (f" at {node.source}" if node.source else "")

@@ -1,0 +1,1 @@
+"""Layers that are computed together, as ``trace_layers`` finds them."""

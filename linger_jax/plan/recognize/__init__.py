@@ -1,0 +1,1 @@
+"""Recognizing layers and operators in the equations of a staged model."""

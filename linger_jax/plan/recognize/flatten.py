@@ -1,0 +1,217 @@
+"""From a staged jaxpr to a raw graph: nested jits inlined, scopes resolved into owners, control flow as bodies."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
+
+from linger_jax.plan.graph.equations import one_equation, source_line
+from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node, ValueId, ValueInfo
+from linger_jax.plan.graph.owners import Owner, OwnerStack
+from linger_jax.plan.graph.primitives import JOIN, PROVENANCE
+from linger_jax.plan.recognize.library_calls import inlined
+from linger_jax.staging.marker import Path, layer_p, lost_p, scope_p
+
+
+def _info(var: Any) -> ValueInfo:
+    return ValueInfo(tuple(var.aval.shape), var.aval.dtype)
+
+
+def _constant(value: Any, var: Any) -> Constant:
+    return Constant(value, tuple(np.shape(value)), var.aval.dtype)
+
+
+def _atom_info(atom: Atom, infos: Mapping[ValueId, ValueInfo]) -> ValueInfo:
+    return ValueInfo(atom.shape, atom.dtype) if isinstance(atom, Constant) else infos[atom]
+
+
+@dataclasses.dataclass
+class _Region:
+    """A region under construction.
+
+    Attributes:
+      infos, nodes: of the graph to be.
+      owners: the activations around the equation that is looked at.
+      env: what the jaxpr's variables are; inlined functions have one of their own.
+      one_source: the equations are those of a function that rearranges one array.
+      source: where the library function was called whose equations these are; inside it JAX keeps the lines of its
+        first call in the process.
+    """
+
+    infos: dict[ValueId, ValueInfo]
+    nodes: list[Node]
+    owners: OwnerStack
+    env: dict[Var, Atom]
+    one_source: bool = False
+    source: str | None = None
+
+    def read(self, var: Any) -> Atom:
+        return _constant(var.val, var) if isinstance(var, Literal) else self.env[var]
+
+
+class Flattener:
+    """Builds raw graphs; value ids and serials are unique over all regions of one plan.
+
+    Attributes:
+      modules: path of every module met, layers included, in order.
+    """
+
+    def __init__(self) -> None:
+        self.modules: dict[Path, None] = {}
+        self._ids = itertools.count()
+        self._serials = itertools.count()
+        self._owners = OwnerStack(self._serials)
+
+    def flatten(self, closed: ClosedJaxpr, input_infos: Sequence[ValueInfo]) -> Graph:
+        """The raw graph of a whole jaxpr."""
+        return self._graph(closed.jaxpr, closed.consts, input_infos, self._owners)
+
+    def _graph(
+        self, jaxpr: Jaxpr, consts: Sequence[Any], input_infos: Sequence[ValueInfo], owners: OwnerStack
+    ) -> Graph:
+        region = _Region({}, [], owners.copy(), {})
+        inputs = tuple(self._define(region, v, info) for v, info in zip(jaxpr.invars, input_infos, strict=True))
+        region.env.update((v, _constant(value, v)) for v, value in zip(jaxpr.constvars, consts, strict=True))
+        self._walk(jaxpr, region)
+        return Graph(inputs, tuple(region.nodes), tuple(region.read(v) for v in jaxpr.outvars), region.infos)
+
+    def _define(self, region: _Region, var: Var, info: ValueInfo) -> ValueId:
+        value_id = next(self._ids)
+        region.env[var] = value_id
+        region.infos[value_id] = info
+        return value_id
+
+    def _walk(self, jaxpr: Jaxpr, region: _Region) -> None:
+        for eqn in jaxpr.eqns:
+            if eqn.primitive is scope_p:
+                self.modules[eqn.params["path"]] = None
+                region.owners.scope(eqn.params)
+                continue
+            operands = tuple(region.read(v) for v in eqn.invars)
+            if eqn.primitive is lost_p:
+                reason = f"inside {eqn.params['transformation']}: runs as float"
+                region.nodes.append(_lost(eqn, eqn, reason, region.owners.current))
+            elif not self._inline(eqn, operands, region) and not _fold(eqn, operands, region):
+                region.nodes.extend(self._equation(eqn, operands, region))
+
+    def _equation(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> list[Node]:
+        """The node of an equation, with notes of layers that it hides."""
+        name = eqn.primitive.name
+        common: dict[str, Any] = {
+            "inputs": operands,
+            "outputs": tuple(
+                self._define(region, var, _result_info(eqn, var, operands, region.infos)) for var in eqn.outvars
+            ),
+            "owner": region.owners.current,
+            "source": source_line(eqn) if region.source is None else region.source,
+        }
+        if eqn.primitive is layer_p:
+            info, inner = eqn.params["info"], eqn.params["jaxpr"]
+            self.modules.update(dict.fromkeys((info.path, *(path for path, _ in info.inside))))
+            return [Node(op=info.kind, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common)]
+        if name in ("remat2", "checkpoint", "remat"):
+            body_infos = [_atom_info(a, region.infos) for a in operands]
+            body = self._graph(eqn.params["jaxpr"], (), body_infos, region.owners)
+            return [Node(op="remat", attributes=eqn.params, body=body, **common)]
+        if name == "scan":
+            return [self._scan(eqn, operands, region, common)]
+        if name == "concatenate" and region.one_source:
+            name = JOIN
+        attributes = {**eqn.params, "primitive": eqn.primitive.name}
+        node = Node(op=name, attributes=attributes, run=one_equation(eqn), **common)
+        return [*self._hidden_layers(eqn, eqn, region.owners.current), node]
+
+    def _inline(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
+        if eqn.primitive.name not in ("jit", "pjit", "closed_call"):
+            return False
+        call = inlined(eqn, operands)
+        if call is None:
+            return False
+        closed = call.closed
+        env: dict[Var, Atom] = dict(zip(closed.jaxpr.invars, operands, strict=True))
+        env.update((v, _constant(value, v)) for v, value in zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        source = source_line(eqn) if call.is_library and region.source is None else region.source
+        inner = dataclasses.replace(region, env=env, one_source=call.one_source or region.one_source, source=source)
+        self._walk(closed.jaxpr, inner)
+        for var, result in zip(eqn.outvars, closed.jaxpr.outvars, strict=True):
+            region.env[var] = inner.read(result)
+        return True
+
+    def _scan(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region, common: dict[str, Any]) -> Node:
+        closed: ClosedJaxpr = eqn.params["jaxpr"]
+        fixed, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+        scan = (next(self._serials), int(eqn.params["length"]))
+        body_infos = []
+        for i, (atom, var) in enumerate(zip(operands, closed.jaxpr.invars, strict=True)):
+            outer, own = _atom_info(atom, region.infos), _info(var)
+            if i < fixed:
+                body_infos.append(outer)
+            elif i < fixed + carried:
+                body_infos.append(own)
+            else:
+                stack = (*outer.stack, scan)
+                body_infos.append(ValueInfo(own.shape, own.dtype, outer.parameter, outer.direct, stack))
+        body = self._graph(closed.jaxpr, closed.consts, body_infos, region.owners)
+        return Node(op="scan", attributes={**eqn.params, "scan": scan}, body=body, **common)
+
+    def _hidden_layers(self, eqn: JaxprEqn, inside: JaxprEqn, owner: Owner) -> list[Node]:
+        """Notes of the layers inside an equation that runs as it is (``cond``, ``while``, user-defined derivatives)."""
+        notes = []
+        for inner in jaxprs_in_params(inside.params):
+            for sub in inner.eqns:
+                if sub.primitive is layer_p:
+                    self.modules[sub.params["info"].path] = None
+                    notes.append(_lost(eqn, sub, f"inside {eqn.primitive.name}: runs as float", owner))
+                else:
+                    notes.extend(self._hidden_layers(eqn, sub, owner))
+        return notes
+
+
+def _lost(eqn: JaxprEqn, marker: JaxprEqn, reason: str, owner: Owner) -> Node:
+    layer = marker.params["info"]
+    return Node(op="lost", inputs=(), outputs=(), layer=layer, owner=owner, source=source_line(eqn), reason=reason)
+
+
+def _fold(eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
+    """A cast of a literal is a literal."""
+    (operand, *_) = operands or (None,)
+    if eqn.primitive.name != "convert_element_type" or not isinstance(operand, Constant) or operand.shape != ():
+        return False
+    if isinstance(operand.value, jax.core.Tracer):
+        return False
+    (var,) = eqn.outvars
+    region.env[var] = _constant(np.asarray(operand.value).astype(_info(var).dtype), var)
+    return True
+
+
+def _result_info(eqn: JaxprEqn, var: Var, operands: tuple[Atom, ...], infos: Mapping[ValueId, ValueInfo]) -> ValueInfo:
+    result = _info(var)
+    if eqn.primitive.name not in PROVENANCE or not operands or isinstance(operands[0], Constant):
+        return result
+    source = infos[operands[0]]
+    unchanged = source.shape == result.shape and source.dtype == result.dtype and eqn.primitive.name != "transpose"
+    return dataclasses.replace(
+        result, parameter=source.parameter, direct=source.direct and unchanged, stack=source.stack
+    )
+
+
+def flatten(closed: ClosedJaxpr, variables: Sequence[Path]) -> tuple[Graph, tuple[Path, ...]]:
+    """Raw graph of a staged jaxpr and the path of every module met.
+
+    Args:
+      closed: the jaxpr.
+      variables: names of its leading inputs; the parameters are followed from there.
+    """
+    infos = [
+        dataclasses.replace(_info(var), parameter=path, direct=path is not None)
+        for var, path in itertools.zip_longest(closed.jaxpr.invars, variables)
+    ]
+    flattener = Flattener()
+    graph = flattener.flatten(closed, infos)
+    return graph, tuple(flattener.modules)

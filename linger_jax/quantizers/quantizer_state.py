@@ -1,0 +1,103 @@
+"""Quantizer state: the entries of one quantizer, their initial values, and their check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linger_jax.config import QatMethod
+from linger_jax.errors import StateError
+from linger_jax.numerics.scale_rule import SMALLEST_STATISTIC, exp2_rounded, log2_rounded
+from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec
+
+State = dict[str, jax.Array]
+"""The entries of one quantizer by name."""
+
+RUNNING_DATA = "running_data"
+IS_INIT = "is_init"
+THRESHOLD = "learning_data"
+"""TQT's trainable entry: log2 of the clipping threshold, float32 [1]."""
+IS_CALIBRATED = "is_calibrate"
+SCALE = "scale"
+WEIGHT_CLAMPED = "is_init_mom_clamp_weight"
+
+_INITIAL_THRESHOLD = np.float32(2.1)
+
+
+def initial_state(spec: QuantizerSpec) -> State:
+    """Entries of a fresh quantizer.
+
+    Args:
+        spec: the quantizer.
+
+    Returns:
+        MOM: `running_data` float32 [] 0, `is_init` bool [] false; TQT: `learning_data` float32 [1] 2.1,
+        `is_calibrate` bool [] false; both: `scale` float32 [] 1; weight quantizers: `is_init_mom_clamp_weight` bool []
+        false.
+
+    Source: spec quantizers.md section 2.
+    """
+    state: State = {}
+    if spec.qat_method is QatMethod.MOM:
+        state[RUNNING_DATA] = jnp.zeros((), jnp.float32)
+        state[IS_INIT] = jnp.zeros((), jnp.bool_)
+    else:
+        state[THRESHOLD] = jnp.full((1,), _INITIAL_THRESHOLD, jnp.float32)
+        state[IS_CALIBRATED] = jnp.zeros((), jnp.bool_)
+    state[SCALE] = jnp.ones((), jnp.float32)
+    if spec.kind is QuantizerKind.weight:
+        state[WEIGHT_CLAMPED] = jnp.zeros((), jnp.bool_)
+    return state
+
+
+def converted_state(spec: QuantizerSpec, state: Mapping[str, jax.Array]) -> State | None:
+    """Entries of one quantizer for a specification that may ask for another method.
+
+    Args:
+        spec: the quantizer as it is to be.
+        state: its entries so far, perhaps those of the other method; leading axes (stacked layers) stay.
+
+    Returns:
+        MOM from TQT: `running_data` = 2^learning_data; TQT from MOM: `learning_data` = log2 running_data; flags and all
+        other entries as they were. None where the entries are of neither method.
+    """
+    result: State = {}
+    for name in initial_state(spec):
+        if name in state:
+            result[name] = state[name]
+        elif name == RUNNING_DATA and {THRESHOLD, IS_CALIBRATED} <= set(state):
+            known = lax.max(exp2_rounded(state[THRESHOLD][..., 0]), SMALLEST_STATISTIC)
+            result[name] = jnp.where(state[IS_CALIBRATED], known, jnp.float32(0))
+        elif name == THRESHOLD and {RUNNING_DATA, IS_INIT} <= set(state):
+            known = log2_rounded(lax.max(state[RUNNING_DATA], SMALLEST_STATISTIC))
+            result[name] = jnp.where(state[IS_INIT], known, _INITIAL_THRESHOLD)[..., None]
+        elif name in (IS_INIT, IS_CALIBRATED) and {IS_INIT, IS_CALIBRATED} & set(state):
+            result[name] = state[IS_INIT] if IS_INIT in state else state[IS_CALIBRATED]
+        else:
+            return None
+    if spec.qat_method is QatMethod.MOM and WEIGHT_CLAMPED in result and IS_CALIBRATED in state:
+        # Under TQT calibration clamps weights and leaves the flag of the other method as it is.
+        result[WEIGHT_CLAMPED] = result[WEIGHT_CLAMPED] | state[IS_CALIBRATED]
+    return result
+
+
+def require(state: Mapping[str, jax.Array], *names: str) -> None:
+    """Check that the entries a rule reads are there.
+
+    Args:
+        state: entries of one quantizer.
+        names: entries that must be present.
+
+    Raises:
+        StateError: an entry is missing.
+    """
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise StateError(
+            f"quantizer state lacks {', '.join(missing)} (it holds {', '.join(sorted(state)) or 'nothing'}): "
+            "it was made for another qat_method or quantizer kind; create it with initial_state of this quantizer"
+        )
