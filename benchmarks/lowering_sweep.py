@@ -3,8 +3,8 @@
     python benchmarks/lowering_sweep.py --family first_layers --repeat 9
 
 `linger_jax/numerics/convolution/lowering_rules.py` was written from this table. A row is one operator of one shape;
-times are ratios to the stock operator (median over turns), the rule's choice is marked, and `lost` is what it loses against the
-best. Rerun it after an update of jaxlib.
+times are ratios to the stock operator (median over turns), the rule's choice is marked, and `lost` is what it loses
+against the best. Rerun it after an update of jaxlib.
 """
 
 from __future__ import annotations

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from linger_jax.config.enums import Compat
 from linger_jax.config.sections import ClampInfo, Part, QuantInfo
 from linger_jax.path_patterns import matches
-
-if TYPE_CHECKING:
-    from linger_jax.config.quant_config import QuantConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,34 +25,34 @@ class LayerConfig:
     """The section of the part that the module belongs to, None where no part names it."""
 
 
-def layer_config(config: QuantConfig, path: str) -> LayerConfig:
+def layer_config(
+    path: str, *, quant_info: QuantInfo, clamp_info: ClampInfo, parts: Sequence[Part], compat: Compat
+) -> LayerConfig:
     """Returns the settings of the module at the dotted `path` (spec/config.md section 1.2, decision D10).
 
     The module belongs to the first part that names it or one of its ancestors. Under `compat: chip` the keys that the
     part names replace those of the global sections; under `compat: reference` the keys it does not name fall back to
     the class defaults, as in the reference toolkit, and a trailing `*` in a name is an ordinary character.
     """
-    as_reference = config.compat is Compat.reference
-    index = _first_match(config.parts, path, literal=as_reference)
+    as_reference = compat is Compat.reference
+    index = _first_match(parts, path, literal=as_reference)
     if index is None:
-        bits = config.quant_info.activate_bits
-        return LayerConfig(
-            quant_info=config.quant_info, clamp_info=config.clamp_info, input_bits=bits, output_bits=bits, part=None
-        )
-    part = config.parts[index]
+        bits = quant_info.activate_bits
+        return LayerConfig(quant_info=quant_info, clamp_info=clamp_info, input_bits=bits, output_bits=bits, part=None)
+    part = parts[index]
     quant_keys = dict(part.quant_info.named) if part.quant_info else {}
     clamp_keys = part.clamp_info.named if part.clamp_info else {}
     input_bits, output_bits = quant_keys.pop("input_bits", None), quant_keys.pop("output_bits", None)
-    quant_base, clamp_base = config.quant_info, config.clamp_info
+    quant_base, clamp_base = quant_info, clamp_info
     if as_reference:
         quant_base, clamp_base = QuantInfo(), ClampInfo()
-        quant_keys["qat_method"] = config.quant_info.qat_method  # global whatever the part says
-    quant_info = quant_base.model_copy(update=quant_keys)
+        quant_keys["qat_method"] = quant_info.qat_method  # global whatever the part says
+    overlaid = quant_base.model_copy(update=quant_keys)
     return LayerConfig(
-        quant_info=quant_info,
+        quant_info=overlaid,
         clamp_info=clamp_base.model_copy(update=clamp_keys),
-        input_bits=input_bits or quant_info.activate_bits,
-        output_bits=output_bits or quant_info.activate_bits,
+        input_bits=input_bits or overlaid.activate_bits,
+        output_bits=output_bits or overlaid.activate_bits,
         part=part.section or f"part{index + 1}",
     )
 

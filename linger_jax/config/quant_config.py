@@ -82,14 +82,24 @@ class QuantConfig(Section):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:
-        problems = tuple(broken_rules(self))
+        problems = tuple(
+            broken_rules(
+                quant_info=self.quant_info,
+                parts=self.parts,
+                quant_method=self.quant_method,
+                dtype=self.dtype,
+                compat=self.compat,
+            )
+        )
         if problems:
             raise ConfigError(problem_list(type(self).__name__, problems), problems)
         return self
 
     def for_path(self, path: str) -> LayerConfig:
         """Returns the settings of the module at the dotted `path`; the root module's is the empty string."""
-        return layer_config(self, path)
+        return layer_config(
+            path, quant_info=self.quant_info, clamp_info=self.clamp_info, parts=self.parts, compat=self.compat
+        )
 
     def unmatched_part_names(self, paths: Iterable[str]) -> tuple[str, ...]:
         """Returns the names in parts that fit none of the module `paths` of a model: probably misspelt."""

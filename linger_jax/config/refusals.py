@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-from linger_jax.config.enums import Compat, RoundMode
+from linger_jax.config.enums import Compat, QuantMethod, RoundMode
+from linger_jax.config.sections import Part, QuantInfo
 from linger_jax.errors import ConfigProblem
-
-if TYPE_CHECKING:
-    from linger_jax.config.quant_config import QuantConfig
-    from linger_jax.config.sections import QuantInfo
 
 _PER_CHANNEL = (
     "true is refused: the chip keeps one power-of-two scale per tensor and has none per channel. Allowed: false"
@@ -25,32 +21,34 @@ _CEIL = (
 )
 
 
-def broken_rules(config: QuantConfig) -> Iterator[ConfigProblem]:
-    """Yields every rule across or beyond single keys that `config` breaks (decisions D14, D15; spec/config.md 1)."""
-    if config.compat is Compat.reference:
+def broken_rules(
+    *, quant_info: QuantInfo, parts: Sequence[Part], quant_method: QuantMethod, dtype: str, compat: Compat
+) -> Iterator[ConfigProblem]:
+    """Yields every rule across or beyond single keys that these values break (decisions D14, D15; spec/config.md 1)."""
+    if compat is Compat.reference:
         return
-    if config.dtype != "float32":
+    if dtype != "float32":
         yield ConfigProblem(
             ("dtype",),
-            f"'{config.dtype}' is refused: scales, thresholds and integers are exact in float32 only. "
+            f"'{dtype}' is refused: scales, thresholds and integers are exact in float32 only. "
             "Allowed: torch.float32 (or float32)",
         )
-    yield from _refused_quant_keys(config.quant_info, ("quant_info",), frozenset(type(config.quant_info).model_fields))
-    for index, part in enumerate(config.parts):
+    yield from _refused_quant_keys(quant_info, ("quant_info",), frozenset(type(quant_info).model_fields))
+    for index, part in enumerate(parts):
         here: tuple[str | int, ...] = ("parts", index)
-        if part.quant_method not in (None, config.quant_method):
+        if part.quant_method not in (None, quant_method):
             yield ConfigProblem(
                 (*here, "quant_method"),
-                f"a part cannot change quant_method, it is global ({config.quant_method}). Set it at the top level",
+                f"a part cannot change quant_method, it is global ({quant_method}). Set it at the top level",
             )
         if part.quant_info is None:
             continue
         named = part.quant_info.model_fields_set
         yield from _refused_quant_keys(part.quant_info, (*here, "quant_info"), frozenset(named))
-        if "qat_method" in named and part.quant_info.qat_method is not config.quant_info.qat_method:
+        if "qat_method" in named and part.quant_info.qat_method is not quant_info.qat_method:
             yield ConfigProblem(
                 (*here, "quant_info", "qat_method"),
-                f"a part cannot change qat_method, it is global ({config.quant_info.qat_method}) and this part asks "
+                f"a part cannot change qat_method, it is global ({quant_info.qat_method}) and this part asks "
                 f"for {part.quant_info.qat_method}. Set it in the top-level quant_info",
             )
 

@@ -16,7 +16,6 @@ from linger_jax.api.fusion.folding import fold_variables
 from linger_jax.api.quant_collection import QUANT, copied, get_in, initial, set_in
 from linger_jax.converters.files.linger_state import LingerState, is_quantizer_key, split_state
 from linger_jax.converters.files.torch_state import COUNTER, read_state
-from linger_jax.converters.layout.feature_orders import FlattenOrder
 from linger_jax.converters.match.matching import How, MatchMode
 from linger_jax.converters.match.place_matching import SitePair, match_sites
 from linger_jax.converters.match.user_mapping import GivenNames, read_names
@@ -26,6 +25,7 @@ from linger_jax.converters.model.scale_flow import entering_places
 from linger_jax.converters.report.import_problems import ImportProblems
 from linger_jax.converters.report.import_report import ImportReport, ImportRow
 from linger_jax.converters.torch_import import FoundWeights, find_weights, model_call
+from linger_jax.converters.weights.feature_orders import FlattenOrder
 from linger_jax.errors import ConversionError
 from linger_jax.plan import Plan
 from linger_jax.quantizers import THRESHOLD, initial_state

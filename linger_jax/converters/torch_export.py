@@ -21,11 +21,8 @@ from linger_jax.converters.files.packed_tensors import packed
 from linger_jax.converters.files.safetensors_file import write_safetensors_file
 from linger_jax.converters.files.torch_file import require_torch, write_torch_file
 from linger_jax.converters.files.torch_state import COUNTER, in_factors
-from linger_jax.converters.layout.feature_orders import FlattenOrder, decided_orders
 from linger_jax.converters.layout.inversion import inverted, put_back
-from linger_jax.converters.layout.layer_weights import LeafRule, leaf_rules
 from linger_jax.converters.layout.layout_flow import FeatureOrders, feature_orders
-from linger_jax.converters.layout.recurrent_matrices import GATES, numbered
 from linger_jax.converters.match.torch_names import Naming, TorchNames
 from linger_jax.converters.match.user_mapping import names_in_file
 from linger_jax.converters.model.free_variables import free_conversion
@@ -34,6 +31,9 @@ from linger_jax.converters.model.quantizer_places import QuantizerSite, quantize
 from linger_jax.converters.report.import_problems import ImportProblems
 from linger_jax.converters.report.import_report import ImportReport, ImportRow
 from linger_jax.converters.torch_import import model_call
+from linger_jax.converters.weights.feature_orders import FlattenOrder, decided_orders
+from linger_jax.converters.weights.layer_weights import LeafRule, leaf_rules
+from linger_jax.converters.weights.recurrent_matrices import GATES, numbered
 from linger_jax.errors import ConversionError, LingerWarning
 from linger_jax.plan import Plan
 from linger_jax.staging.marker import Path

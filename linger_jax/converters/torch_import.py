@@ -12,17 +12,17 @@ import jax
 
 from linger_jax.api import FusedModel
 from linger_jax.converters.files.torch_state import TorchState, read_state
-from linger_jax.converters.layout.feature_orders import FlattenOrder, decided_orders
 from linger_jax.converters.layout.layout_flow import feature_orders
-from linger_jax.converters.layout.variable_filling import Conversion, conversions, fill, row_of
+from linger_jax.converters.live_comparison import largest_difference
 from linger_jax.converters.match.matching import Matching, MatchMode
 from linger_jax.converters.match.matching import match as match_state
 from linger_jax.converters.match.user_mapping import GivenNames, read_names
+from linger_jax.converters.match.variable_filling import Conversion, conversions, fill, row_of
 from linger_jax.converters.model.model_call import ModelCall
 from linger_jax.converters.model.model_variables import ModelSlots, model_slots
 from linger_jax.converters.report.import_problems import ImportProblems
 from linger_jax.converters.report.import_report import ImportReport
-from linger_jax.converters.report.live_comparison import largest_difference
+from linger_jax.converters.weights.feature_orders import FlattenOrder, decided_orders
 from linger_jax.errors import ConversionError
 from linger_jax.staging.marker import Path
 from linger_jax.staging.stage import variable_paths

@@ -16,7 +16,7 @@ from linger_jax.config import QatMethod
 from linger_jax.interpret.context import Array, Mode, State
 from linger_jax.numerics.clipping import clip_symmetric
 from linger_jax.plan import Quantizer
-from linger_jax.plan.decide.kernel_layout import FileLayout
+from linger_jax.plan.graph.kernel_layout import FileLayout
 from linger_jax.quantizers import QuantizerKind, QuantizerSpec, clamp_bound, clamp_weight_once
 from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT, WEIGHT_CLAMPED
 from linger_jax.staging.marker import Path

@@ -8,7 +8,7 @@ from linger_jax.plan.decide.operator_kinds import OPERATORS as OPERATORS
 from linger_jax.plan.decide.operator_kinds import OperatorKind as OperatorKind
 from linger_jax.plan.decide.plan_layers import CONSTRAINED_LAYERS as CONSTRAINED_LAYERS
 from linger_jax.plan.decide.plan_layers import LAYER_ROLES as LAYER_ROLES
-from linger_jax.plan.fuse.fuse_nodes import CONV_BN as CONV_BN
+from linger_jax.plan.fuse.fusion import CONV_BN as CONV_BN
 from linger_jax.plan.fuse.fusion import FusedPair as FusedPair
 from linger_jax.plan.fuse.fusion import Fusion as Fusion
 from linger_jax.plan.fuse.fusion_search import find_fusion as find_fusion

@@ -17,7 +17,7 @@ from linger_jax.plan.decide.concat_ties import tie_concatenations
 from linger_jax.plan.decide.decisions import Planning
 from linger_jax.plan.decide.plan_graph import plan_graph
 from linger_jax.plan.decide.plan_norms import replaced_epsilons
-from linger_jax.plan.fuse.fuse_nodes import fuse
+from linger_jax.plan.fuse.fusion import fuse
 from linger_jax.plan.graph.graph import Graph, Quantizer
 from linger_jax.plan.multiply_accumulates import MultiplyAccumulates, multiply_accumulates
 from linger_jax.plan.recognize.custom_layers import with_custom_layers

@@ -8,7 +8,7 @@ import pytest
 
 import linger_jax
 from linger_jax.numerics.sums.cascade_sum import cascade_sum
-from linger_jax.plan.decide.kernel_layout import file_layout
+from linger_jax.plan.graph.kernel_layout import file_layout
 from tests.golden.torch_layout import from_kernel
 
 

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from linger_jax.converters.model.model_variables import LayerSlot
-from linger_jax.converters.model.torch_modules import TorchModule, module_signature, same_sort, slot_signature
+from linger_jax.converters.report.folded_name import folded_name
+from linger_jax.converters.weights.torch_modules import TorchModule, module_signature, same_sort, slot_signature
 
 # Flax names a submodule Conv_0 where the user gave no name: it says nothing about PyTorch's name.
 _AUTOMATIC = re.compile(r"[A-Z]\w*_\d+")
@@ -21,17 +22,12 @@ def is_automatic(path: Iterable[str]) -> bool:
     return any(_AUTOMATIC.fullmatch(name) for name in path)
 
 
-def folded(name: str) -> str:
-    """A dotted name without what the two frameworks write differently."""
-    return re.sub(r"[._/]", "", name).casefold()
-
-
 def flax_names(path: Sequence[str]) -> tuple[str, ...]:
     """Folded names a path may have in PyTorch."""
     if is_automatic(path):
         return ()
     dotted = ".".join(path)
-    return tuple(dict.fromkeys((folded(dotted), folded(_SEQUENTIAL.sub(r"\1", dotted)))))
+    return tuple(dict.fromkeys((folded_name(dotted), folded_name(_SEQUENTIAL.sub(r"\1", dotted)))))
 
 
 def unique_by_name(torch_names: Mapping[str, str], paths: Mapping[int, Sequence[str]]) -> list[tuple[str, int]]:
@@ -43,7 +39,7 @@ def unique_by_name(torch_names: Mapping[str, str], paths: Mapping[int, Sequence[
     """
     candidates: dict[str, list[str]] = {}
     for name, compared in torch_names.items():
-        candidates.setdefault(folded(compared), []).append(name)
+        candidates.setdefault(folded_name(compared), []).append(name)
     found = []
     for number, path in paths.items():
         names = [name for form in flax_names(path) for name in candidates.get(form, ())]

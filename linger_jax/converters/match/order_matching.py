@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
 from linger_jax.converters.model.model_variables import LayerSlot
-from linger_jax.converters.model.torch_modules import (
+from linger_jax.converters.weights.torch_modules import (
     Signature,
     TorchModule,
     module_signature,

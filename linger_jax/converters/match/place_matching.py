@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from linger_jax.converters.files.linger_state import LingerState, split_quantizer_key
 from linger_jax.converters.match.matching import How
-from linger_jax.converters.match.name_matching import folded
 from linger_jax.converters.model.quantizer_places import MADE_UP, QuantizerSite
+from linger_jax.converters.report.folded_name import folded_name
 from linger_jax.converters.report.import_problems import ImportProblems
 from linger_jax.staging.marker import Path
 
@@ -111,9 +111,9 @@ class _SiteMatcher:
         alone: dict[str, list[QuantizerSite]] = {}
         for site in self.sites.values():
             if not site.is_layer:
-                alone.setdefault(folded(".".join(site.path[:-1])), []).append(site)
+                alone.setdefault(folded_name(".".join(site.path[:-1])), []).append(site)
         for module in list(self.modules):
-            sites = alone.get(folded(module), [])
+            sites = alone.get(folded_name(module), [])
             if len(sites) == 1 and sites[0].path[:-1] and self._fit(module, sites[0]):
                 self.pair(module, sites[0], "name")
 
@@ -215,7 +215,7 @@ def _is_operator_of(module: str, owner: str) -> bool:
 
 
 def _same_owner(site: QuantizerSite, owner: str) -> bool:
-    return folded(".".join(site.path[:-1])) == folded(owner)
+    return folded_name(".".join(site.path[:-1])) == folded_name(owner)
 
 
 def _kind_of_site(site: QuantizerSite) -> tuple[str, frozenset[str]]:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 
-from linger_jax.converters.match.name_matching import folded
+from linger_jax.converters.report.folded_name import folded_name
 from linger_jax.errors import ConversionError
 
 Shape = tuple[int, ...]
@@ -140,4 +140,4 @@ def _near(name: str, candidates: Sequence[str]) -> str | None:
 def _form(name: str) -> str:
     head, _, leaf = name.rpartition(".")
     head = head.removeprefix("params.").removeprefix("batch_stats.")
-    return folded(head) + "." + _TORCH_LEAVES.get(leaf, leaf)
+    return folded_name(head) + "." + _TORCH_LEAVES.get(leaf, leaf)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.interpret.interpreter import Rule
 from linger_jax.interpret.layers.batch_norm import GAMMA, MEAN, VARIANCE, moving_average
+from linger_jax.interpret.layers.constrained_recurrent import constrained_recurrent
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT
-from linger_jax.interpret.recurrent.constrained_recurrent import constrained_recurrent
 from linger_jax.interpret.run_layer import run_layer
 from linger_jax.plan import Node
 from linger_jax.quantizers.constrain_clips import dynamic_clip, static_clip

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from linger_jax.plan.decide.kernel_layout import FileLayout
-from linger_jax.plan.graph.graph import Node, Quantizer
+from linger_jax.plan.graph.graph import Node, Quantizer, Scan
+from linger_jax.plan.graph.kernel_layout import FileLayout
 from linger_jax.plan.graph.owners import Owner
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerSpec
@@ -14,8 +14,6 @@ from linger_jax.staging.marker import Path
 
 Bits = int | None
 """Bits of a value that is a QTensor; None for a float."""
-Scan = tuple[int, int]
-"""Serial and length of a scan."""
 
 
 @dataclasses.dataclass

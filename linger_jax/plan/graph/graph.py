@@ -10,12 +10,15 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from linger_jax.config import LayerConfig
-from linger_jax.plan.decide.kernel_layout import FileLayout
+from linger_jax.plan.graph.kernel_layout import FileLayout
 from linger_jax.plan.graph.owners import Owner
 from linger_jax.quantizers import QuantizerSpec
 from linger_jax.staging.marker import LayerInfo, Path
 
 ValueId = int
+"""Number of a value, unique over all regions of one plan."""
+Scan = tuple[int, int]
+"""Serial and length of a scan."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,14 +49,14 @@ class ValueInfo:
       shape, dtype: of the array.
       parameter: path of the variable this value comes from through reshape, transpose, cast or slice only.
       direct: the value *is* that variable (or, inside a scan, its slice for this iteration).
-      stack: the surrounding scans that iterate over that variable, outermost first: ``(scan serial, length)``.
+      stack: the surrounding scans that iterate over that variable, outermost first.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     parameter: Path | None = None
     direct: bool = False
-    stack: tuple[tuple[int, int], ...] = ()
+    stack: tuple[Scan, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

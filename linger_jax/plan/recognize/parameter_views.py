@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
 
 import jax
 
 from linger_jax.plan.graph.graph import Atom, Constant, Node, ValueId
 from linger_jax.plan.graph.primitives import UNIT_AXES
+from linger_jax.plan.graph.uses import Uses
 from linger_jax.plan.recognize.scalar_division import SCALAR_DIVISION
 from linger_jax.staging.marker import Path
-
-if TYPE_CHECKING:
-    from linger_jax.plan.recognize.recognition import Uses
 
 _MOVES = frozenset(
     {"reshape", "transpose", "slice", "squeeze", "expand_dims", "broadcast_in_dim", "split", "rev", "copy"}

@@ -7,14 +7,11 @@ own nor count among those that are.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from linger_jax.plan.graph.graph import Atom, Constant, Node
-
-if TYPE_CHECKING:
-    from linger_jax.plan.recognize.recognition import Uses
+from linger_jax.plan.graph.uses import Uses
 
 _DRAWS = frozenset({"random_bits", "rng_bit_generator", "threefry2x32"})
 # Between the random booleans and the product: cast, division by the share that is kept, broadcasting.

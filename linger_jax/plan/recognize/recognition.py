@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ import numpy as np
 
 from linger_jax.numerics.true_division import true_quotient
 from linger_jax.plan.graph.equations import is_library_call
-from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node, ValueId
+from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node
 from linger_jax.plan.graph.primitives import UNIT_AXES
+from linger_jax.plan.graph.uses import Uses
 from linger_jax.plan.recognize.pool_window import Window, integer_divisor
 from linger_jax.plan.recognize.random_masks import written_dropout
 from linger_jax.plan.recognize.scalar_division import scalar_division
@@ -55,24 +55,6 @@ def _fold(graph: Graph, nodes: list[Node], match: Callable[[Uses, list[Node], in
         taken |= interior
         replaced[index] = node
     return [replaced.get(i, node) for i, node in enumerate(nodes) if i not in taken or i in replaced]
-
-
-class Uses:
-    """Who makes and who reads each value of a graph."""
-
-    def __init__(self, graph: Graph, nodes: list[Node]) -> None:
-        self.infos = graph.infos
-        self.maker: dict[ValueId, int] = {}
-        self.readers: Counter[ValueId] = Counter()
-        for index, node in enumerate(nodes):
-            for value in node.outputs:
-                self.maker[value] = index
-            self.readers.update(a for a in set(node.inputs) if not isinstance(a, Constant))
-        self.readers.update(a for a in graph.outputs if not isinstance(a, Constant))
-
-    def maker_of(self, atom: Atom) -> int | None:
-        """Index of the node that makes ``atom``; None for constants and inputs of the graph."""
-        return None if isinstance(atom, Constant) else self.maker.get(atom)
 
 
 # --- activations ---------------------------------------------------------------------------------------------------

@@ -9,15 +9,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node, ValueId
-
-if TYPE_CHECKING:
-    from linger_jax.plan.recognize.recognition import Uses
+from linger_jax.plan.graph.uses import Uses
+from linger_jax.plan.recognize.flatten import flatten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +55,6 @@ TEMPLATES = (
 
 @functools.lru_cache(maxsize=256)
 def _traced(template: Template, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[tuple[Graph, dict[str, Any]]]:
-    from linger_jax.plan.recognize.flatten import flatten
-
     operand = jax.ShapeDtypeStruct(shape, dtype)
     with jax.ensure_compile_time_eval():
         return [

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from linger_jax.converters.layout.axis_layout import AxisOrder
-from linger_jax.converters.layout.recurrent_matrices import (
+from linger_jax.converters.model.model_variables import LayerSlot
+from linger_jax.converters.weights.recurrent_matrices import (
     in_words,
     recurrent_pieces,
     recurrent_sizes,
     take_piece,
     torch_shape,
 )
-from linger_jax.converters.model.model_variables import LayerSlot
 from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
 
 Array = np.ndarray[Any, Any]

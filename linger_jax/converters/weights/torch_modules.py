@@ -7,9 +7,9 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from linger_jax.converters.files.torch_state import TorchState
-from linger_jax.converters.layout.layer_weights import BIAS, MEAN, VARIANCE, WEIGHT
-from linger_jax.converters.layout.recurrent_matrices import GATES, numbered, recurrent_leaf, recurrent_sizes
 from linger_jax.converters.model.model_variables import LayerSlot
+from linger_jax.converters.weights.layer_weights import BIAS, MEAN, VARIANCE, WEIGHT
+from linger_jax.converters.weights.recurrent_matrices import GATES, numbered, recurrent_leaf, recurrent_sizes
 
 Shape = tuple[int, ...]
 # What must agree for a PyTorch module to go into a Flax layer: what it is, and the shape of its weight in PyTorch.

@@ -1,0 +1,1 @@
+"""The weights of layers as PyTorch stores them, and as Flax variables hold them."""
