@@ -12,9 +12,8 @@ from flax.core.meta import AxisMetadata
 from linger_jax.errors import StateError
 from linger_jax.interpret import State
 from linger_jax.plan import Plan
-from linger_jax.quantizers import THRESHOLD, initial_state
-from linger_jax.quantizers.quantizer_state import SCALE
-from linger_jax.staging.marker import Path
+from linger_jax.quantizers import SCALE, THRESHOLD, initial_state
+from linger_jax.staging import Path
 
 Tree = dict[str, Any]
 QUANT = "quant"

@@ -17,7 +17,7 @@ from flax.core.scope import DenyList, in_filter, intersect_filters
 
 from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
-from linger_jax.api.fusion.folding import fold_variables
+from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
 from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
 from linger_jax.api.plan_cache import Planner
@@ -27,8 +27,8 @@ from linger_jax.api.record_evaluation import recorded
 from linger_jax.api.running import Run, initial_variables, run_model
 from linger_jax.config import QuantConfig
 from linger_jax.errors import LingerError, LingerWarning
-from linger_jax.export.lower.evaluation_record import Record
-from linger_jax.interpret.context import plain
+from linger_jax.export.lower import Record
+from linger_jax.interpret import plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import split_call

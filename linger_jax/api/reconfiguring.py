@@ -16,9 +16,8 @@ from linger_jax.config import QuantConfig, load_config
 from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret
 from linger_jax.plan import Plan
-from linger_jax.quantizers import THRESHOLD, QuantizerSpec, converted_state
-from linger_jax.quantizers.quantizer_state import WEIGHT_CLAMPED
-from linger_jax.staging.marker import Path
+from linger_jax.quantizers import THRESHOLD, WEIGHT_CLAMPED, QuantizerSpec, converted_state
+from linger_jax.staging import Path
 
 _FIXED = ("open_quant", "compat", "custom_layers", "dtype", "device")
 """Keys that decide which quantizers there are, or where the model runs: another value is another model."""

@@ -9,7 +9,7 @@ import jax
 from linger_jax.api import quant_collection
 from linger_jax.api.plan_cache import Planner
 from linger_jax.api.quant_collection import Tree, float_collections
-from linger_jax.export.lower.evaluation_record import Record, RecordedArrays, as_record, recorded_arrays
+from linger_jax.export.lower import Record, RecordedArrays, as_record, recorded_arrays
 from linger_jax.interpret import Context, Mode, Recording, State, fixed_values, interpret
 from linger_jax.staging import Call
 

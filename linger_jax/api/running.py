@@ -13,11 +13,9 @@ from linger_jax.api.findings import Finding, Kind, finding
 from linger_jax.api.plan_cache import Planner
 from linger_jax.api.quant_collection import QUANT, Tree, float_collections
 from linger_jax.errors import StateError
-from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret
-from linger_jax.interpret.context import plain
+from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret, plain
 from linger_jax.plan import Plan, PlanSettings
-from linger_jax.quantizers import QTensor, QuantizerKind
-from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT
+from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, QTensor, QuantizerKind
 from linger_jax.staging import Call
 
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from rich.table import Table
 
 from linger_jax.config import Platform
+from linger_jax.kinds import OPERATORS
 from linger_jax.numerics.chip_kernels import has_kernels
-from linger_jax.plan import LAYER_ROLES, OPERATORS
-from linger_jax.plan.coverage_table import as_text
-from linger_jax.staging.layer_kinds import LAYERS
-from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS
+from linger_jax.plan import LAYER_ROLES, as_text
+from linger_jax.staging import LAYERS, RECURRENT_LAYERS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from rich.markup import escape
 from rich.table import Table
 
-from linger_jax.export.onnx.onnx_file import FileGraph
+from linger_jax.export.onnx import FileGraph
 
 _QUANT, _DEQUANT = "linger::Quant", "linger::Dequant"
 

@@ -51,7 +51,7 @@ def export(
     from linger_jax.cli.boundary import boundary_table, operators_of
     from linger_jax.cli.model_argument import check_call, example_input, load_model
     from linger_jax.cli.quantized_checkpoint import read_quantized
-    from linger_jax.export.onnx.onnx_file import read_onnx
+    from linger_jax.export.onnx import read_onnx
 
     if out.is_dir():
         raise LingerError(f"--out {out}: is a folder; name a file")

@@ -75,8 +75,8 @@ def _tensors(path: Path) -> list[tuple[str, Any, str]]:
     import numpy as np
 
     from linger_jax.cli.variables_folder import is_variables_folder, read_variables
-    from linger_jax.converters.files.torch_state import read_state
-    from linger_jax.staging.stage import variable_paths
+    from linger_jax.converters.files import read_state
+    from linger_jax.staging import variable_paths
 
     if path.is_dir() and is_variables_folder(path):
         tree = read_variables(path)

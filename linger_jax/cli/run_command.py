@@ -50,7 +50,7 @@ def run(
     import linger_jax
     from linger_jax.cli.array_files import check_output, read_inputs, write_arrays
     from linger_jax.cli.run_results import integers_of, real, results_table, source_of
-    from linger_jax.export.runner.dump import write_dump
+    from linger_jax.export.runner import write_dump
 
     runner = linger_jax.OnnxRunner(model)
     declared = [entry.name for entry in runner.inputs]

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from linger_jax.cli.inspect_command import sparkline
 from linger_jax.errors import LingerError
-from linger_jax.export.onnx.onnx_file import FileGraph
-from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, limits
+from linger_jax.export.onnx import FileGraph
+from linger_jax.export.runner import IntegerTensor, Value, limits
 
 HostArray = npt.NDArray[Any]
 _STORED = (np.int8, np.int16, np.int32)

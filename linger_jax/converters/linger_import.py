@@ -11,26 +11,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.api import QuantizedModel
-from linger_jax.api.fusion.folding import fold_variables
-from linger_jax.api.quant_collection import QUANT, copied, get_in, initial, set_in
-from linger_jax.converters.files.linger_state import LingerState, is_quantizer_key, split_state
-from linger_jax.converters.files.torch_state import COUNTER, read_state
-from linger_jax.converters.match.matching import How, MatchMode
-from linger_jax.converters.match.place_matching import SitePair, match_sites
-from linger_jax.converters.match.user_mapping import GivenNames, read_names
-from linger_jax.converters.model.model_call import ModelCall
-from linger_jax.converters.model.quantizer_places import QuantizerSite, quantizer_sites
-from linger_jax.converters.model.scale_flow import entering_places
-from linger_jax.converters.report.import_problems import ImportProblems
-from linger_jax.converters.report.import_report import ImportReport, ImportRow
+from linger_jax.api import QUANT, QuantizedModel, copied, fold_variables, get_in, initial, set_in
+from linger_jax.converters.files import COUNTER, LingerState, is_quantizer_key, read_state, split_state
+from linger_jax.converters.match import GivenNames, How, MatchMode, SitePair, match_sites, read_names
+from linger_jax.converters.model import ModelCall, QuantizerSite, entering_places, quantizer_sites
+from linger_jax.converters.report import ImportProblems, ImportReport, ImportRow
 from linger_jax.converters.torch_import import FoundWeights, find_weights, model_call
-from linger_jax.converters.weights.feature_orders import FlattenOrder
+from linger_jax.converters.weights import FlattenOrder
 from linger_jax.errors import ConversionError
 from linger_jax.plan import Plan
 from linger_jax.quantizers import THRESHOLD, initial_state
-from linger_jax.staging.marker import Path
-from linger_jax.staging.stage import variable_paths
+from linger_jax.staging import Path, variable_paths
 
 Variables = dict[str, Any]
 Array = np.ndarray[Any, Any]

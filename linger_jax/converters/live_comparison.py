@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linger_jax.converters.model.model_call import ModelCall
+from linger_jax.converters.model import ModelCall
 
 Array = np.ndarray[Any, Any]
 

@@ -13,31 +13,26 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from linger_jax.api import QuantizedModel
-from linger_jax.api.fusion.folding import fold_variables
-from linger_jax.api.quant_collection import QUANT, float_collections, gather, get_in
-from linger_jax.converters.files.linger_state import EXPORT_BUFFERS, PLACEHOLDER
-from linger_jax.converters.files.packed_tensors import packed
-from linger_jax.converters.files.safetensors_file import write_safetensors_file
-from linger_jax.converters.files.torch_file import require_torch, write_torch_file
-from linger_jax.converters.files.torch_state import COUNTER, in_factors
-from linger_jax.converters.layout.inversion import inverted, put_back
-from linger_jax.converters.layout.layout_flow import FeatureOrders, feature_orders
-from linger_jax.converters.match.torch_names import Naming, TorchNames
-from linger_jax.converters.match.user_mapping import names_in_file
-from linger_jax.converters.model.free_variables import free_conversion
-from linger_jax.converters.model.model_variables import LayerSlot, model_slots
-from linger_jax.converters.model.quantizer_places import QuantizerSite, quantizer_sites
-from linger_jax.converters.report.import_problems import ImportProblems
-from linger_jax.converters.report.import_report import ImportReport, ImportRow
+from linger_jax.api import QUANT, QuantizedModel, float_collections, fold_variables, gather, get_in
+from linger_jax.converters.files import (
+    COUNTER,
+    EXPORT_BUFFERS,
+    PLACEHOLDER,
+    in_factors,
+    packed,
+    require_torch,
+    write_safetensors_file,
+    write_torch_file,
+)
+from linger_jax.converters.layout import FeatureOrders, feature_orders, inverted, put_back
+from linger_jax.converters.match import Naming, TorchNames, names_in_file
+from linger_jax.converters.model import LayerSlot, QuantizerSite, free_conversion, model_slots, quantizer_sites
+from linger_jax.converters.report import ImportProblems, ImportReport, ImportRow
 from linger_jax.converters.torch_import import model_call
-from linger_jax.converters.weights.feature_orders import FlattenOrder, decided_orders
-from linger_jax.converters.weights.layer_weights import LeafRule, leaf_rules
-from linger_jax.converters.weights.recurrent_matrices import GATES, numbered
+from linger_jax.converters.weights import GATES, FlattenOrder, LeafRule, decided_orders, leaf_rules, numbered
 from linger_jax.errors import ConversionError, LingerWarning
 from linger_jax.plan import Plan
-from linger_jax.staging.marker import Path
-from linger_jax.staging.stage import variable_paths
+from linger_jax.staging import Path, variable_paths
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]

@@ -11,21 +11,25 @@ import flax.linen as nn
 import jax
 
 from linger_jax.api import FusedModel
-from linger_jax.converters.files.torch_state import TorchState, read_state
-from linger_jax.converters.layout.layout_flow import feature_orders
+from linger_jax.converters.files import TorchState, read_state
+from linger_jax.converters.layout import feature_orders
 from linger_jax.converters.live_comparison import largest_difference
-from linger_jax.converters.match.matching import Matching, MatchMode
-from linger_jax.converters.match.matching import match as match_state
-from linger_jax.converters.match.user_mapping import GivenNames, read_names
-from linger_jax.converters.match.variable_filling import Conversion, conversions, fill, row_of
-from linger_jax.converters.model.model_call import ModelCall
-from linger_jax.converters.model.model_variables import ModelSlots, model_slots
-from linger_jax.converters.report.import_problems import ImportProblems
-from linger_jax.converters.report.import_report import ImportReport
-from linger_jax.converters.weights.feature_orders import FlattenOrder, decided_orders
+from linger_jax.converters.match import (
+    Conversion,
+    GivenNames,
+    Matching,
+    MatchMode,
+    conversions,
+    fill,
+    read_names,
+    row_of,
+)
+from linger_jax.converters.match import match as match_state
+from linger_jax.converters.model import ModelCall, ModelSlots, model_slots
+from linger_jax.converters.report import ImportProblems, ImportReport
+from linger_jax.converters.weights import FlattenOrder, decided_orders
 from linger_jax.errors import ConversionError
-from linger_jax.staging.marker import Path
-from linger_jax.staging.stage import variable_paths
+from linger_jax.staging import Path, variable_paths
 
 Variables = dict[str, Any]
 

@@ -13,16 +13,11 @@ import flax.linen as nn
 
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError
-from linger_jax.export.dialects.one_sample import one_sample
-from linger_jax.export.dialects.state_platform import state_platform
+from linger_jax.export.dialects import one_sample, state_platform
 from linger_jax.export.dialects.thinker import Target, to_thinker
-from linger_jax.export.lint.check_onnx import check_onnx
-from linger_jax.export.lint.enforce import enforce
-from linger_jax.export.lower.evaluation_record import Record
-from linger_jax.export.lower.lower_graph import export_graph, model_arguments
-from linger_jax.export.onnx.cleanup import axes_as_inputs
-from linger_jax.export.onnx.onnx_file import Dialect
-from linger_jax.export.onnx.onnx_writer import to_model, write_model
+from linger_jax.export.lint import check_onnx, enforce
+from linger_jax.export.lower import Record, export_graph, model_arguments
+from linger_jax.export.onnx import Dialect, axes_as_inputs, to_model, write_model
 
 AXES_ARE_INPUTS = 13
 """The first opset in which Squeeze, Unsqueeze and Split take their axes as inputs; the packer wants attributes."""

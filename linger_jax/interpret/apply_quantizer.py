@@ -18,7 +18,7 @@ from linger_jax.quantizers import (
     quantize,
     rescale,
 )
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 
 def run_quantizer(

@@ -10,10 +10,10 @@ from linger_jax.interpret import integers
 from linger_jax.interpret.apply_quantizer import accept_operand, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value, plain
 from linger_jax.interpret.interpreter import Rule, single
-from linger_jax.numerics.rounding import round_scaled
+from linger_jax.numerics import round_scaled
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 
 def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:

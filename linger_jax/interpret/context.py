@@ -11,11 +11,9 @@ import jax
 
 from linger_jax.config import Lowering, QuantMethod
 from linger_jax.interpret.recording import Recording
-from linger_jax.plan import Quantizer
-from linger_jax.plan.semantics import Choices
-from linger_jax.plan.settings import PlanSettings
+from linger_jax.plan import Choices, PlanSettings, Quantizer
 from linger_jax.quantizers import QTensor
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 Array = jax.Array
 Value = Any  # an Array or a QTensor

@@ -12,7 +12,7 @@ from linger_jax.interpret.context import Context, State, Value, plain
 from linger_jax.interpret.interpreter import Rule
 from linger_jax.interpret.recording import Recording
 from linger_jax.plan import Graph, Node
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 Interpreter = Callable[[Context, Graph, Sequence[Value]], list[Value]]
 

@@ -12,24 +12,22 @@ from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.interpreter import Rule, single
+from linger_jax.kinds import KIND_OF_NODE
 from linger_jax.numerics import chip_kernels, float_functions
 from linger_jax.numerics.chip_kernels import (
     GATED_FRACTION_BITS,
     SOFTMAX_INPUT_FRACTION_BITS,
     SOFTMAX_RESULT_FRACTION_BITS,
+    fixed_scale,
+    from_fixed_point,
     saturated_int32,
+    steps_to_fixed_point,
+    values_to_fixed_point,
     venus_saturated,
     wrapped_int32,
 )
-from linger_jax.numerics.chip_kernels.fixed_point import (
-    fixed_scale,
-    from_fixed_point,
-    steps_to_fixed_point,
-    values_to_fixed_point,
-)
-from linger_jax.plan import KIND_OF_NODE, Node
-from linger_jax.quantizers import QTensor
-from linger_jax.quantizers.quantizer_state import SCALE
+from linger_jax.plan import Node
+from linger_jax.quantizers import SCALE, QTensor
 
 Kernel = Callable[[Array, Platform], Array]
 FixedScaleKernel = Callable[[Array, Platform, int], Array]

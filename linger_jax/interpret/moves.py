@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.interpret.interpreter import Rule
-from linger_jax.numerics.packed_mask import relu
-from linger_jax.numerics.pooling.max_pool import max_pool
+from linger_jax.numerics import relu
+from linger_jax.numerics.pooling import max_pool
 from linger_jax.plan import Node
-from linger_jax.plan.graph.primitives import PARALLEL
+from linger_jax.plan.graph import PARALLEL
 from linger_jax.quantizers import QTensor
 
 

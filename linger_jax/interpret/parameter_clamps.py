@@ -14,12 +14,19 @@ import numpy as np
 
 from linger_jax.config import QatMethod
 from linger_jax.interpret.context import Array, Mode, State
-from linger_jax.numerics.clipping import clip_symmetric
+from linger_jax.numerics import clip_symmetric
 from linger_jax.plan import Quantizer
-from linger_jax.plan.graph.kernel_layout import FileLayout
-from linger_jax.quantizers import QuantizerKind, QuantizerSpec, clamp_bound, clamp_weight_once
-from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT, WEIGHT_CLAMPED
-from linger_jax.staging.marker import Path
+from linger_jax.plan.graph import FileLayout
+from linger_jax.quantizers import (
+    IS_CALIBRATED,
+    IS_INIT,
+    WEIGHT_CLAMPED,
+    QuantizerKind,
+    QuantizerSpec,
+    clamp_bound,
+    clamp_weight_once,
+)
+from linger_jax.staging import Path
 
 Entries = dict[str, Array]
 Clamp = Callable[[Array, Entries], tuple[Array, Entries]]

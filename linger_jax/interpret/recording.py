@@ -14,7 +14,7 @@ import jax
 
 from linger_jax.plan import Constant, Graph, Node, Quantizer
 from linger_jax.quantizers import QTensor, QuantizerKind
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 Place = tuple[int, ...]
 """Iterations of the loops around a node, outermost first, and the value id of its first result."""

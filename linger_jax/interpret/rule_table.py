@@ -8,9 +8,7 @@ from linger_jax.interpret import binary_operators, control_flow, kernel_function
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.interpreter import Rule
 from linger_jax.interpret.interpreter import interpret as walk
-from linger_jax.interpret.layers import LAYERS
-from linger_jax.interpret.layers.constrained_layers import CONSTRAINED
-from linger_jax.interpret.layers.fused_layers import fused
+from linger_jax.interpret.layers import CONSTRAINED, LAYERS, fused
 from linger_jax.interpret.tied_scales import begin_region
 from linger_jax.plan import CONV_BN, Graph
 

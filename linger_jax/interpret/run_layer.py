@@ -7,8 +7,8 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Literal
 
-from linger_jax.numerics.convolution.convolution import conv
-from linger_jax.plan.graph.equations import one_equation
+from linger_jax.numerics.convolution import conv
+from linger_jax.plan.graph import one_equation
 
 
 def run_layer(closed: ClosedJaxpr, operands: Sequence[Any], *, fast: bool) -> list[Any]:

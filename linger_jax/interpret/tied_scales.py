@@ -17,13 +17,11 @@ from jax import lax
 
 from linger_jax.config import QatMethod
 from linger_jax.interpret.context import Array, Context, Mode, State
-from linger_jax.numerics.scale_rule import scale_of_statistic, scale_of_threshold
+from linger_jax.numerics import scale_of_statistic, scale_of_threshold
 from linger_jax.plan import Quantizer
-from linger_jax.quantizers import THRESHOLD, quantize
-from linger_jax.quantizers.quantize import exponent_ties
-from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE
-from linger_jax.quantizers.quantizer_state import State as Entries
-from linger_jax.staging.marker import Path
+from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, quantize
+from linger_jax.quantizers import State as Entries
+from linger_jax.staging import Path
 
 _NONE = np.float32(np.inf)
 

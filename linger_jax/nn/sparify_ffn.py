@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.errors import LingerError
-from linger_jax.quantizers.constrain_clips import dynamic_clip, static_clip
+from linger_jax.quantizers import dynamic_clip, static_clip
 
 Array = jax.Array
 

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linger_jax.plan.graph.graph import Graph, Node
-from linger_jax.plan.graph.owners import Composite
+from linger_jax.plan.graph import Composite, Graph, Node
 from linger_jax.plan.settings import PlanSettings
 
 Status = Literal["quantized", "constrained", "passes", "float", "disabled"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 
-from linger_jax.plan.graph.graph import Constant, Graph, Node
+from linger_jax.plan.graph import Constant, Graph, Node
 
 Shape = tuple[int, ...]
 

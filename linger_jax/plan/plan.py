@@ -13,20 +13,13 @@ from linger_jax.nearest_name import nearest_name
 from linger_jax.path_patterns import unmatched
 from linger_jax.plan import coverage_table
 from linger_jax.plan.coverage_table import Row
-from linger_jax.plan.decide.concat_ties import tie_concatenations
-from linger_jax.plan.decide.decisions import Planning
-from linger_jax.plan.decide.plan_graph import plan_graph
-from linger_jax.plan.decide.plan_norms import replaced_epsilons
-from linger_jax.plan.fuse.fusion import fuse
-from linger_jax.plan.graph.graph import Graph, Quantizer
+from linger_jax.plan.decide import Planning, plan_graph, replaced_epsilons, tie_concatenations
+from linger_jax.plan.fuse import fuse
+from linger_jax.plan.graph import Graph, Quantizer
 from linger_jax.plan.multiply_accumulates import MultiplyAccumulates, multiply_accumulates
-from linger_jax.plan.recognize.custom_layers import with_custom_layers
-from linger_jax.plan.recognize.flatten import flatten
-from linger_jax.plan.recognize.recognition import recognise
-from linger_jax.plan.recognize.templates import TEMPLATES
+from linger_jax.plan.recognize import TEMPLATES, flatten, recognise, with_custom_layers
 from linger_jax.plan.settings import PlanSettings
-from linger_jax.staging import Staged
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path, Staged
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from typing import Literal
 import flax.linen as nn
 
 from linger_jax.config import QuantConfig
+from linger_jax.kinds import OPERATOR_NAMES, OperatorKind
 from linger_jax.path_patterns import matches
-from linger_jax.plan.decide.operator_kinds import OPERATOR_NAMES, OperatorKind
-from linger_jax.plan.fuse.fusion import NOTHING_FUSED, FusedPair, Fusion
+from linger_jax.plan.fuse import NOTHING_FUSED, FusedPair, Fusion
 from linger_jax.plan.semantics import Choices, choices
 from linger_jax.staging import FoldedNorms
 

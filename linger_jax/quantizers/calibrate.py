@@ -9,13 +9,7 @@ from jax import lax
 
 from linger_jax.config import ActivationType, Compat, QatMethod
 from linger_jax.errors import CalibrationError, LingerError
-from linger_jax.numerics.clipping import clip_symmetric
-from linger_jax.numerics.scale_rule import (
-    SMALLEST_STATISTIC,
-    exp2_rounded,
-    scale_of_statistic,
-    scale_of_threshold,
-)
+from linger_jax.numerics import SMALLEST_STATISTIC, clip_symmetric, exp2_rounded, scale_of_statistic, scale_of_threshold
 from linger_jax.quantizers.calibration_methods import CalibrationResult, calibrate_method
 from linger_jax.quantizers.quantize import exponent_ties, limit_scale, scale_within_range
 from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec

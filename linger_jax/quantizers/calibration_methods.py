@@ -14,7 +14,7 @@ from jax import lax
 
 from linger_jax.config import ActivationType, Compat
 from linger_jax.errors import CalibrationError
-from linger_jax.numerics.scale_rule import SMALLEST_STATISTIC, log2_rounded, power_of_two
+from linger_jax.numerics import SMALLEST_STATISTIC, log2_rounded, power_of_two
 from linger_jax.quantizers.quantizer_spec import QuantizerSpec
 from linger_jax.quantizers.statistic import largest_value
 

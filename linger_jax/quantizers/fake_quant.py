@@ -11,9 +11,7 @@ import numpy as np
 from jax import lax
 
 from linger_jax.config import RoundMode
-from linger_jax.numerics.clipping import clip_symmetric
-from linger_jax.numerics.packed_mask import pack, unpack
-from linger_jax.numerics.rounding import round_half_up, round_scaled
+from linger_jax.numerics import clip_symmetric, pack, round_half_up, round_scaled, unpack
 
 _INFINITY = np.float32(np.inf)
 _NAN = np.float32(np.nan)

@@ -10,13 +10,7 @@ from jax import lax
 
 from linger_jax.config import Compat, QatMethod, QuantMethod
 from linger_jax.errors import LingerError
-from linger_jax.numerics.scale_rule import (
-    LARGEST_SCALE,
-    SMALLEST_SCALE,
-    ExponentTies,
-    scale_of_statistic,
-    scale_of_threshold,
-)
+from linger_jax.numerics import LARGEST_SCALE, SMALLEST_SCALE, ExponentTies, scale_of_statistic, scale_of_threshold
 from linger_jax.quantizers.fake_quant import Grid, fake_quant, fake_quant_with_threshold, passes_gradient
 from linger_jax.quantizers.quantizer_spec import QuantizerSpec
 from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, State, require

@@ -11,7 +11,7 @@ from jax import lax
 
 from linger_jax.config import QatMethod
 from linger_jax.errors import StateError
-from linger_jax.numerics.scale_rule import SMALLEST_STATISTIC, exp2_rounded, log2_rounded
+from linger_jax.numerics import SMALLEST_STATISTIC, exp2_rounded, log2_rounded
 from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec
 
 State = dict[str, jax.Array]

@@ -9,7 +9,7 @@ from jax import lax
 
 from linger_jax.config import ActivationType
 from linger_jax.errors import LingerError
-from linger_jax.numerics.scale_rule import SMALLEST_STATISTIC
+from linger_jax.numerics import SMALLEST_STATISTIC
 
 _KEEP = np.float32(0.9)
 _TAKE = np.float32(0.1)

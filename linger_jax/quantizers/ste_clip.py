@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.numerics.clipping import clip_symmetric
+from linger_jax.numerics import clip_symmetric
 
 _ZERO = np.float32(0.0)
 

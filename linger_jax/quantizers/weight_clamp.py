@@ -9,9 +9,8 @@ from jax import lax
 
 from linger_jax.config import Compat, QatMethod, QuantMethod
 from linger_jax.errors import LingerError
-from linger_jax.numerics.clipping import clip_symmetric
-from linger_jax.numerics.sums.cascade_sum import cascade_sum
-from linger_jax.numerics.true_division import true_quotient
+from linger_jax.numerics import clip_symmetric, true_quotient
+from linger_jax.numerics.sums import cascade_sum
 from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec
 from linger_jax.quantizers.quantizer_state import WEIGHT_CLAMPED, State, require
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import linger_jax
-from linger_jax.api.fusion.folding import REFERENCE_EPSILON, fold_variables
+from linger_jax.api.folding import REFERENCE_EPSILON, fold_variables
 from tests.golden import compare
 from tests.golden import torch_layout as layout
 from tests.golden.case import Case

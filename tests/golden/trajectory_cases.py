@@ -12,7 +12,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import linger_jax
-from linger_jax.api.fusion.folding import fold_variables
+from linger_jax.api.folding import fold_variables
 from tests.golden import compare
 from tests.golden import torch_layout as layout
 from tests.golden.case import Case

@@ -13,9 +13,7 @@ from linger_jax.api.fusion.fused_model import FusedModel
 from linger_jax.api.quant_collection import Tree, copied, float_collections
 from linger_jax.errors import LingerError
 from linger_jax.plan import find_fusion
-from linger_jax.plan.recognize.flatten import flatten
-from linger_jax.plan.recognize.recognition import recognise
-from linger_jax.plan.recognize.templates import TEMPLATES
+from linger_jax.plan.recognize import TEMPLATES, flatten, recognise
 from linger_jax.staging import split_call, stage
 
 

@@ -13,7 +13,7 @@ import linger_jax
 from linger_jax.cli.demo.digits import Split
 from linger_jax.cli.demo.training import Model, predict
 from linger_jax.errors import LingerError, PackError
-from linger_jax.export.packing.packer import find_packer
+from linger_jax.export.packing import find_packer
 
 
 def export_and_run(model: Model, variables: Mapping[str, Any], test: Split, folder: Path, console: Console) -> None:

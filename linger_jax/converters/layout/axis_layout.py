@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 Array = np.ndarray[Any, Any]
 AxisKind = Literal["plain", "channel", "spatial"]

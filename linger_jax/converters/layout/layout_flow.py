@@ -19,8 +19,8 @@ from linger_jax.converters.layout.axis_layout import (
 )
 from linger_jax.converters.layout.layout_rules import Operand, apply_rule, as_dense_input, feature_axis
 from linger_jax.plan import Atom, Constant, Graph, Node, Plan
-from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
-from linger_jax.staging.marker import Path
+from linger_jax.plan.decide import RECURRENT_KINDS
+from linger_jax.staging import Path
 
 _MOST_ROUNDS = 16
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
-from linger_jax.converters.model.model_variables import LayerSlot
-from linger_jax.converters.report.import_problems import ImportProblems
+from linger_jax.converters.model import LayerSlot
+from linger_jax.converters.report import ImportProblems
 from linger_jax.nearest_name import nearest_name
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 
 @dataclasses.dataclass(frozen=True)

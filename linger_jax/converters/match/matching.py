@@ -6,18 +6,22 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from linger_jax.converters.files.torch_state import TorchState
+from linger_jax.converters.files import TorchState
 from linger_jax.converters.match.explicit_mapping import MappingEntry, resolve_mapping
 from linger_jax.converters.match.name_matching import match_by_name, unique_by_name
 from linger_jax.converters.match.order_matching import match_in_order
-from linger_jax.converters.model.free_variables import fits
-from linger_jax.converters.model.model_variables import LayerSlot, ModelSlots
-from linger_jax.converters.report.import_problems import ImportProblems
-from linger_jax.converters.report.import_report import TIED
-from linger_jax.converters.weights.layer_weights import leaf_rules
-from linger_jax.converters.weights.recurrent_matrices import GATES, recurrent_sizes
-from linger_jax.converters.weights.torch_modules import TorchModule, module_signature, slot_signature, torch_modules
-from linger_jax.staging.marker import Path
+from linger_jax.converters.model import LayerSlot, ModelSlots, fits
+from linger_jax.converters.report import TIED, ImportProblems
+from linger_jax.converters.weights import (
+    GATES,
+    TorchModule,
+    leaf_rules,
+    module_signature,
+    recurrent_sizes,
+    slot_signature,
+    torch_modules,
+)
+from linger_jax.staging import Path
 
 How = Literal["mapping", "name", "order"]
 MatchMode = Literal["auto", "name", "order"]

@@ -7,9 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from linger_jax.converters.model.model_variables import LayerSlot
-from linger_jax.converters.report.folded_name import folded_name
-from linger_jax.converters.weights.torch_modules import TorchModule, module_signature, same_sort, slot_signature
+from linger_jax.converters.model import LayerSlot
+from linger_jax.converters.report import folded_name
+from linger_jax.converters.weights import TorchModule, module_signature, same_sort, slot_signature
 
 # Flax names a submodule Conv_0 where the user gave no name: it says nothing about PyTorch's name.
 _AUTOMATIC = re.compile(r"[A-Z]\w*_\d+")

@@ -11,14 +11,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
-from linger_jax.converters.model.model_variables import LayerSlot
-from linger_jax.converters.weights.torch_modules import (
-    Signature,
-    TorchModule,
-    module_signature,
-    same_sort,
-    slot_signature,
-)
+from linger_jax.converters.model import LayerSlot
+from linger_jax.converters.weights import Signature, TorchModule, module_signature, same_sort, slot_signature
 
 Pair = tuple[TorchModule, LayerSlot]
 

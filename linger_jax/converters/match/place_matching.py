@@ -7,12 +7,11 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 
-from linger_jax.converters.files.linger_state import LingerState, split_quantizer_key
+from linger_jax.converters.files import LingerState, split_quantizer_key
 from linger_jax.converters.match.matching import How
-from linger_jax.converters.model.quantizer_places import MADE_UP, QuantizerSite
-from linger_jax.converters.report.folded_name import folded_name
-from linger_jax.converters.report.import_problems import ImportProblems
-from linger_jax.staging.marker import Path
+from linger_jax.converters.model import MADE_UP, QuantizerSite
+from linger_jax.converters.report import ImportProblems, folded_name
+from linger_jax.staging import Path
 
 _OPERATOR = re.compile(r"_linger_qtensor_q(?P<op>[a-z]+)_(?P<number>\d+)")
 # Of so many modules all orders are tried.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from linger_jax.converters.files.linger_state import split_quantizer_key
-from linger_jax.converters.report.import_report import ImportReport, ImportRow
+from linger_jax.converters.files import split_quantizer_key
+from linger_jax.converters.report import ImportReport, ImportRow
 from linger_jax.errors import ConversionError
 
 # nn.Sequential of Flax calls its layers layers_0, layers_1; PyTorch's 0, 1.

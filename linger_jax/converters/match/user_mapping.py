@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from linger_jax.converters.report.import_report import ImportReport
+from linger_jax.converters.report import ImportReport
 from linger_jax.errors import ConversionError
 
 Names = Mapping[str, str | None]

@@ -11,16 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.converters.files.torch_state import TorchState
-from linger_jax.converters.layout.layout_flow import FeatureOrders
+from linger_jax.converters.files import TorchState
+from linger_jax.converters.layout import FeatureOrders
 from linger_jax.converters.match.matching import How, Matching
-from linger_jax.converters.model.free_variables import free_conversion
-from linger_jax.converters.model.model_variables import ModelSlots
-from linger_jax.converters.report.import_problems import ImportProblems
-from linger_jax.converters.report.import_report import ImportRow
-from linger_jax.converters.weights.layer_weights import leaf_rules
+from linger_jax.converters.model import ModelSlots, free_conversion
+from linger_jax.converters.report import ImportProblems, ImportRow
+from linger_jax.converters.weights import leaf_rules
 from linger_jax.errors import ConversionError
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 Array = np.ndarray[Any, Any]
 

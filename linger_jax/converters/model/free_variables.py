@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.converters.layout.axis_layout import AxisOrder
+from linger_jax.converters.layout import AxisOrder
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]

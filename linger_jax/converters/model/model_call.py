@@ -11,11 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from linger_jax.api.fusion.folding import fold_variables
+from linger_jax.api import fold_variables
 from linger_jax.config import QuantConfig
 from linger_jax.plan import Plan, PlanSettings, build_plan
-from linger_jax.staging import split_call, stage
-from linger_jax.staging.folded_norms import NOTHING_FOLDED
+from linger_jax.staging import NOTHING_FOLDED, split_call, stage
 
 Variables = dict[str, Any]
 

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from linger_jax.converters.layout.layout_flow import contracted_axes
+from linger_jax.converters.layout import contracted_axes
 from linger_jax.plan import Constant, Graph, Node, Plan
-from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
-from linger_jax.staging.marker import Path
+from linger_jax.plan.decide import RECURRENT_KINDS
+from linger_jax.staging import Path
 
 Shape = tuple[int, ...]
 

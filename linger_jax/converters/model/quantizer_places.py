@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from linger_jax.plan import Node, Plan, Quantizer
 from linger_jax.quantizers import initial_state
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 # Begins the names that linger_jax and linger make up for operators and functions without a module.
 MADE_UP = "_linger_"

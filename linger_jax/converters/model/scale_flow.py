@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from linger_jax.plan import Constant, Graph, Node, Plan
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 Places = dict[int, Path]
 

@@ -13,9 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linger_jax.converters.files.name_files import save_names
-from linger_jax.converters.files.packed_tensors import Part
-from linger_jax.converters.files.weight_normalization import NormalisedWeight
+from linger_jax.converters.files import NormalisedWeight, Part, save_names
 
 # Begins the reason for which a second name of a tensor was dropped; the first name follows.
 TIED = "the same tensor as "

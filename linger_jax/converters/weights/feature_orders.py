@@ -9,13 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from linger_jax.converters.layout.axis_layout import UNFOLLOWED, AxisOrder, order_or_none
-from linger_jax.converters.layout.layout_flow import FeatureOrders
-from linger_jax.converters.model.model_variables import LayerSlot
-from linger_jax.converters.report.import_problems import ImportProblems
+from linger_jax.converters.layout import UNFOLLOWED, AxisOrder, FeatureOrders, order_or_none
+from linger_jax.converters.model import LayerSlot
+from linger_jax.converters.report import ImportProblems
 from linger_jax.converters.weights.recurrent_matrices import GATES, recurrent_sizes
 from linger_jax.nearest_name import nearest_name
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 FlattenOrder = Literal["channels_first", "channels_last"] | Sequence[int]
 

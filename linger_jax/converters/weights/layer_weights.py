@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.converters.layout.axis_layout import AxisOrder
-from linger_jax.converters.model.model_variables import LayerSlot
+from linger_jax.converters.layout import AxisOrder
+from linger_jax.converters.model import LayerSlot
 from linger_jax.converters.weights.recurrent_matrices import (
     in_words,
     recurrent_pieces,
@@ -19,7 +19,7 @@ from linger_jax.converters.weights.recurrent_matrices import (
     take_piece,
     torch_shape,
 )
-from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
+from linger_jax.plan.decide import RECURRENT_KINDS
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]

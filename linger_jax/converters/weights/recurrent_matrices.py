@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.converters.model.model_variables import LayerSlot
-from linger_jax.plan.decide.recurrent_parameters import GATE_LETTERS
+from linger_jax.converters.model import LayerSlot
+from linger_jax.plan.decide import GATE_LETTERS
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterable, Mapping
 
-from linger_jax.converters.files.torch_state import TorchState
-from linger_jax.converters.model.model_variables import LayerSlot
+from linger_jax.converters.files import TorchState
+from linger_jax.converters.model import LayerSlot
 from linger_jax.converters.weights.layer_weights import BIAS, MEAN, VARIANCE, WEIGHT
 from linger_jax.converters.weights.recurrent_matrices import GATES, numbered, recurrent_leaf, recurrent_sizes
 

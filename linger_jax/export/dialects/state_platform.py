@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph
+from linger_jax.export.onnx import LINGER, OnnxGraph
 
 # Functions, quotients and recurrent cells differ from chip to chip; products, sums and moves do not.
 _DIFFER = frozenset(

@@ -17,7 +17,7 @@ from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program, program
-from linger_jax.export.onnx.onnx_file import FileGraph, read_model, read_onnx
+from linger_jax.export.onnx import FileGraph, read_model, read_onnx
 
 if TYPE_CHECKING:
     from onnx import ModelProto

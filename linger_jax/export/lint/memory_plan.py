@@ -11,10 +11,10 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from linger_jax.export.lint.checks.attributes import CONVOLUTIONS, TRANSPOSED
 from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
 _GRAIN = 16
 _VIEWS = frozenset({"Quant", "Dequant", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from linger_jax.export.onnx.onnx_file import FileNode
+from linger_jax.export.onnx import FileNode
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

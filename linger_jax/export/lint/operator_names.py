@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 
 from linger_jax.config import Platform
-from linger_jax.export.onnx.onnx_graph import LINGER
+from linger_jax.export.onnx import LINGER
 
 LINGER_PREFIX = f"{LINGER}::"
 

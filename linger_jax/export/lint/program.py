@@ -12,7 +12,7 @@ from linger_jax.export.lint.device_limits import Device
 from linger_jax.export.lint.node_view import Site, Tensor
 from linger_jax.export.lint.operator_names import LINGER_PREFIX, operator_names
 from linger_jax.export.lint.shapes import result_shapes
-from linger_jax.export.onnx.onnx_file import FileGraph, FileNode
+from linger_jax.export.onnx import FileGraph, FileNode
 
 # spec/onnx_export.md section 2: a quantized tensor keeps its scale and width in these.
 PASSING = frozenset(

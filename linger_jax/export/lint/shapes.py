@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from linger_jax.config import Compat
 from linger_jax.export.lint.node_view import Tensor
 from linger_jax.export.lint.operator_names import LINGER_PREFIX
-from linger_jax.export.onnx.onnx_file import FileNode
-from linger_jax.export.runner.integer_tensor import IntegerTensor
-from linger_jax.export.runner.operators import RULES
-from linger_jax.export.runner.operators.node_call import Call
-from linger_jax.plan.semantics import choices
+from linger_jax.export.onnx import FileNode
+from linger_jax.export.runner import IntegerTensor
+from linger_jax.export.runner.operators import RULES, Call
+from linger_jax.plan import choices
 
 Shapes = tuple[tuple[int, ...] | None, ...]
 

@@ -1,15 +1,10 @@
 """From steps of the plan to nodes of a file, one file an idea."""
 
-from collections.abc import Mapping
-
-from linger_jax.export.lower import lower_moves, lower_operators, lower_products, lower_recurrent, lower_weighted
-from linger_jax.export.lower.lowering_step import Rule
-
-RULES: Mapping[str, Rule] = {
-    **lower_products.RULES,
-    **lower_weighted.RULES,
-    **lower_operators.RULES,
-    **lower_moves.RULES,
-    **lower_recurrent.RULES,
-}
-"""Rule of every step, by the plan's name for it."""
+from linger_jax.export.lower.evaluation_record import Record as Record
+from linger_jax.export.lower.evaluation_record import RecordedArrays as RecordedArrays
+from linger_jax.export.lower.evaluation_record import as_record as as_record
+from linger_jax.export.lower.evaluation_record import recorded_arrays as recorded_arrays
+from linger_jax.export.lower.exported_values import Grid as Grid
+from linger_jax.export.lower.exported_values import HostArray as HostArray
+from linger_jax.export.lower.lower_graph import export_graph as export_graph
+from linger_jax.export.lower.lower_graph import model_arguments as model_arguments

@@ -20,9 +20,9 @@ from linger_jax.export.lower.exported_values import (
     channels_first,
     natural,
 )
-from linger_jax.export.onnx.onnx_graph import LINGER, ElementType, OnnxGraph, integer_type
+from linger_jax.export.onnx import LINGER, ElementType, OnnxGraph, integer_type
 from linger_jax.plan import Node
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 
 class Emitter:

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from linger_jax.export.lower.exported_values import Grid
-from linger_jax.interpret import Recording
-from linger_jax.interpret.recording import Key, Place
+from linger_jax.interpret import Key, Place, Recording
 from linger_jax.plan import Plan
 from linger_jax.quantizers import QTensor
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 HostArray = npt.NDArray[Any]
 

@@ -11,15 +11,14 @@ import jax
 import numpy as np
 
 from linger_jax.errors import ExportError
-from linger_jax.export.lower import RULES
 from linger_jax.export.lower.emitter import Emitter
 from linger_jax.export.lower.evaluation_record import Record
 from linger_jax.export.lower.exported_values import Exported, Grid, Known, Laid, channels_first, natural
 from linger_jax.export.lower.lower_loops import stacked_floats
 from linger_jax.export.lower.lower_weighted import reads_channels_last
 from linger_jax.export.lower.lowering_step import Step
-from linger_jax.export.onnx.cleanup import clean
-from linger_jax.export.onnx.onnx_graph import ElementType, GraphInput, OnnxGraph
+from linger_jax.export.lower.rule_of_step import RULES
+from linger_jax.export.onnx import ElementType, GraphInput, OnnxGraph, clean
 from linger_jax.interpret import place_of
 from linger_jax.plan import Constant, Graph, Node
 from linger_jax.quantizers import QTensor

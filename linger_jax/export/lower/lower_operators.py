@@ -12,7 +12,7 @@ import numpy as np
 from linger_jax.export.lower.exported_values import Exported, Grid, Laid, channels_first, natural
 from linger_jax.export.lower.lower_weighted import reshaped
 from linger_jax.export.lower.lowering_step import Rule, Step
-from linger_jax.plan.recognize.pool_window import Window
+from linger_jax.plan.recognize import Window
 
 
 def _pair(step: Step) -> tuple[Laid, Laid]:

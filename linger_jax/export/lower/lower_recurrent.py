@@ -14,9 +14,9 @@ from linger_jax.export.lower.exported_values import Exported, Grid, Laid, natura
 from linger_jax.export.lower.lower_moves import reversed_along
 from linger_jax.export.lower.lower_weighted import BIAS_BITS, reshaped
 from linger_jax.export.lower.lowering_step import Rule, Step
-from linger_jax.export.onnx.onnx_graph import ElementType, integer_type
+from linger_jax.export.onnx import ElementType, integer_type
 from linger_jax.numerics.recurrent import CELL_SCALE
-from linger_jax.plan.decide.recurrent_quantizers import quantizer_name
+from linger_jax.plan.decide import quantizer_name
 
 _NODES = {"lstm": "QLSTM", "gru": "QGRU"}
 _STATES = {"lstm": ("h", "c"), "gru": ("h",)}

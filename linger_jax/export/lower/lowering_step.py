@@ -9,7 +9,7 @@ from linger_jax.errors import ExportError
 from linger_jax.export.lower.emitter import Emitter
 from linger_jax.export.lower.exported_values import Exported, Laid
 from linger_jax.plan import Graph, Node
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -18,8 +18,8 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 from linger_jax.export.lower.exported_values import Exported, HostArray, Known, Laid
 from linger_jax.export.lower.lowering_step import Step
 from linger_jax.plan import Graph, ValueInfo
-from linger_jax.plan.graph.equations import one_equation
-from linger_jax.staging.marker import Path
+from linger_jax.plan.graph import one_equation
+from linger_jax.staging import Path
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 _INPUT, _KERNEL, _BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")

@@ -9,10 +9,8 @@ from pathlib import Path
 from linger_jax.atomic_file import whole_file
 from linger_jax.config import Platform
 from linger_jax.errors import PackError
-from linger_jax.export.lint.check_onnx import check_onnx
-from linger_jax.export.lint.device_limits import device
-from linger_jax.export.lint.enforce import enforce
-from linger_jax.export.onnx.onnx_file import read_onnx
+from linger_jax.export.lint import check_onnx, device, enforce
+from linger_jax.export.onnx import read_onnx
 from linger_jax.export.packing.pack_report import MemoryUse, PackReport
 from linger_jax.export.packing.packer import SECONDS, find_packer, packer_run
 from linger_jax.export.packing.packer_output import MEMORY_KINDS, memory_use, operations, refusal

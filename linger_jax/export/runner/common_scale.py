@@ -6,9 +6,8 @@ import jax.numpy as jnp
 
 from linger_jax.config import RoundMode
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, fraction_bits, limits
-from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics import Accumulator, round_scaled
 from linger_jax.numerics.chip_kernels import saturated_int32
-from linger_jax.numerics.rounding import round_scaled
 
 
 def requantize(total: Accumulator, scale: float, scale_out: float, bits: int, mode: RoundMode) -> IntegerTensor:

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx.onnx_file import FileGraph
+from linger_jax.export.onnx import FileGraph
 from linger_jax.export.runner.integer_tensor import Array, Value
-from linger_jax.export.runner.operators import RULES
-from linger_jax.export.runner.operators.node_call import Call
-from linger_jax.plan.semantics import choices
+from linger_jax.export.runner.operators import RULES, Call
+from linger_jax.plan import choices
 
 
 def check_operators(graph: FileGraph) -> None:

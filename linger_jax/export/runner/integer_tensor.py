@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics import Accumulator
 
 Array = jax.Array
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx.onnx_file import FileGraph, FileTensor, read_onnx
+from linger_jax.export.onnx import FileGraph, FileTensor, read_onnx
 from linger_jax.export.runner.dump import DumpFormat, write_dump
 from linger_jax.export.runner.evaluation import check_operators, evaluate, evaluate_batch
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value

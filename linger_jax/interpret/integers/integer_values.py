@@ -11,15 +11,11 @@ from linger_jax.config import QuantMethod, RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.interpret.apply_quantizer import quantize_bias
 from linger_jax.interpret.context import Array, Context
-from linger_jax.numerics import int64
-from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics import Accumulator, exponent_of_power_of_two, int64, power_of_two
 from linger_jax.numerics.chip_kernels import saturated_int32
-from linger_jax.numerics.products.integer_contraction import Dimensions, contraction
-from linger_jax.numerics.scale_rule import exponent_of_power_of_two, power_of_two
-from linger_jax.quantizers import QTensor, QuantizerSpec
-from linger_jax.quantizers.quantize import scale_in_evaluation
-from linger_jax.quantizers.quantizer_state import SCALE
-from linger_jax.staging.marker import Path
+from linger_jax.numerics.products import Dimensions, contraction
+from linger_jax.quantizers import SCALE, QTensor, QuantizerSpec, scale_in_evaluation
+from linger_jax.staging import Path
 
 
 @jax.custom_jvp

@@ -16,14 +16,12 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array
 from linger_jax.interpret.integers.integer_values import whole_numbers
-from linger_jax.numerics import int64
-from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics import Accumulator, int64
 from linger_jax.numerics.chip_kernels import saturated_int32
-from linger_jax.numerics.convolution.integer_convolution import convolution
-from linger_jax.numerics.products.integer_contraction import contraction
+from linger_jax.numerics.convolution import convolution
+from linger_jax.numerics.products import contraction
 from linger_jax.plan import Node
-from linger_jax.plan.graph.equations import one_equation
-from linger_jax.plan.graph.primitives import STRUCTURAL
+from linger_jax.plan.graph import STRUCTURAL, one_equation
 from linger_jax.quantizers import QTensor
 
 _CALLS = frozenset({"jit", "pjit", "closed_call"})

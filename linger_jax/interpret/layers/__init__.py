@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from linger_jax.interpret.interpreter import Rule
 from linger_jax.interpret.layers.average_pool import average_pool
 from linger_jax.interpret.layers.batch_norm import batch_norm
+from linger_jax.interpret.layers.constrained_layers import CONSTRAINED as CONSTRAINED
 from linger_jax.interpret.layers.embed import embed
+from linger_jax.interpret.layers.fused_layers import fused as fused
 from linger_jax.interpret.layers.gated_linear_unit import glu
 from linger_jax.interpret.layers.layer_norm import layer_norm
 from linger_jax.interpret.layers.recurrent_layers import recurrent

@@ -11,8 +11,8 @@ from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.interpreter import single
 from linger_jax.interpret.layers.operand_roles import site
-from linger_jax.numerics.pooling.pool_division import divide
-from linger_jax.numerics.rounding import round_scaled
+from linger_jax.numerics import round_scaled
+from linger_jax.numerics.pooling import divide
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 

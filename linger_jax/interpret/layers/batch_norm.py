@@ -12,10 +12,9 @@ from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.integers import scaled_and_shifted
 from linger_jax.interpret.layers.operand_roles import by_role, results, site
 from linger_jax.interpret.layers.weighted_layers import INPUT, quantize_output
-from linger_jax.numerics.products.rounded_product import rounded_product
-from linger_jax.numerics.sums.channel_cascade import channel_mean, channel_variance
-from linger_jax.numerics.sums.exact_sum import channel_moments
-from linger_jax.numerics.true_division import true_reciprocal
+from linger_jax.numerics import true_reciprocal
+from linger_jax.numerics.products import rounded_product
+from linger_jax.numerics.sums import channel_mean, channel_moments, channel_variance
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 

@@ -14,7 +14,7 @@ from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT
 from linger_jax.interpret.run_layer import run_layer
 from linger_jax.plan import Node
-from linger_jax.quantizers.constrain_clips import dynamic_clip, static_clip
+from linger_jax.quantizers import dynamic_clip, static_clip
 
 WEIGHTS = (("params", "kernel"), ("params", "embedding"), ("params", "scale"))
 

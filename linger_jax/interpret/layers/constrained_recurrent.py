@@ -15,9 +15,8 @@ from linger_jax.interpret.layers.operand_roles import by_role
 from linger_jax.interpret.layers.recurrent_weights import joined_weight, split_into_pieces
 from linger_jax.interpret.run_layer import run_layer
 from linger_jax.plan import Node
-from linger_jax.plan.decide.recurrent_parameters import WEIGHTS
-from linger_jax.plan.decide.recurrent_quantizers import Kind
-from linger_jax.quantizers.constrain_clips import dynamic_clip, static_clip
+from linger_jax.plan.decide import WEIGHTS, Kind
+from linger_jax.quantizers import dynamic_clip, static_clip
 
 
 def constrained_recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:

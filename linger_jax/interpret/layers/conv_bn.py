@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from linger_jax.config import ClampInfo
 from linger_jax.interpret.layers.batch_norm import moving_average
-from linger_jax.quantizers.constrain_clips import dynamic_clip, static_clip
+from linger_jax.quantizers import dynamic_clip, static_clip
 
 Array = jax.Array
 

@@ -16,10 +16,9 @@ from linger_jax.interpret.kernel_functions import sigmoid_input
 from linger_jax.interpret.layers.operand_roles import site
 from linger_jax.interpret.layers.weighted_layers import quantize_output
 from linger_jax.numerics import chip_kernels
-from linger_jax.numerics.chip_kernels.fixed_point import from_fixed_point
+from linger_jax.numerics.chip_kernels import from_fixed_point
 from linger_jax.plan import Node
-from linger_jax.quantizers import QTensor
-from linger_jax.quantizers.quantizer_state import SCALE
+from linger_jax.quantizers import SCALE, QTensor
 
 
 def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:

@@ -16,9 +16,9 @@ from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.layers.operand_roles import by_role, results, site
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT, quantize_output
-from linger_jax.numerics.normalization.integer_layer_norm import EPSILON, RESULT_FRACTION_BITS, normalize
-from linger_jax.numerics.products.rounded_product import rounded_product
-from linger_jax.numerics.rounding import round_half_even, round_scaled
+from linger_jax.numerics import round_half_even, round_scaled
+from linger_jax.numerics.normalization import EPSILON, RESULT_FRACTION_BITS, normalize
+from linger_jax.numerics.products import rounded_product
 from linger_jax.plan import Node
 
 SCALE = ("params", "scale")

@@ -7,7 +7,7 @@ from typing import Any
 
 from linger_jax.interpret.context import Value
 from linger_jax.plan import Node
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 
 def by_role(node: Node, operands: Sequence[Value]) -> dict[Path, Value]:

@@ -17,11 +17,9 @@ from linger_jax.interpret.layers.operand_roles import by_role
 from linger_jax.interpret.layers.recurrent_weights import joined_weight
 from linger_jax.interpret.recurrent import DirectionWeights, recurrent_layer
 from linger_jax.plan import Node
-from linger_jax.plan.decide.recurrent_parameters import WEIGHTS
-from linger_jax.plan.decide.recurrent_quantizers import Kind
+from linger_jax.plan.decide import WEIGHTS, Kind
 from linger_jax.quantizers import QTensor
-from linger_jax.staging.marker import Path
-from linger_jax.staging.recurrent_calls import LENGTHS
+from linger_jax.staging import LENGTHS, Path
 
 
 def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:

@@ -8,9 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Array
-from linger_jax.plan.decide.recurrent_parameters import GATE_LETTERS, weight_pieces
-from linger_jax.plan.decide.recurrent_quantizers import Kind
-from linger_jax.staging.marker import Path
+from linger_jax.plan.decide import GATE_LETTERS, Kind, weight_pieces
+from linger_jax.staging import Path
 
 
 def joined_weight(kind: Kind, weight: str, direction: int, roles: Mapping[Path, Any], features: int) -> Array | None:

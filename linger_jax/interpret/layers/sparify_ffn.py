@@ -13,8 +13,8 @@ from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.integers import linear
 from linger_jax.interpret.layers.operand_roles import by_role, results, site
 from linger_jax.interpret.layers.weighted_layers import INPUT, output_clip
-from linger_jax.nn.sparify_ffn import FINAL_SHARE, GROUPS, kept_groups, select_largest
-from linger_jax.numerics.products.ordered_product import ordered_product
+from linger_jax.nn import FINAL_SHARE, GROUPS, kept_groups, select_largest
+from linger_jax.numerics.products import ordered_product
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 

@@ -16,7 +16,7 @@ from linger_jax.interpret.layers.operand_roles import by_role, results, site
 from linger_jax.interpret.run_layer import run_layer
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 INPUT, KERNEL, BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array, Value, plain
 from linger_jax.interpret.recurrent.cell_weights import DirectionWeights
-from linger_jax.plan.decide.recurrent_quantizers import GATES, Kind
-from linger_jax.staging.marker import Path
+from linger_jax.plan.decide import GATES, Kind
+from linger_jax.staging import Path
 
 InitialState = tuple[Array, ...]
 """Hidden state [B, H], and the cell [B, H] of an LSTM; float32."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from linger_jax.config import Platform
 from linger_jax.numerics.recurrent import GruCell, LstmCell, gru_form, lstm_form
-from linger_jax.plan.decide.recurrent_quantizers import Kind
-from linger_jax.plan.semantics import Choices
+from linger_jax.plan import Choices
+from linger_jax.plan.decide import Kind
 
 
 def chip_cell(kind: Kind, platform: Platform, choices: Choices) -> LstmCell | GruCell:

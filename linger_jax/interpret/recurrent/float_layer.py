@@ -10,7 +10,7 @@ from jax import lax
 
 from linger_jax.interpret.context import Array
 from linger_jax.interpret.recurrent.cell_weights import DirectionWeights
-from linger_jax.plan.decide.recurrent_quantizers import Kind
+from linger_jax.plan.decide import Kind
 
 State = tuple[Array, ...]
 

@@ -16,12 +16,19 @@ from jax import lax
 
 from linger_jax.config import ActivationType, QatMethod, QuantMethod
 from linger_jax.interpret.context import Array
+from linger_jax.numerics import scale_of_statistic, scale_of_threshold
 from linger_jax.numerics.recurrent import Run
-from linger_jax.numerics.scale_rule import scale_of_statistic, scale_of_threshold
-from linger_jax.quantizers import QuantizerSpec, gradient_mask, quantize
-from linger_jax.quantizers.quantize import exponent_ties
-from linger_jax.quantizers.quantizer_state import IS_INIT, RUNNING_DATA, THRESHOLD
-from linger_jax.quantizers.statistic import largest_value, moving_average
+from linger_jax.quantizers import (
+    IS_INIT,
+    RUNNING_DATA,
+    THRESHOLD,
+    QuantizerSpec,
+    exponent_ties,
+    gradient_mask,
+    largest_value,
+    moving_average,
+    quantize,
+)
 
 Entries = dict[str, Array]
 

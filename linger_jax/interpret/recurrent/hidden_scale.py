@@ -11,10 +11,9 @@ import numpy as np
 from linger_jax.config import QatMethod
 from linger_jax.interpret.apply_quantizer import run_quantizer
 from linger_jax.interpret.context import Array, Context
-from linger_jax.numerics.scale_rule import SMALLEST_SCALE, scale_of_statistic, scale_of_threshold
-from linger_jax.quantizers.quantize import exponent_ties, scale_within_range
-from linger_jax.quantizers.quantizer_state import IS_INIT, RUNNING_DATA, SCALE, THRESHOLD
-from linger_jax.staging.marker import Path
+from linger_jax.numerics import SMALLEST_SCALE, scale_of_statistic, scale_of_threshold
+from linger_jax.quantizers import IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, scale_within_range
+from linger_jax.staging import Path
 
 
 def hidden_scales(

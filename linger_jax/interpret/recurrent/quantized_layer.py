@@ -25,10 +25,9 @@ from linger_jax.numerics.recurrent import (
     Operands,
     Scales,
 )
-from linger_jax.plan.decide.recurrent_quantizers import Kind, quantizer_name
-from linger_jax.quantizers import QTensor
-from linger_jax.quantizers.quantizer_state import IS_INIT, RUNNING_DATA, SCALE
-from linger_jax.staging.marker import Path
+from linger_jax.plan.decide import Kind, quantizer_name
+from linger_jax.quantizers import IS_INIT, RUNNING_DATA, SCALE, QTensor
+from linger_jax.staging import Path
 
 
 def recurrent_layer(

@@ -4,6 +4,10 @@ Integers in, integers out; spec chip_kernels.md. Nothing here defines a gradient
 gradient around the kernel.
 """
 
+from linger_jax.numerics.chip_kernels.fixed_point import fixed_scale as fixed_scale
+from linger_jax.numerics.chip_kernels.fixed_point import from_fixed_point as from_fixed_point
+from linger_jax.numerics.chip_kernels.fixed_point import steps_to_fixed_point as steps_to_fixed_point
+from linger_jax.numerics.chip_kernels.fixed_point import values_to_fixed_point as values_to_fixed_point
 from linger_jax.numerics.chip_kernels.gelu_swish import gelu, swish
 from linger_jax.numerics.chip_kernels.input_range import saturated_int32, venus_saturated, wrapped_int32
 from linger_jax.numerics.chip_kernels.inverse_square_root import (

@@ -22,7 +22,7 @@ from linger_jax.numerics.convolution.lowering_rules import (
     input_gradient_rule,
     weight_gradient_rule,
 )
-from linger_jax.numerics.pooling.sliding_windows import Windows
+from linger_jax.numerics.pooling import Windows
 
 
 def forward(c: ConvShape, x: jax.Array, w: jax.Array) -> jax.Array:

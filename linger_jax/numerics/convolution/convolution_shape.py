@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from linger_jax.numerics.pooling.sliding_windows import Windows
+from linger_jax.numerics.pooling import Windows
 
 
 @dataclass(frozen=True, kw_only=True)

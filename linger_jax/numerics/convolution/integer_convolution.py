@@ -19,7 +19,7 @@ from jax import lax
 from linger_jax.numerics.accumulator import LARGEST_INT32, Accumulator
 from linger_jax.numerics.convolution.convolution import conv
 from linger_jax.numerics.convolution.convolution_shape import channels_last
-from linger_jax.numerics.products.integer_product import DIGIT_BITS, EXACT, integer_product, largest_sum
+from linger_jax.numerics.products import DIGIT_BITS, EXACT, integer_product, largest_sum
 
 Padding = Sequence[tuple[int, int]]
 

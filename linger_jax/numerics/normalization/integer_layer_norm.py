@@ -16,8 +16,8 @@ from jax import lax
 
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import int64
-from linger_jax.numerics.chip_kernels.inverse_square_root import doubling_factor
-from linger_jax.numerics.products.rounded_product import rounded_product
+from linger_jax.numerics.chip_kernels import doubling_factor
+from linger_jax.numerics.products import rounded_product
 
 EPSILON = 1e-5
 """The one epsilon that the chips have."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.numerics.products.rounded_product import rounded_product
+from linger_jax.numerics.products import rounded_product
 from linger_jax.numerics.true_division import true_reciprocal
 
 Array = jax.Array

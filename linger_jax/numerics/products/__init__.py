@@ -1,1 +1,11 @@
 """Products: kept apart from sums, summed in a fixed order, or exact on integers."""
+
+from linger_jax.numerics.products.integer_contraction import Dimensions as Dimensions
+from linger_jax.numerics.products.integer_contraction import contraction as contraction
+from linger_jax.numerics.products.integer_contraction import matmul as matmul
+from linger_jax.numerics.products.integer_product import DIGIT_BITS as DIGIT_BITS
+from linger_jax.numerics.products.integer_product import EXACT as EXACT
+from linger_jax.numerics.products.integer_product import integer_product as integer_product
+from linger_jax.numerics.products.integer_product import largest_sum as largest_sum
+from linger_jax.numerics.products.ordered_product import ordered_product as ordered_product
+from linger_jax.numerics.products.rounded_product import rounded_product as rounded_product

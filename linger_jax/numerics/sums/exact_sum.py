@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.numerics.products.rounded_product import rounded_product
+from linger_jax.numerics.products import rounded_product
 from linger_jax.numerics.true_division import true_quotient
 
 _FLOAT32_SIGNIFICAND = 24

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from linger_jax.config import RoundMode
-from linger_jax.numerics.scale_rule import LARGEST_EXPONENT
-from linger_jax.plan.graph.graph import Atom, Constant
+from linger_jax.numerics import LARGEST_EXPONENT
+from linger_jax.plan.graph import Atom, Constant
 from linger_jax.quantizers import QuantizerSpec
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from linger_jax.plan.decide.operator_kinds import KIND_OF_NODE
+from linger_jax.kinds import KIND_OF_NODE
 from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
-from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node, Quantizer, ValueId
-from linger_jax.plan.graph.primitives import PARALLEL
+from linger_jax.plan.graph import PARALLEL, Atom, Constant, Graph, Node, Quantizer, ValueId
 from linger_jax.plan.settings import PlanSettings
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 CONCATENATION = "cat"
 

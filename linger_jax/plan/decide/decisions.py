@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from linger_jax.plan.graph.graph import Node, Quantizer, Scan
-from linger_jax.plan.graph.kernel_layout import FileLayout
-from linger_jax.plan.graph.owners import Owner
+from linger_jax.plan.graph import FileLayout, Node, Owner, Quantizer, Scan
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerSpec
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 Bits = int | None
 """Bits of a value that is a QTensor; None for a float."""

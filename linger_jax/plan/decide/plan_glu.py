@@ -7,7 +7,7 @@ import dataclasses
 from linger_jax.numerics.chip_kernels import SIGMOID_GATE_FRACTION_BITS, has_kernels
 from linger_jax.plan.decide.decisions import Bits, Planning, as_float
 from linger_jax.plan.decide.quantizer_specs import layer_spec
-from linger_jax.plan.graph.graph import Node
+from linger_jax.plan.graph import Node
 
 
 def plan_glu(planning: Planning, node: Node, bits: Bits) -> Node:

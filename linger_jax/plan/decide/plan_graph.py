@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from linger_jax.plan.decide.decisions import Bits, Planning, Scan, as_float
+from linger_jax.plan.decide.decisions import Bits, Planning, as_float
 from linger_jax.plan.decide.plan_layers import plan_layer
 from linger_jax.plan.decide.plan_operators import plan_operator
-from linger_jax.plan.graph.graph import Constant, Graph, Node, ValueId, ValueInfo
+from linger_jax.plan.graph import Constant, Graph, Node, Scan, ValueId, ValueInfo
 
 
 def plan_graph(planning: Planning, graph: Graph, input_bits: tuple[Bits, ...]) -> tuple[Graph, tuple[Bits, ...]]:

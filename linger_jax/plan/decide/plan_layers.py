@@ -7,18 +7,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from linger_jax.plan.decide.decisions import Bits, Planning, Scan, as_float
+from linger_jax.plan.decide.decisions import Bits, Planning, as_float
 from linger_jax.plan.decide.plan_norms import plan_layer_norm
 from linger_jax.plan.decide.plan_recurrent import plan_recurrent
 from linger_jax.plan.decide.quantizer_specs import layer_spec
 from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
 from linger_jax.plan.decide.window_limits import check_window
-from linger_jax.plan.fuse.fusion import CONV_BN, remark_of
-from linger_jax.plan.graph.graph import Constant, Node, ValueId, ValueInfo
-from linger_jax.plan.graph.kernel_layout import FileLayout, file_layout
+from linger_jax.plan.fuse import CONV_BN, remark_of
+from linger_jax.plan.graph import Constant, FileLayout, Node, Scan, ValueId, ValueInfo, file_layout
 from linger_jax.quantizers import QuantizerSpec
-from linger_jax.staging.layer_kinds import LAYERS
-from linger_jax.staging.marker import Path
+from linger_jax.staging import LAYERS, Path
 
 Infos = Mapping[ValueId, ValueInfo]
 

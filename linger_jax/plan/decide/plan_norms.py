@@ -6,9 +6,9 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
-from linger_jax.numerics.normalization.integer_layer_norm import EPSILON, check_length
+from linger_jax.numerics.normalization import EPSILON, check_length
 from linger_jax.plan.decide.decisions import Planning
-from linger_jax.plan.graph.graph import Constant, Node, ValueId, ValueInfo
+from linger_jax.plan.graph import Constant, Node, ValueId, ValueInfo
 from linger_jax.plan.settings import PlanSettings
 
 

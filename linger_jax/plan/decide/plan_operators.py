@@ -9,19 +9,16 @@ import numpy as np
 
 from linger_jax.config import Platform
 from linger_jax.errors import UnsupportedError
-from linger_jax.numerics.chip_kernels.fixed_point import fixed_scale
+from linger_jax.kinds import KIND_OF_NODE, OperatorKind
+from linger_jax.numerics.chip_kernels import fixed_scale
 from linger_jax.plan.decide.clipped_constants import clipped_constant
 from linger_jax.plan.decide.decisions import Bits, Planning, as_float
-from linger_jax.plan.decide.operator_kinds import KIND_OF_NODE, OperatorKind
 from linger_jax.plan.decide.plan_glu import plan_glu
 from linger_jax.plan.decide.plan_layers import Infos
 from linger_jax.plan.decide.plan_pools import plan_average_pool, plan_max_pool
 from linger_jax.plan.decide.quantizer_specs import operator_spec
-from linger_jax.plan.graph.graph import Constant, Node, ValueInfo
-from linger_jax.plan.graph.owners import Owner
-from linger_jax.plan.graph.primitives import JOIN, PARALLEL, SELECTING, STRUCTURAL
-from linger_jax.plan.recognize.custom_layers import COMPUTED_FROM
-from linger_jax.plan.recognize.scalar_division import SCALAR_DIVISION, as_multiplication
+from linger_jax.plan.graph import JOIN, PARALLEL, SELECTING, STRUCTURAL, Constant, Node, Owner, ValueInfo
+from linger_jax.plan.recognize import COMPUTED_FROM, SCALAR_DIVISION, as_multiplication
 
 PASSES = frozenset({"relu", "relu6", "dropout"})
 # Products that are a layer of their own when one operand is a parameter (decision D23).

@@ -8,8 +8,8 @@ from linger_jax.plan.decide.decisions import Bits, Planning, as_float
 from linger_jax.plan.decide.plan_layers import Infos
 from linger_jax.plan.decide.quantizer_specs import layer_spec
 from linger_jax.plan.decide.window_limits import check_window
-from linger_jax.plan.graph.graph import Constant, Node
-from linger_jax.plan.recognize.recognition import spatial_window
+from linger_jax.plan.graph import Constant, Node
+from linger_jax.plan.recognize import spatial_window
 
 
 def plan_max_pool(planning: Planning, node: Node, infos: Infos, bits: int) -> Node:

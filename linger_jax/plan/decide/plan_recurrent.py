@@ -6,13 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 
 from linger_jax.numerics.chip_kernels import has_kernels
-from linger_jax.plan.decide.decisions import Bits, Planning, Scan, as_float
+from linger_jax.plan.decide.decisions import Bits, Planning, as_float
 from linger_jax.plan.decide.recurrent_parameters import WEIGHTS, weight_pieces
 from linger_jax.plan.decide.recurrent_quantizers import Kind, RecurrentRole, recurrent_roles, recurrent_spec
-from linger_jax.plan.graph.graph import Constant, Node, ValueId, ValueInfo
-from linger_jax.plan.graph.kernel_layout import FileLayout
-from linger_jax.staging.marker import Path
-from linger_jax.staging.recurrent_calls import LENGTHS
+from linger_jax.plan.graph import Constant, FileLayout, Node, Scan, ValueId, ValueInfo
+from linger_jax.staging import LENGTHS, Path
 
 # A matrix is [in, gates * hidden] here and [gates * hidden, in] in the reference.
 _MATRIX_LAYOUT = FileLayout((1, 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linger_jax.config import ActivationType, LayerConfig, QuantConfig, RoundMode
-from linger_jax.nn.sparify_ffn import QUANTIZED_FACTORS
+from linger_jax.nn import QUANTIZED_FACTORS
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerKind, QuantizerSpec
 

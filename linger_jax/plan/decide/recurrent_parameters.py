@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from linger_jax.plan.decide.recurrent_quantizers import Kind
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 GATE_LETTERS: dict[Kind, str] = {"lstm": "ifgo", "gru": "rzn"}
 _SIDES = {

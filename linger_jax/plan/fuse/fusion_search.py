@@ -13,9 +13,8 @@ import flax.linen as nn
 from linger_jax.config import ActivationType
 from linger_jax.nn import ConvTranspose
 from linger_jax.plan.fuse.fusion import FusedPair, Fusion
-from linger_jax.plan.graph.graph import Constant, Graph, Node, Scan, ValueInfo
-from linger_jax.plan.graph.uses import Uses
-from linger_jax.staging.marker import LayerInfo, Path
+from linger_jax.plan.graph import Constant, Graph, Node, Scan, Uses, ValueInfo
+from linger_jax.staging import LayerInfo, Path
 
 _MARKS = {"relu": ActivationType.Relu, "logistic": ActivationType.Sigmoid, "sigmoid": ActivationType.Sigmoid}
 _CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, ConvTranspose)

@@ -13,7 +13,7 @@ from linger_jax.config import LayerConfig
 from linger_jax.plan.graph.kernel_layout import FileLayout
 from linger_jax.plan.graph.owners import Owner
 from linger_jax.quantizers import QuantizerSpec
-from linger_jax.staging.marker import LayerInfo, Path
+from linger_jax.staging import LayerInfo, Path
 
 ValueId = int
 """Number of a value, unique over all regions of one plan."""

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from typing import Any
 
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 CALL = "__call__"
 

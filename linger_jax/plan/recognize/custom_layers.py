@@ -16,13 +16,9 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
-from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node, ValueId, ValueInfo
-from linger_jax.plan.graph.owners import Owner
-from linger_jax.plan.graph.primitives import UNIT_AXES
-from linger_jax.plan.graph.uses import Uses
+from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Graph, Node, Owner, Uses, ValueId, ValueInfo
 from linger_jax.plan.recognize.parameter_views import View, moved_axes, varying_axes, view_of
-from linger_jax.staging.layer_kinds import MOST_SPATIAL_AXES
-from linger_jax.staging.marker import LayerInfo, Path
+from linger_jax.staging import MOST_SPATIAL_AXES, LayerInfo, Path
 
 KINDS = {"dot_general": "custom_linear", "conv_general_dilated": "custom_conv"}
 TYPE_NAMES = {"custom_linear": "custom linear", "custom_conv": "custom conv"}

@@ -11,12 +11,22 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
-from linger_jax.plan.graph.equations import one_equation, source_line
-from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node, ValueId, ValueInfo
-from linger_jax.plan.graph.owners import Owner, OwnerStack
-from linger_jax.plan.graph.primitives import JOIN, PROVENANCE
+from linger_jax.plan.graph import (
+    JOIN,
+    PROVENANCE,
+    Atom,
+    Constant,
+    Graph,
+    Node,
+    Owner,
+    OwnerStack,
+    ValueId,
+    ValueInfo,
+    one_equation,
+    source_line,
+)
 from linger_jax.plan.recognize.library_calls import inlined
-from linger_jax.staging.marker import Path, layer_p, lost_p, scope_p
+from linger_jax.staging import Path, layer_p, lost_p, scope_p
 
 
 def _info(var: Any) -> ValueInfo:

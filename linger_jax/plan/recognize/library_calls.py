@@ -9,9 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from linger_jax.plan.graph.equations import is_library_call
-from linger_jax.plan.graph.graph import Atom, Constant
-from linger_jax.plan.graph.primitives import FLOAT_PRESERVING, INLINED_LIBRARY_CALLS
+from linger_jax.plan.graph import FLOAT_PRESERVING, INLINED_LIBRARY_CALLS, Atom, Constant, is_library_call
 
 
 @dataclasses.dataclass(frozen=True)

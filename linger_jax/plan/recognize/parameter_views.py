@@ -12,11 +12,9 @@ import math
 
 import jax
 
-from linger_jax.plan.graph.graph import Atom, Constant, Node, ValueId
-from linger_jax.plan.graph.primitives import UNIT_AXES
-from linger_jax.plan.graph.uses import Uses
+from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Node, Uses, ValueId
 from linger_jax.plan.recognize.scalar_division import SCALAR_DIVISION
-from linger_jax.staging.marker import Path
+from linger_jax.staging import Path
 
 _MOVES = frozenset(
     {"reshape", "transpose", "slice", "squeeze", "expand_dims", "broadcast_in_dim", "split", "rev", "copy"}

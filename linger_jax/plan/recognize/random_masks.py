@@ -10,8 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from linger_jax.plan.graph.graph import Atom, Constant, Node
-from linger_jax.plan.graph.uses import Uses
+from linger_jax.plan.graph import Atom, Constant, Node, Uses
 
 _DRAWS = frozenset({"random_bits", "rng_bit_generator", "threefry2x32"})
 # Between the random booleans and the product: cast, division by the share that is kept, broadcasting.

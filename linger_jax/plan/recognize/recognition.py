@@ -9,11 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from linger_jax.numerics.true_division import true_quotient
-from linger_jax.plan.graph.equations import is_library_call
-from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node
-from linger_jax.plan.graph.primitives import UNIT_AXES
-from linger_jax.plan.graph.uses import Uses
+from linger_jax.numerics import true_quotient
+from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Graph, Node, Uses, is_library_call
 from linger_jax.plan.recognize.pool_window import Window, integer_divisor
 from linger_jax.plan.recognize.random_masks import written_dropout
 from linger_jax.plan.recognize.scalar_division import scalar_division

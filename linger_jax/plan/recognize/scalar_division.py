@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.plan.graph.graph import Constant, Node
+from linger_jax.plan.graph import Constant, Node
 
 SCALAR_DIVISION = "scalar_division"
 

@@ -14,8 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linger_jax.plan.graph.graph import Atom, Constant, Graph, Node, ValueId
-from linger_jax.plan.graph.uses import Uses
+from linger_jax.plan.graph import Atom, Constant, Graph, Node, Uses, ValueId
 from linger_jax.plan.recognize.flatten import flatten
 
 

@@ -10,9 +10,8 @@ import numpy as np
 from linger_jax.config import RoundMode
 from linger_jax.export.dialects.thinker.rescale import can_rescale, platform_of, rescale
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.lower.exported_values import Grid
-from linger_jax.export.onnx.graph_edits import makers, readers, replace_uses, shape_of
-from linger_jax.export.onnx.onnx_graph import LINGER, GraphNode, OnnxGraph, integer_type
+from linger_jax.export.lower import Grid
+from linger_jax.export.onnx import LINGER, GraphNode, OnnxGraph, integer_type, makers, readers, replace_uses, shape_of
 
 # Operators that give the same integers before a Quant and behind it: they move elements, or keep their order.
 _MOVES = frozenset(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from linger_jax.export.lower.exported_values import Grid
-from linger_jax.export.onnx.graph_edits import makers
-from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph
+from linger_jax.export.lower import Grid
+from linger_jax.export.onnx import LINGER, OnnxGraph, makers
 
 
 def grid_of(graph: OnnxGraph, tensor: str) -> Grid | None:

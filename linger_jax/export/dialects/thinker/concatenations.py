@@ -5,8 +5,8 @@ from __future__ import annotations
 from linger_jax.config import Platform
 from linger_jax.export.dialects.thinker.rescale import rescale
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.lower.exported_values import Grid
-from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph
+from linger_jax.export.lower import Grid
+from linger_jax.export.onnx import LINGER, OnnxGraph
 
 
 def operands_on_the_result_grid(graph: OnnxGraph, target: Target) -> None:

@@ -10,8 +10,7 @@ import numpy as np
 from linger_jax.config import Platform
 from linger_jax.export.dialects.thinker.relayout import POINTWISE, Relayout, relay
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.onnx.graph_edits import shape_of
-from linger_jax.export.onnx.onnx_graph import LINGER, GraphNode, OnnxGraph
+from linger_jax.export.onnx import LINGER, GraphNode, OnnxGraph, shape_of
 
 _SEQUENCE_RANK = 3
 _ALWAYS = ("QConvTranspose1d", "QBatchNorm1d", "QAvgPool1d")

@@ -8,8 +8,7 @@ import math
 from linger_jax.config import Platform
 from linger_jax.export.dialects.thinker.relayout import POINTWISE, Relayout, relay
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.onnx.graph_edits import makers, readers, shape_of
-from linger_jax.export.onnx.onnx_graph import GraphNode, OnnxGraph
+from linger_jax.export.onnx import GraphNode, OnnxGraph, makers, readers, shape_of
 
 _PRODUCTS = ("QBmm", "QMatmul")
 _RANK = 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph
+from linger_jax.export.onnx import LINGER, OnnxGraph
 
 PACKER_NAMES = {"QLayerNorm": "LayerNormInt", "QMatmul": "QBmm", "QGLU": "GluInt"}
 

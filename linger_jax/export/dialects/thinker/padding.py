@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.lint.checks.attributes import CONVOLUTIONS
-from linger_jax.export.onnx.graph_edits import Made, insert, makers, readers, shape_of
-from linger_jax.export.onnx.onnx_graph import LINGER, GraphNode, OnnxGraph
+from linger_jax.export.onnx import LINGER, GraphNode, Made, OnnxGraph, insert, makers, readers, shape_of
+from linger_jax.kinds import CONVOLUTIONS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from linger_jax.config import Platform
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph
+from linger_jax.export.onnx import LINGER, OnnxGraph
 
 ROUNDS_AS = "luna_quant"
 """The packer's name for the rounding of the chip."""

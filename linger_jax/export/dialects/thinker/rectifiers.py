@@ -10,9 +10,8 @@ from linger_jax.config import RoundMode
 from linger_jax.export.dialects.thinker.coarser_inputs import grid_of
 from linger_jax.export.dialects.thinker.rescale import platform_of
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.lower.exported_values import Grid
-from linger_jax.export.onnx.graph_edits import Made, insert, makers, uses
-from linger_jax.export.onnx.onnx_graph import LINGER, GraphNode, OnnxGraph, integer_type
+from linger_jax.export.lower import Grid
+from linger_jax.export.onnx import LINGER, GraphNode, Made, OnnxGraph, insert, integer_type, makers, uses
 
 _WITH_BIAS = ("QLinear", "QConv1d", "QConv2d", "QConvTranspose2d", "QBatchNorm2d")
 # Rounding that commutes with adding whole steps: ties do not look at the neighbours.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection
 
-from linger_jax.export.onnx.graph_edits import (
+from linger_jax.export.onnx import (
+    LINGER,
+    GraphNode,
+    OnnxGraph,
     Shape,
     makers,
     readers,
@@ -14,7 +17,6 @@ from linger_jax.export.onnx.graph_edits import (
     shape_constant,
     shape_of,
 )
-from linger_jax.export.onnx.onnx_graph import LINGER, GraphNode, OnnxGraph
 
 POINTWISE = frozenset(("Relu", "Clip", "QSigmoid", "QTanh", "QGelu", "QSwish", "QAdd", "QMul"))
 _SEVERAL = {"QAdd": 2, "QMul": 2, "QBmm": 2, "QMatmul": 2}

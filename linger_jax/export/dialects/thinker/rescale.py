@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from linger_jax.config import RoundMode
-from linger_jax.export.lower.exported_values import Grid
-from linger_jax.export.onnx.graph_edits import Made, insert
-from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph, integer_type
+from linger_jax.export.lower import Grid
+from linger_jax.export.onnx import LINGER, Made, OnnxGraph, insert, integer_type
 
 _IMAGE_RANK = 4
 

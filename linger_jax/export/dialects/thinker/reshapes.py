@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.onnx.graph_edits import makers, replace_uses, shape_constant, shape_of
-from linger_jax.export.onnx.onnx_graph import GraphNode, OnnxGraph
+from linger_jax.export.onnx import GraphNode, OnnxGraph, makers, replace_uses, shape_constant, shape_of
 
 AXES_ARE_INPUTS = 13
 """The first opset in which Squeeze and Unsqueeze take their axes as inputs, which the packer cannot read."""

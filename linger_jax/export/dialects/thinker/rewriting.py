@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 
 from linger_jax.config import Platform
-from linger_jax.export.lint.device_limits import Device, device, platforms
-from linger_jax.export.onnx.onnx_graph import OnnxGraph
+from linger_jax.export.lint import Device, device, platforms
+from linger_jax.export.onnx import OnnxGraph
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from linger_jax.export.dialects.thinker.rewriting import Rewrite, Target
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
 from linger_jax.export.dialects.thinker.splits import slices_for_splits
 from linger_jax.export.dialects.thinker.strides import kernels_as_wide_as_strides
-from linger_jax.export.onnx.onnx_graph import OnnxGraph
+from linger_jax.export.onnx import OnnxGraph
 
 REWRITES = (
     Rewrite("biases of sequences", "onnx_export.md section 3, row QLSTM", both_biases),

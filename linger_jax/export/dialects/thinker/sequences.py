@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.onnx.graph_edits import Made, insert, reshape_at, reshape_output, shape_of, uses
-from linger_jax.export.onnx.onnx_graph import LINGER, OnnxGraph, integer_type
+from linger_jax.export.onnx import (
+    LINGER,
+    Made,
+    OnnxGraph,
+    insert,
+    integer_type,
+    reshape_at,
+    reshape_output,
+    shape_of,
+    uses,
+)
 
 _LAYERS = ("QLSTM", "QGRU")
 _OUTPUT, _HIDDEN = 0, 1

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.onnx.graph_edits import Made, insert, kind_of
-from linger_jax.export.onnx.onnx_graph import OnnxGraph
+from linger_jax.export.onnx import Made, OnnxGraph, insert, kind_of
 
 
 def slices_for_splits(graph: OnnxGraph, target: Target) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from linger_jax.export.dialects.thinker.padding import add_zero_taps
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.lint.checks.attributes import CONVOLUTIONS
-from linger_jax.export.lint.device_limits import Device
-from linger_jax.export.onnx.onnx_graph import LINGER, GraphNode, OnnxGraph
+from linger_jax.export.lint import Device
+from linger_jax.export.onnx import LINGER, GraphNode, OnnxGraph
+from linger_jax.kinds import CONVOLUTIONS
 
 
 def kernels_as_wide_as_strides(graph: OnnxGraph, target: Target) -> None:

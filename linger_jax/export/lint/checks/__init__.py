@@ -11,6 +11,7 @@ from linger_jax.export.lint.checks import (
     tensor_shapes,
     window_sizes,
 )
+from linger_jax.export.lint.checks import file_checks as file_checks
 from linger_jax.export.lint.checks.check import Check
 
 CHECKS: tuple[Check, ...] = (

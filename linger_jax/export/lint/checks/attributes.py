@@ -9,9 +9,8 @@ from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
-CONVOLUTIONS = frozenset({"QConv1d", "QConv2d"})
-TRANSPOSED = frozenset({"QConvTranspose1d", "QConvTranspose2d"})
 ROUNDING = CONVOLUTIONS | TRANSPOSED | {"QLinear", "QLSTM"}
 PLATFORM_QUANT = "add_platform_quant_luna_quant"
 

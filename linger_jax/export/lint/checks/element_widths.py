@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linger_jax.config import Platform
-from linger_jax.export.lint.checks.attributes import CONVOLUTIONS, TRANSPOSED
 from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
 WIDTH = 8
 """Bits of activations and weights on every chip."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
-from linger_jax.export.lint.checks.attributes import CONVOLUTIONS, TRANSPOSED
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
 RANKS: Mapping[str, tuple[int, ...]] = {
     "QConv2d": (4,),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.export.lint.checks.attributes import CONVOLUTIONS, TRANSPOSED
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.checks.known_operators import AS_2D, THINKER
 from linger_jax.export.lint.finding import Problem, Severity, refuses
 from linger_jax.export.lint.node_view import Site
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
 WINDOWED = CONVOLUTIONS | TRANSPOSED
 AVERAGES = frozenset({"QAvgPool1d", "QAvgPool2d"})

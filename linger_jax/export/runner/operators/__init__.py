@@ -11,6 +11,7 @@ from linger_jax.export.runner.operators import (
     run_recurrent,
     run_weighted,
 )
+from linger_jax.export.runner.operators.node_call import Call as Call
 from linger_jax.export.runner.operators.node_call import Rule
 
 _RULES: Mapping[str, Rule] = {

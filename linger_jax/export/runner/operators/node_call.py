@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx.onnx_file import Dialect, FileNode
+from linger_jax.export.onnx import Dialect, FileNode
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
-from linger_jax.plan.semantics import Choices
+from linger_jax.plan import Choices
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from jax import lax
 from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.node_call import Call, Rule
-from linger_jax.numerics.accumulator import Accumulator
-from linger_jax.numerics.products.integer_contraction import matmul
+from linger_jax.numerics import Accumulator
+from linger_jax.numerics.products import matmul
 
 
 def _finish(call: Call, total: Accumulator, scale: float) -> IntegerTensor:

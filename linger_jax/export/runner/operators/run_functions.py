@@ -11,10 +11,9 @@ from linger_jax.config import Platform, RoundMode
 from linger_jax.export.runner.common_scale import requantize, saturated
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.node_call import Call, Rule
-from linger_jax.numerics import chip_kernels
-from linger_jax.numerics.accumulator import Accumulator
-from linger_jax.numerics.normalization.integer_layer_norm import RESULT_FRACTION_BITS, normalize
-from linger_jax.numerics.products.rounded_product import rounded_product
+from linger_jax.numerics import Accumulator, chip_kernels
+from linger_jax.numerics.normalization import RESULT_FRACTION_BITS, normalize
+from linger_jax.numerics.products import rounded_product
 
 # GLU multiplies with a sigmoid that lies at this scale (spec/layers.md section 10).
 GATE_SCALE = 2.0**15

@@ -12,7 +12,7 @@ from jax import lax
 
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, limits
 from linger_jax.export.runner.operators.node_call import Call, Rule
-from linger_jax.numerics.pooling.pool_division import divide
+from linger_jax.numerics.pooling import divide
 
 Pairs = list[tuple[int, int]]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.node_call import Call, Rule
-from linger_jax.interpret.recurrent.chip_cell import chip_cell
+from linger_jax.interpret.recurrent import chip_cell
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
     LoopForm,
@@ -17,7 +17,7 @@ from linger_jax.numerics.recurrent import (
     Scales,
     forward,
 )
-from linger_jax.plan.decide.recurrent_quantizers import Kind
+from linger_jax.plan.decide import Kind
 
 BIAS_BITS = 32
 

@@ -13,9 +13,9 @@ from linger_jax.config import RoundMode
 from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.node_call import Call, Rule
-from linger_jax.numerics.accumulator import Accumulator
+from linger_jax.numerics import Accumulator
 from linger_jax.numerics.convolution import integer_convolution
-from linger_jax.numerics.products.integer_contraction import contraction
+from linger_jax.numerics.products import contraction
 
 BIAS_BITS = 32
 HostIntegers = npt.NDArray[np.integer]

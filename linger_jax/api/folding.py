@@ -10,10 +10,9 @@ import jax.numpy as jnp
 
 from linger_jax.api.quant_collection import Tree, copied, get_in, set_in
 from linger_jax.errors import StateError
-from linger_jax.numerics.normalization.norm_folding import fold_batch_norm
-from linger_jax.plan import FusedPair, PlanSettings
-from linger_jax.plan.semantics import Choices
-from linger_jax.staging.marker import Path
+from linger_jax.numerics.normalization import fold_batch_norm
+from linger_jax.plan import Choices, FusedPair, PlanSettings
+from linger_jax.staging import Path
 
 REFERENCE_EPSILON = 1e-5
 """What the reference folds with, whatever the layer says (spec/layers.md section 5.2)."""
