@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ def _folder(file: str) -> str:
 
 
 _JAX_FOLDER = _folder(jax.__file__)
-_OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_OWN_FOLDER = f"{importlib.resources.files('linger_jax')}{os.sep}"
 _FOLDERS_OF_LIBRARIES = (_JAX_FOLDER, _folder(flax.__file__), _OWN_FOLDER)
 
 
