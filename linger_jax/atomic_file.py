@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A place to write a file to; it takes the file's place when the block ends without an error.
 
     An older file stays until then. A link keeps pointing at its file; missing folders are made.

@@ -9,9 +9,9 @@ from typing import Any
 from rich.progress import track
 
 from linger_jax.api.mode import calibration_context
-from linger_jax.api.quant_collection import Tree
 from linger_jax.api.quantized_model import QuantizedModel
 from linger_jax.errors import LingerError
+from linger_jax.typing import Tree
 
 
 @contextlib.contextmanager

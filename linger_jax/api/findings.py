@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.errors import CalibrationError, LingerWarning, StateError
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 class Kind(enum.Enum):

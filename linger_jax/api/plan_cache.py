@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from linger_jax.api.quant_collection import Tree
 from linger_jax.plan import Plan, PlanSettings, build_plan
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import Call, stage
+from linger_jax.typing import Tree
 
 KEPT = 16
 """Plans that a model keeps: training, evaluation and calibration, each for a few shapes."""
 
 
-class Planner:
+class PlanCache:
     """Stages and plans calls of a model; safe to share between threads.
 
     A plan is used again for a call of the same structure and static values, on arrays of the same types, in the same

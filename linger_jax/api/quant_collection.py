@@ -13,9 +13,8 @@ from linger_jax.errors import StateError
 from linger_jax.interpret import State
 from linger_jax.plan import Plan
 from linger_jax.quantizers import SCALE, THRESHOLD, initial_state
-from linger_jax.staging import Path
+from linger_jax.typing import Path, Tree
 
-Tree = dict[str, Any]
 QUANT = "quant"
 """Name of the collection that holds quantizer state."""
 

@@ -20,8 +20,8 @@ from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
 from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
-from linger_jax.api.plan_cache import Planner
-from linger_jax.api.quant_collection import QUANT, Tree, float_collections
+from linger_jax.api.plan_cache import PlanCache
+from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.api.reconfiguring import changed_config, taken_over
 from linger_jax.api.record_evaluation import recorded
 from linger_jax.api.running import Run, initial_variables, run_model
@@ -32,8 +32,7 @@ from linger_jax.interpret import plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import split_call
-
-Variables = Mapping[str, Any]
+from linger_jax.typing import Tree, Variables
 
 
 class QuantizedModel:
@@ -51,7 +50,7 @@ class QuantizedModel:
     def __init__(self, model: nn.Module, settings: PlanSettings) -> None:
         self.model = model
         self.settings = settings
-        self._planner = Planner(model, settings)
+        self._plan_cache = PlanCache(model, settings)
         self._compiled: dict[Run, Callable[..., Any]] = {}
         self._ranks = KnownRanks()
         self._warned_of_unseen = False
@@ -138,7 +137,7 @@ class QuantizedModel:
         refuse_empty(args, kwargs)
         mutable = tuple(c for c in variables if c != "params")
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
-        return self._planner.plan(variables, call, arrays)
+        return self._plan_cache.plan(variables, call, arrays)
 
     def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """One evaluation with everything an exporter needs: the plan, every scale, the integers of every parameter.
@@ -155,7 +154,7 @@ class QuantizedModel:
         self._ranks.check(method, args, kwargs)
         refuse_empty(args, kwargs)
         call, arrays = split_call(args, kwargs, rngs, method, ())
-        return recorded(self._planner, dict(flax.core.unfreeze(dict(variables))), call, arrays)
+        return recorded(self._plan_cache, dict(flax.core.unfreeze(dict(variables))), call, arrays)
 
     def _refuse_nothing_to_do(self, plan: Plan) -> None:
         if any(row.status in ("quantized", "constrained") for row in plan.rows()):
@@ -338,7 +337,7 @@ class QuantizedModel:
 
     def _compile(self, run: Run, arrays: Any) -> Callable[..., Any]:
         """The run as a function of variables and arrays; compiled, unless the user's own jit is tracing."""
-        function = functools.partial(run_model, self._planner, run)
+        function = functools.partial(run_model, self._plan_cache, run)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
             return function
         try:

@@ -90,7 +90,7 @@ def export_onnx(
         cut, cut_kwargs = one_sample(record.plan, args, kwargs, evaluate)
         if cut is not args:
             record = qmodel.record(variables, *cut, rngs=rngs, method=method, **cut_kwargs)
-    as_evaluated = dialect == "thinker" or record.plan.settings.choices.files_hold_evaluated_biases
+    as_evaluated = dialect == "thinker" or record.plan.settings.semantics.files_hold_evaluated_biases
     record = dataclasses.replace(record, bias_as_evaluated=as_evaluated)
     arguments = model_arguments(record.plan.staged.arguments)
     names = list(input_names) if input_names is not None else _argument_names(qmodel.model, method, arguments)

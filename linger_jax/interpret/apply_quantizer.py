@@ -18,7 +18,7 @@ from linger_jax.quantizers import (
     quantize,
     rescale,
 )
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 def run_quantizer(
@@ -76,9 +76,9 @@ def accept(ctx: Context, path: Path, x: Value) -> QTensor:
 
 def accept_operand(ctx: Context, node: Node, position: int, x: Value) -> QTensor:
     """One operand of an operator, as :func:`accept`; Python numbers become float32 scalars (spec/ops.md section 3)."""
-    assert node.site is not None
+    assert node.state_path is not None
     x = x if isinstance(x, QTensor) else jax.numpy.asarray(x, jax.numpy.float32)
-    return accept(ctx, (*node.site, "input_quantizer", str(position)), x)
+    return accept(ctx, (*node.state_path, "input_quantizer", str(position)), x)
 
 
 def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:

@@ -11,9 +11,9 @@ import jax
 
 from linger_jax.config import Lowering, QuantMethod
 from linger_jax.interpret.recording import Recording
-from linger_jax.plan import Choices, PlanSettings, Quantizer
+from linger_jax.plan import PlanSettings, Quantizer, Semantics
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 Array = jax.Array
 Value = Any  # an Array or a QTensor
@@ -58,9 +58,9 @@ class Context:
     recording: Recording | None = None
 
     @property
-    def choices(self) -> Choices:
+    def semantics(self) -> Semantics:
         """The compat record."""
-        return self.settings.choices
+        return self.settings.semantics
 
     @property
     def training(self) -> bool:

@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Context, State, Value, plain
-from linger_jax.interpret.interpreter import Rule
+from linger_jax.interpret.interpreter import InterpreterRule
 from linger_jax.interpret.recording import Recording
 from linger_jax.plan import Graph, Node
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 Interpreter = Callable[[Context, Graph, Sequence[Value]], list[Value]]
 
 
-def rules(interpret: Interpreter) -> Mapping[str, Rule]:
+def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
     """Rules of the control-flow operators; ``interpret`` runs their bodies."""
 
     def remat(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:

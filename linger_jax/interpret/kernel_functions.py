@@ -11,7 +11,7 @@ from linger_jax.config import Platform, RoundMode
 from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.interpreter import Rule, single
+from linger_jax.interpret.interpreter import InterpreterRule, single
 from linger_jax.kinds import KIND_OF_NODE
 from linger_jax.numerics import chip_kernels, float_functions
 from linger_jax.numerics.chip_kernels import (
@@ -36,7 +36,7 @@ _LARGEST_QUANTIZED_BITS = 24
 """Results of more bits are the kernel's integers themselves, which float32 cannot round again (spec/ops.md 5)."""
 
 
-def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array]) -> Rule:
+def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array]) -> InterpreterRule:
     """sigmoid and tanh: the result lies at scale 2^(bits - 1), on venus at one that follows the data.
 
     Args:
@@ -92,10 +92,10 @@ def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
     )
     if platform is not Platform.venus:
         return saturated_int32(fixed)
-    return venus_saturated(saturated_int32(fixed)) if ctx.choices.kernel_inputs_saturate else wrapped_int32(fixed)
+    return venus_saturated(saturated_int32(fixed)) if ctx.semantics.kernel_inputs_saturate else wrapped_int32(fixed)
 
 
-def _gated_rule(kernel: Kernel) -> Rule:
+def _gated_rule(kernel: Kernel) -> InterpreterRule:
     """gelu and swish; K2: what does not fit the kernel's input saturates, in the reference it wraps."""
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -105,7 +105,7 @@ def _gated_rule(kernel: Kernel) -> Rule:
             return [run_quantizer(ctx, _output(node), real)]
         _refuse_missing(ctx, node)
         fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, GATED_FRACTION_BITS, _rounding(ctx, node))
-        to_int32 = saturated_int32 if ctx.choices.kernel_inputs_saturate else wrapped_int32
+        to_int32 = saturated_int32 if ctx.semantics.kernel_inputs_saturate else wrapped_int32
         y = kernel(to_int32(fixed), ctx.settings.config.platform)
         value = straight_through(from_fixed_point(y, GATED_FRACTION_BITS), real)
         return [run_quantizer(ctx, _output(node), value)]
@@ -139,16 +139,16 @@ def _refuse_missing(ctx: Context, node: Node) -> None:
 
 
 def _output(node: Node) -> tuple[str, ...]:
-    assert node.site is not None
-    return (*node.site, "output_quantizer")
+    assert node.state_path is not None
+    return (*node.state_path, "output_quantizer")
 
 
 def _rounding(ctx: Context, node: Node) -> RoundMode:
-    assert node.site is not None
-    return ctx.quantizers[(*node.site, "input_quantizer", "0")].spec.rounding
+    assert node.state_path is not None
+    return ctx.quantizers[(*node.state_path, "input_quantizer", "0")].spec.rounding
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, InterpreterRule] = {
     "logistic": _fixed_scale_rule(chip_kernels.sigmoid, float_functions.sigmoid),
     "tanh": _fixed_scale_rule(chip_kernels.tanh, float_functions.tanh),
     "gelu": _gated_rule(chip_kernels.gelu),

@@ -26,7 +26,7 @@ from linger_jax.quantizers import (
     clamp_bound,
     clamp_weight_once,
 )
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 Entries = dict[str, Array]
 Clamp = Callable[[Array, Entries], tuple[Array, Entries]]

@@ -21,7 +21,7 @@ from linger_jax.numerics import scale_of_statistic, scale_of_threshold
 from linger_jax.plan import Quantizer
 from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, quantize
 from linger_jax.quantizers import State as Entries
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 _NONE = np.float32(np.inf)
 

@@ -69,7 +69,7 @@ def rows(graph: Graph, settings: PlanSettings) -> tuple[Row, ...]:
 
 
 def _row(node: Node, settings: PlanSettings) -> Row | None:
-    if node.layer is None and node.site is None and node.op not in _PASSING and not node.reason:
+    if node.layer is None and node.state_path is None and node.op not in _PASSING and not node.reason:
         return None
     bits = next((b for b in node.bits if b is not None), None)
     status: Status

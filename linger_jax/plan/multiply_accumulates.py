@@ -14,8 +14,7 @@ from typing import Any
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 
 from linger_jax.plan.graph import Constant, Graph, Node
-
-Shape = tuple[int, ...]
+from linger_jax.typing import Shape
 
 
 @dataclasses.dataclass(frozen=True)

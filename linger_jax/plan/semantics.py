@@ -8,7 +8,7 @@ from linger_jax.config import Compat
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Choices:
+class Semantics:
     """Named differences (spec/decisions.md); rules read these and never the compat key itself.
 
     Attributes:
@@ -89,7 +89,7 @@ class Choices:
     files_hold_evaluated_biases: bool
 
 
-CHIP = Choices(
+CHIP = Semantics(
     pool_keeps_scale=True,
     pool_calibrates_in_float=True,
     sums_in_file_order=False,
@@ -121,7 +121,7 @@ CHIP = Choices(
     folds_output_channels=True,
     files_hold_evaluated_biases=True,
 )
-REFERENCE = Choices(
+REFERENCE = Semantics(
     pool_keeps_scale=False,
     pool_calibrates_in_float=False,
     sums_in_file_order=True,
@@ -155,6 +155,6 @@ REFERENCE = Choices(
 )
 
 
-def choices(compat: Compat) -> Choices:
+def semantics(compat: Compat) -> Semantics:
     """The record of a ``compat`` value."""
     return CHIP if compat is Compat.chip else REFERENCE

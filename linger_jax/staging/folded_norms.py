@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from linger_jax.staging.marker import Path
+from linger_jax.typing import Path
 
 FOLDED_NORM = "folded_norm"
 """Layer kind of the marker that stands where such a normalization is called: it returns its input."""

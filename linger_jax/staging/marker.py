@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
-Path = tuple[str, ...]
+from linger_jax.typing import Path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core.scope import in_filter
 
+from linger_jax.kinds import CellKind
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
-from linger_jax.staging.marker import LayerInfo, Path
-
-CellKind = Literal["lstm", "gru"]
+from linger_jax.staging.marker import LayerInfo
+from linger_jax.typing import Path
 
 CELLS: Mapping[type[nn.Module], CellKind] = {
     nn.LSTMCell: "lstm",

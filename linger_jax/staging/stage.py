@@ -15,7 +15,8 @@ from linger_jax.quantizers import QTensor
 from linger_jax.staging.call_arguments import DYNAMIC, Call
 from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.linen_interceptor import entry_path, marking
-from linger_jax.staging.marker import Path, layer_p, scope_p
+from linger_jax.staging.marker import layer_p, scope_p
+from linger_jax.typing import Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -45,9 +45,9 @@ def on(platform, **more):
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_fixed_scale_function_is_the_kernel_requantized_to_its_bits(name, platform, evaluate):
     function, kernel = KERNELS[name]
-    output, site, state = trained(function, A, on(platform), evaluate)
+    output, state_path, state = trained(function, A, on(platform), evaluate)
     fixed = jnp.asarray(A.value * 2.0**27, jnp.int32)
-    assert (float(output.scale), output.bits, site) == (128.0, 8, f"_linger_qtensor_q{name}_0")
+    assert (float(output.scale), output.bits, state_path) == (128.0, 8, f"_linger_qtensor_q{name}_0")
     np.testing.assert_array_equal(output.value * 128, kernel(fixed, Platform(platform), 7))
     assert not bool(state["output_quantizer"]["is_init"]), "the statistic does not move"
 
@@ -66,9 +66,9 @@ def test_function_on_venus_has_a_scale_of_its_own_statistic(name):
 def test_gated_function_on_venus_a(name):
     """D21: both forms of gelu are the chip's one kernel."""
     function, kernel = KERNELS[name]
-    output, site, _ = trained(function, A)
+    output, state_path, _ = trained(function, A)
     exact = np.float32(kernel(jnp.asarray(A.value * 2.0**27, jnp.int32))) / np.float32(2.0**27)
-    assert site == {"silu": "_linger_qtensor_qswish_0"}.get(name, "_linger_qtensor_qgelu_0")
+    assert state_path == {"silu": "_linger_qtensor_qswish_0"}.get(name, "_linger_qtensor_qgelu_0")
     np.testing.assert_array_equal(output.value, quantized(exact, float(output.scale)))
 
 
@@ -277,6 +277,6 @@ def test_functions_follow_a_change_of_width(platform, widened):
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     wide = qmodel.replace_config({"quant_info": {"activate_bits": 16}, **on(platform)})
     quant = wide.take_over(qmodel, {**variables, **updates}, x)["quant"]
-    for site, fixed in (("_linger_qtensor_qtanh_0", widened), ("_linger_qtensor_qsoftmax_1", None)):
-        state = quant[site]["output_quantizer"]
+    for state_path, fixed in (("_linger_qtensor_qtanh_0", widened), ("_linger_qtensor_qsoftmax_1", None)):
+        state = quant[state_path]["output_quantizer"]
         assert float(state["scale"]) == (fixed or scale_for(float(state["running_data"]), 16))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ConversionError
 
 _CONV_KEYS = ("weight", "bias")
@@ -70,7 +70,7 @@ class CheckpointAdapter:
         """
         content = {"pairs": [list(pair) for pair in self.pairs]}
         text = yaml.safe_dump(content) if _is_yaml(Path(path)) else json.dumps(content, indent=2) + "\n"
-        with whole_file(path) as partial:
+        with atomic_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
 
     @classmethod

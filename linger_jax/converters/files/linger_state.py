@@ -61,8 +61,8 @@ def split_state(source: TorchState) -> LingerState:
         module, _, leaf = key.rpartition(".")
         entry = split_quantizer_key(key)
         if entry is not None:
-            site, quantizer, name = entry
-            quantizers.setdefault(site, {}).setdefault(quantizer, {})[name] = key
+            place, quantizer, name = entry
+            quantizers.setdefault(place, {}).setdefault(quantizer, {})[name] = key
         elif leaf == COUNTER:
             counters[module] = key
         elif leaf in _MEANINGLESS:

@@ -11,15 +11,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from linger_jax.staging import Path
+from linger_jax.typing import HostArray, Path, Shape
 
-Array = np.ndarray[Any, Any]
 AxisKind = Literal["plain", "channel", "spatial"]
-Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +29,7 @@ class AxisOrder:
       doubt: why this is not certain, or why it cannot be known.
     """
 
-    index: Array | None
+    index: HostArray | None
     doubt: str = ""
 
 
@@ -88,7 +86,7 @@ def channels_last(rank: int, spatial: int) -> Layout:
     return (*plain(outer), *(Axis("spatial") for _ in range(spatial)), Axis("channel"))
 
 
-def order_or_none(index: Array | None, doubt: str = "") -> AxisOrder | None:
+def order_or_none(index: HostArray | None, doubt: str = "") -> AxisOrder | None:
     """An order, or None for the identity."""
     if index is not None and np.array_equal(index, np.arange(index.size)):
         return None
@@ -131,7 +129,7 @@ def merge(axes: Sequence[Axis], sizes: Sequence[int], *, with_batch: bool = Fals
     return Axis(kind, order_or_none(index.reshape(-1), doubt), makers)
 
 
-def flat_index(sizes: Sequence[int], significance: Sequence[int]) -> Array:
+def flat_index(sizes: Sequence[int], significance: Sequence[int]) -> HostArray:
     """Position of each element of an array of ``sizes`` when its axes are counted in another order, slowest first."""
     counted = np.arange(math.prod(sizes)).reshape([sizes[i] for i in significance])
     return np.transpose(counted, np.argsort(significance))

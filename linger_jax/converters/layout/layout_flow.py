@@ -9,7 +9,6 @@ from linger_jax.converters.layout.axis_layout import (
     Axis,
     AxisOrder,
     Layout,
-    Shape,
     Unflatten,
     as_channels_first,
     channels_last,
@@ -18,9 +17,9 @@ from linger_jax.converters.layout.axis_layout import (
     same_order,
 )
 from linger_jax.converters.layout.layout_rules import Operand, apply_rule, as_dense_input, feature_axis
+from linger_jax.kinds import RECURRENT_KINDS
 from linger_jax.plan import Atom, Constant, Graph, Node, Plan
-from linger_jax.plan.decide import RECURRENT_KINDS
-from linger_jax.staging import Path
+from linger_jax.typing import Path, Shape
 
 _MOST_ROUNDS = 16
 

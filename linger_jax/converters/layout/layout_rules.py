@@ -12,7 +12,6 @@ from linger_jax.converters.layout.axis_layout import (
     Axis,
     AxisOrder,
     Layout,
-    Shape,
     channels_last,
     order_or_none,
     plain,
@@ -20,10 +19,11 @@ from linger_jax.converters.layout.axis_layout import (
     same_order,
 )
 from linger_jax.plan import Node
+from linger_jax.typing import Shape
 
 # An operand: its shape and its layout, None where it depends on parameters and constants alone.
 Operand = tuple[Shape, Layout | None]
-Rule = Callable[[Node, Sequence[Operand], Shape], Layout]
+LayoutRule = Callable[[Node, Sequence[Operand], Shape], Layout]
 
 JOINED = "features in different orders are combined"
 
@@ -310,7 +310,7 @@ _MIXES_POSITIONS = frozenset({"sort", "cumsum", "cumprod", "cummax", "cummin", "
 _ANY_OPERAND = frozenset({"concatenate", "stack", "dot_general", "conv_general_dilated"})
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor")
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, LayoutRule] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "broadcast_in_dim": _broadcast,

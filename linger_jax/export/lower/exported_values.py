@@ -11,9 +11,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-HostArray = npt.NDArray[Any]
+from linger_jax.typing import HostArray
+
 Axes = tuple[int, ...]
 
 
@@ -26,7 +26,7 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Laid:
+class TensorValue:
     """A value that a tensor holds.
 
     Attributes:
@@ -63,7 +63,7 @@ class Laid:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Known:
+class HostValue:
     """A value that depends on variables and constants alone.
 
     Attributes:
@@ -80,7 +80,7 @@ class Known:
         return tuple(self.array.shape)
 
 
-Exported = Laid | Known
+ExportedValue = TensorValue | HostValue
 
 
 def channels_first(rank: int) -> Axes:
@@ -88,6 +88,6 @@ def channels_first(rank: int) -> Axes:
     return (0, rank - 1, *range(1, rank - 1))
 
 
-def natural(rank: int) -> Axes:
+def flax_order(rank: int) -> Axes:
     """Flax's own order."""
     return tuple(range(rank))

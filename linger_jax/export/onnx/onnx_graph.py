@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-HostArray = npt.NDArray[Any]
+from linger_jax.typing import HostArray
+
 ElementType = Literal["float32", "int8", "int16", "int32", "int64"]
 LINGER = "linger"
 

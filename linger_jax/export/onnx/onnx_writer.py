@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 from linger_jax.config import Compat
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx.onnx_file import COMPAT_KEY, DIALECT_KEY, Dialect
@@ -72,5 +72,5 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: Dialect) -> 
 
 def write_model(model: ModelProto, path: Path) -> None:
     """Writes a model; the file is either whole or not there."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_bytes(model.SerializeToString())

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 from linger_jax.config import Platform
 from linger_jax.errors import PackError
 from linger_jax.export.lint import check_onnx, device, enforce
@@ -59,7 +59,7 @@ def pack(
     with packer_run(program, path, chip.value.lower(), given, seconds) as run:
         if run.status or run.package is None:
             raise PackError(_refused(path, chip, run.output, run.status))
-        with whole_file(out) as partial:
+        with atomic_file(out) as partial:
             shutil.copyfile(run.package, partial)
         needed, limits = memory_use(run.output), _memory(chip)
         memory = tuple(MemoryUse(kind, used, limits.get(kind)) for kind, used in needed.items())

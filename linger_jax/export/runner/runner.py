@@ -16,8 +16,8 @@ from linger_jax.export.onnx import FileGraph, FileTensor, read_onnx
 from linger_jax.export.runner.dump import DumpFormat, write_dump
 from linger_jax.export.runner.evaluation import check_operators, evaluate, evaluate_batch
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
+from linger_jax.typing import HostArray
 
-HostArray = npt.NDArray[Any]
 Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 
 

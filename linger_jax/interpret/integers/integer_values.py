@@ -15,7 +15,7 @@ from linger_jax.numerics import Accumulator, exponent_of_power_of_two, int64, po
 from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.products import Dimensions, contraction
 from linger_jax.quantizers import SCALE, QTensor, QuantizerSpec, scale_in_evaluation
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 @jax.custom_jvp

@@ -14,8 +14,9 @@ from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.interpret.layers.operand_roles import by_role
 from linger_jax.interpret.layers.recurrent_weights import joined_weight, split_into_pieces
 from linger_jax.interpret.run_layer import run_layer
+from linger_jax.kinds import CellKind
 from linger_jax.plan import Node
-from linger_jax.plan.decide import WEIGHTS, Kind
+from linger_jax.plan.decide import WEIGHTS
 from linger_jax.quantizers import dynamic_clip, static_clip
 
 
@@ -28,7 +29,7 @@ def constrained_recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -
     assert node.layer is not None
     assert node.jaxpr is not None
     clamp, layer = node.config.clamp_info, node.layer
-    kind: Kind = layer.kind  # type: ignore[assignment]
+    kind: CellKind = layer.kind  # type: ignore[assignment]
     roles = by_role(node, operands)
     for direction in range(layer.attributes["directions"]):
         for name in WEIGHTS:

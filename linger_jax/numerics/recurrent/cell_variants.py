@@ -12,7 +12,7 @@ _WIDE_GATE_FRACTION_BITS = 31
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GateForm:
+class GateVariant:
     """How pre-activations become gates.
 
     Attributes:
@@ -29,7 +29,7 @@ class GateForm:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LstmForm:
+class LstmVariant:
     """LSTM cell of one chip; gates and cell in Q15.
 
     Attributes:
@@ -38,12 +38,12 @@ class LstmForm:
         products are saturated to 32 bits and the cell is rounded from the tanh's input (R15).
     """
 
-    gates: GateForm
+    gates: GateVariant
     rounds_cell_once: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GruForm:
+class GruVariant:
     """GRU cell of one chip.
 
     Attributes:
@@ -57,7 +57,7 @@ class GruForm:
       rounds_products_in_float: products with gates in Q31 are rounded to float64 before they are shifted.
     """
 
-    gates: GateForm
+    gates: GateVariant
     common_accumulator: bool
     saturates_difference: bool
     update_keeps_new: bool
@@ -66,17 +66,17 @@ class GruForm:
     rounds_products_in_float: bool
 
 
-def lstm_form(platform: Platform) -> LstmForm:
+def lstm_variant(platform: Platform) -> LstmVariant:
     """The LSTM of a chip.
 
     Raises:
         PlatformLimitError: the platform has no kernels.
     """
     venus = platform is Platform.venus
-    return LstmForm(gates=_gates(platform, saturates=venus), rounds_cell_once=venus)
+    return LstmVariant(gates=_gates(platform, saturates=venus), rounds_cell_once=venus)
 
 
-def gru_form(
+def gru_variant(
     platform: Platform,
     *,
     update_keeps_new: bool,
@@ -84,7 +84,7 @@ def gru_form(
     gates_saturate: bool,
     resets_before_product: bool,
     rounds_products_in_float: bool,
-) -> GruForm:
+) -> GruVariant:
     """The GRU of a chip.
 
     Args:
@@ -97,7 +97,7 @@ def gru_form(
         PlatformLimitError: the platform has no kernels.
     """
     venus = platform is Platform.venus
-    return GruForm(
+    return GruVariant(
         gates=_gates(platform, saturates=venus and gates_saturate),
         common_accumulator=platform is Platform.venusA,
         saturates_difference=venus,
@@ -108,8 +108,8 @@ def gru_form(
     )
 
 
-def _gates(platform: Platform, *, saturates: bool) -> GateForm:
-    return GateForm(
+def _gates(platform: Platform, *, saturates: bool) -> GateVariant:
+    return GateVariant(
         platform=platform,
         fraction_bits=input_fraction_bits(platform),
         saturates=saturates,

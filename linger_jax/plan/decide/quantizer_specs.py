@@ -87,6 +87,6 @@ def operator_spec(settings: PlanSettings, owner: LayerConfig, role: str) -> Quan
     The owner's mixed-precision section counts under ``compat: chip``, its ``input_bits`` and ``output_bits`` too (O15).
     """
     config = settings.config
-    module = owner if settings.choices.operators_see_parts else config.for_path("")
+    module = owner if settings.semantics.operators_see_parts else config.for_path("")
     bits = module.input_bits if role == "input" else module.output_bits
     return _spec(config, module, QuantizerKind.activation, bits)

@@ -14,7 +14,8 @@ from linger_jax.config import ActivationType
 from linger_jax.nn import ConvTranspose
 from linger_jax.plan.fuse.fusion import FusedPair, Fusion
 from linger_jax.plan.graph import Constant, Graph, Node, Scan, Uses, ValueInfo
-from linger_jax.staging import LayerInfo, Path
+from linger_jax.staging import LayerInfo
+from linger_jax.typing import Path
 
 _MARKS = {"relu": ActivationType.Relu, "logistic": ActivationType.Sigmoid, "sigmoid": ActivationType.Sigmoid}
 _CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, ConvTranspose)

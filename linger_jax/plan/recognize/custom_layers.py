@@ -18,7 +18,8 @@ from jax.extend.core import jaxpr_as_fun
 
 from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Graph, Node, Owner, Uses, ValueId, ValueInfo
 from linger_jax.plan.recognize.parameter_views import View, moved_axes, varying_axes, view_of
-from linger_jax.staging import MOST_SPATIAL_AXES, LayerInfo, Path
+from linger_jax.staging import MOST_SPATIAL_AXES, LayerInfo
+from linger_jax.typing import Path
 
 KINDS = {"dot_general": "custom_linear", "conv_general_dilated": "custom_conv"}
 TYPE_NAMES = {"custom_linear": "custom linear", "custom_conv": "custom conv"}

@@ -26,7 +26,8 @@ from linger_jax.plan.graph import (
     source_line,
 )
 from linger_jax.plan.recognize.library_calls import inlined
-from linger_jax.staging import Path, layer_p, lost_p, scope_p
+from linger_jax.staging import layer_p, lost_p, scope_p
+from linger_jax.typing import Path
 
 
 def _info(var: Any) -> ValueInfo:

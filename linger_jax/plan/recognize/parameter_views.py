@@ -14,7 +14,7 @@ import jax
 
 from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Node, Uses, ValueId
 from linger_jax.plan.recognize.scalar_division import SCALAR_DIVISION
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 _MOVES = frozenset(
     {"reshape", "transpose", "slice", "squeeze", "expand_dims", "broadcast_in_dim", "split", "rev", "copy"}

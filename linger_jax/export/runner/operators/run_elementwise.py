@@ -8,7 +8,7 @@ from jax import lax
 
 from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.numerics import Accumulator
 from linger_jax.numerics.products import matmul
 
@@ -59,7 +59,7 @@ def _both_directions(call: Call, parts: Sequence[IntegerTensor], axis: int) -> I
     return IntegerTensor(lax.concatenate(values, axis), finest, bits, call.node.scale("scale_o"))
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     "linger::QAdd": add,
     "linger::QMul": multiply,
     "linger::QBmm": matrix_product,

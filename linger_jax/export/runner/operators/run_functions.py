@@ -10,7 +10,7 @@ import numpy as np
 from linger_jax.config import Platform, RoundMode
 from linger_jax.export.runner.common_scale import requantize, saturated
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.numerics import Accumulator, chip_kernels
 from linger_jax.numerics.normalization import RESULT_FRACTION_BITS, normalize
 from linger_jax.numerics.products import rounded_product
@@ -23,7 +23,7 @@ _FULL_WIDTH = 32
 _LARGEST = np.float32(2.0**31)
 
 
-def _squashing(kernel: Callable[[Array, Platform, int], Array]) -> Rule:
+def _squashing(kernel: Callable[[Array, Platform, int], Array]) -> RunRule:
     """``QSigmoid``, ``QTanh``."""
 
     def rule(call: Call) -> Sequence[Value]:
@@ -46,7 +46,7 @@ def _input(x: IntegerTensor, platform: Platform) -> Array:
     return requantize(x.accumulator(), x.scale, 2.0**fraction, bits, RoundMode.floor_add).value
 
 
-def _gated(kernel: Callable[[Array, Platform], Array]) -> Rule:
+def _gated(kernel: Callable[[Array, Platform], Array]) -> RunRule:
     """``QGelu``, ``QSwish``; the kernel's result is read as float32 (section 9)."""
 
     def rule(call: Call) -> Sequence[Value]:
@@ -103,7 +103,7 @@ def layer_norm(call: Call) -> Sequence[Value]:
     return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     "linger::QSigmoid": _squashing(chip_kernels.sigmoid),
     "linger::QTanh": _squashing(chip_kernels.tanh),
     "linger::QGelu": _gated(chip_kernels.gelu),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jax import lax
 
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, limits
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.numerics.pooling import divide
 
 Pairs = list[tuple[int, int]]
@@ -97,7 +97,7 @@ def _padding(call: Call, plane: Sequence[int], reach: Sequence[int], stride: Seq
     return pairs
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     "MaxPool": maximum,
     "linger::QAvgPool1d": average,
     "linger::QAvgPool2d": average,
