@@ -1,7 +1,7 @@
 """Renaming the keys of a PyTorch checkpoint for a model whose convolutions hold their normalization.
 
 linger's ``trace_layers`` puts a convolution and the batch normalization behind it into one module; a checkpoint of the
-model as it was before then needs its keys renamed (spec/layers.md section 5.3).
+model as it was before then needs its keys renamed (docs/specification/layers.md section 5.3).
 """
 
 from __future__ import annotations

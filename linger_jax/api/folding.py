@@ -16,7 +16,7 @@ from linger_jax.plan.choices import Choices
 from linger_jax.staging.marker import Path
 
 REFERENCE_EPSILON = 1e-5
-"""What the reference folds with, whatever the layer says (spec/layers.md section 5.2)."""
+"""What the reference folds with, whatever the layer says (docs/specification/layers.md section 5.2)."""
 
 
 def fold_variables(settings: PlanSettings, variables: Mapping[str, Any]) -> Tree:

@@ -93,7 +93,7 @@ class QuantizedModel:
     def adopt(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Tree:
         """Pretrained float variables plus fresh quantizer state.
 
-        Weights come back with the one-time clamp of the first MOM step already applied (decision D24), and a
+        Weights come back with the one-time clamp of the first MOM step already applied (docs/decisions.md D24), and a
         normalization that is fused with the convolution before it (``trace_layers``) folded into kernel and bias.
 
         Args:

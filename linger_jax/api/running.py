@@ -51,7 +51,10 @@ class Run:
 
 
 def initial_variables(plan: Plan, variables: Tree) -> Tree:
-    """Float collections with fresh quantizer state, weights clamped as the first training step would (decision D24)."""
+    """Float collections with fresh quantizer state, weights clamped as the first training step would.
+
+    Source: docs/decisions.md D24.
+    """
     params = variables.get("params", {})
     inputs = dict(zip(plan.staged.variables, jax.tree.leaves(variables), strict=True))
     clamped, state = clamp_parameters(plan.quantizers, inputs, quantizer_state.initial(plan), Mode.train)

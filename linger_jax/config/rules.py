@@ -26,7 +26,10 @@ _CEIL = (
 
 
 def broken_rules(config: QuantConfig) -> Iterator[ConfigProblem]:
-    """Yields every rule across or beyond single keys that `config` breaks (decisions D14, D15; spec/config.md 1)."""
+    """Yields every rule across or beyond single keys that `config` breaks.
+
+    Source: docs/specification/config.md section 1, docs/decisions.md D14 and D15.
+    """
     if config.compat is Compat.reference:
         return
     if config.dtype != "float32":

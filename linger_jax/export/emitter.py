@@ -196,7 +196,7 @@ class Emitter:
         return config.quant_info.round_mode.value
 
     def act(self, node: Node, x: Laid, output: Grid) -> dict[str, Any]:
-        """Attributes of a node with one operand (spec/onnx_export.md section 3, [act])."""
+        """Attributes of a node with one operand (docs/specification/onnx_export.md section 3, [act])."""
         assert x.grid is not None
         return {
             "x_bits": x.grid.bits,

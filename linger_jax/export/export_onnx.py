@@ -84,7 +84,7 @@ def export_onnx(
       ExportError: something runs as float or has no form in a file (the message names the layer and the line), the
         names do not fit, the opset is unknown, or the onnx package is missing.
 
-    Source: spec/onnx_export.md.
+    Source: docs/specification/onnx_export.md sections 1 to 3.
     """
     if dialect not in get_args(Dialect):
         raise ExportError(f"dialect {dialect!r} is not known; allowed: {', '.join(get_args(Dialect))}")

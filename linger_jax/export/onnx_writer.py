@@ -16,7 +16,7 @@ from linger_jax.whole_file import whole_file
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
 
-# spec/onnx_export.md section 1: what the packer's ONNX release reads.
+# docs/specification/onnx_export.md section 1: what the packer's ONNX release reads.
 LINGER_OPSET = 1
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8}
 

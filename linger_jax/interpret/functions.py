@@ -1,4 +1,7 @@
-"""Quantized functions: sigmoid, tanh, gelu, swish, softmax by the chip's kernels (spec/ops.md sections 4 to 6)."""
+"""Quantized functions: sigmoid, tanh, gelu, swish, softmax by the chip's kernels.
+
+Source: docs/specification/ops.md sections 4 to 6.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ Kernel = Callable[[Array, Platform], Array]
 FixedScaleKernel = Callable[[Array, Platform, int], Array]
 
 _LARGEST_QUANTIZED_BITS = 24
-"""Results of more bits are the kernel's integers themselves, which float32 cannot round again (spec/ops.md 5)."""
+"""Results of more bits are the kernel's integers themselves, which float32 cannot round again.
+
+Source: docs/specification/ops.md section 5.
+"""
 
 
 def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array]) -> Rule:

@@ -1,4 +1,4 @@
-"""Quantized operators of two or more operands (spec/ops.md sections 3 and 4)."""
+"""Quantized operators of two or more operands (docs/specification/ops.md sections 3 and 4)."""
 
 from __future__ import annotations
 

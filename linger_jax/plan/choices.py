@@ -9,7 +9,7 @@ from linger_jax.config import Compat
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Named differences (spec/decisions.md); rules read these and never the compat key itself.
+    """Named differences (docs/decisions.md); rules read these and never the compat key itself.
 
     Attributes:
       pool_keeps_scale: D5, average pooling answers at its input's scale instead of at one of its own statistic.
@@ -48,11 +48,12 @@ class Choices:
         no say in it (D4, R16). Otherwise the hidden scale stays what the first input's was, and the output declares
         the scale of a quantizer of its own.
       gate_products_in_float: products with gates of 32 bits in the GRU are rounded to 53 bits before they are shifted
-        (spec/recurrent.md section 4).
+        (docs/specification/recurrent.md section 4).
       padded_output_is_float: R12, LSTM and GRU with lengths return a plain array.
       calibration_mixes_directions: R10, calibration of a bidirectional layer records the final states of both
         directions in the forward hidden quantizer, and all outputs in both output quantizers.
-      folds_with_own_epsilon: a batch normalization is folded with its own epsilon, not with 1e-5 (layers.md 5.2).
+      folds_with_own_epsilon: a batch normalization is folded with its own epsilon, not with 1e-5
+        (docs/specification/layers.md section 5.2).
       folds_output_channels: folding scales the output channels of a transposed convolution, not its input channels.
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
     """

@@ -22,7 +22,8 @@ from linger_jax.staging.marker import Path
 
 Infos = Mapping[ValueId, ValueInfo]
 
-# Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (spec/layers.md, table).
+# Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (the table of
+# docs/specification/layers.md).
 LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
     "dense": ("input", "weight", "output", "bias"),
     "conv": ("input", "weight", "bias", "output"),

@@ -1,4 +1,4 @@
-"""Planning LSTM and GRU layers (spec/recurrent.md section 1)."""
+"""Planning LSTM and GRU layers (docs/specification/recurrent.md section 1)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The quantizers of an LSTM or GRU layer: their names, what each acts on, and their specifications.
 
 The input and the cell quantizer are shared by the directions, every other exists once a direction, with ``_reverse`` in
-its name in the second (spec/recurrent.md section 1).
+its name in the second (docs/specification/recurrent.md section 1).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Constrained LSTM and GRU: the float layer, its matrices, biases and outputs clipped (recurrent.md section 8)."""
+"""Constrained LSTM and GRU: the float layer, its matrices, biases and outputs clipped.
+
+Source: docs/specification/recurrent.md section 8.
+"""
 
 import flax.linen as nn
 import jax

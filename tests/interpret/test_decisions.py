@@ -1,4 +1,4 @@
-"""What spec/decisions.md decides about running a model, under ``chip`` and under ``reference``."""
+"""What docs/decisions.md decides about running a model, under ``chip`` and under ``reference``."""
 
 import warnings
 

@@ -1,4 +1,7 @@
-"""Quantized functions by the chip's kernels (spec/ops.md sections 4 to 6, chip_kernels.md section 9)."""
+"""Quantized functions by the chip's kernels.
+
+Source: docs/specification/ops.md sections 4 to 6, docs/specification/chip_kernels.md section 9.
+"""
 
 import flax.linen as nn
 import jax

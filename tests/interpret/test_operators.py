@@ -1,4 +1,4 @@
-"""Quantized operators against their arithmetic by hand (spec/ops.md sections 3 and 4)."""
+"""Quantized operators against their arithmetic by hand (docs/specification/ops.md sections 3 and 4)."""
 
 import math
 

@@ -64,7 +64,7 @@ def test_arguments_that_do_not_fit_are_refused_with_what_is_allowed(text):
 
 
 def test_a_given_output_size_is_an_error_that_names_the_remedy():
-    """layers.md section 3: the reference accepts and ignores it."""
+    """docs/specification/layers.md section 3: the reference accepts and ignores it."""
     with pytest.raises(LingerError, match=r"output_size=\(11, 11\) is not supported.*output_padding"):
         ConvTranspose(6, (3, 3)).init(jax.random.key(0), random_array(1, 2, 5, 5, 4), output_size=(11, 11))
 

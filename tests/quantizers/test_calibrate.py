@@ -1,4 +1,7 @@
-"""Calibration: clamp, statistic by name, state; each wanted behaviour of config.md section 4 under `chip`."""
+"""Calibration under `chip`: clamp, statistic by name, state.
+
+Source: docs/specification/config.md section 4.
+"""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def pack(
       ExportError: the file cannot be read.
       PackError: the packer is missing, does not end, or refuses the file.
 
-    Source: spec/onnx_export.md section 4.
+    Source: docs/specification/onnx_export.md section 4.
     """
     path = Path(path_onnx)
     lint = check_onnx(path, platform)

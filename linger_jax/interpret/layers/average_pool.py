@@ -1,4 +1,4 @@
-"""Average pooling by integer division (spec/layers.md section 9, decision D5)."""
+"""Average pooling by integer division (docs/specification/layers.md section 9, docs/decisions.md D5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A quantized LSTM or GRU layer: the order of events of spec/recurrent.md section 2."""
+"""A quantized LSTM or GRU layer: the order of events of docs/specification/recurrent.md section 2."""
 
 from __future__ import annotations
 
@@ -124,7 +124,10 @@ class _Layer:
         states: Sequence[InitialState],
         active: Array | None,
     ) -> tuple[QTensor, tuple[InitialState, ...]]:
-        """Quantizers that pass values, as in calibration: the float layer with clamped weights (section 7)."""
+        """Quantizers that pass values, as in calibration: the float layer with clamped weights.
+
+        Source: docs/specification/recurrent.md section 7.
+        """
         ctx, hidden, finals, quantized = self.ctx, [], [], []
         for i, weights in enumerate(directions):
             clamped, scales = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])

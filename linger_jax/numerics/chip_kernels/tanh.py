@@ -33,7 +33,7 @@ def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
     Raises:
         LingerError: the platform has no such kernel, or cannot answer with that many fraction bits.
 
-    Source: spec chip_kernels.md sections 4 and 5.
+    Source: docs/specification/chip_kernels.md sections 4 and 5.
     """
     owner = table_owner(with_kernels(platform, "tanh"))
     check_fraction_bits(owner, fraction_bits)

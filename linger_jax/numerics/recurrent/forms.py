@@ -1,4 +1,7 @@
-"""What distinguishes the LSTM and GRU of one chip from those of another (spec/recurrent.md sections 3 and 4)."""
+"""What distinguishes the LSTM and GRU of one chip from those of another.
+
+Source: docs/specification/recurrent.md sections 3 and 4.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""One direction of an LSTM or GRU over time, forward and backward, in the chip's integers (spec/recurrent.md).
+"""One direction of an LSTM or GRU over time, forward and backward, in the chip's integers.
 
 What does not depend on the step before stands outside the loops: forward the product of the input, backward everything
 but the recursion of the state's gradient. So a step costs less than that of a float cell which JAX differentiates.
+
+Source: docs/specification/recurrent.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Defects R1 to R19 of spec/recurrent.md and decisions D1 to D4: what ``chip`` does, and that ``reference`` differs."""
+"""What ``chip`` does in recurrent layers, and that ``reference`` differs.
+
+Source: docs/codes.md R1 to R19, docs/decisions.md D1 to D4.
+"""
 
 import flax.linen as nn
 import jax

@@ -20,7 +20,7 @@ def same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-# --- lengths (section 6) ---------------------------------------------------------------------------------------------
+# --- lengths (docs/specification/recurrent.md section 6) --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "compat"), [("lstm", "chip"), ("gru", "reference")])
@@ -51,7 +51,7 @@ def test_full_lengths_are_no_lengths():
     same(run(layer, lengths=np.full(ROWS, STEPS, np.int32)), run(layer))
 
 
-# --- gradients (section 5) -------------------------------------------------------------------------------------------
+# --- gradients (docs/specification/recurrent.md section 5) ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Sigmoid, tanh, gelu and swish against their definitions in Python integers (chip_kernels.md sections 2 to 6)."""
+"""Sigmoid, tanh, gelu and swish against their definitions in Python integers.
+
+Source: docs/specification/chip_kernels.md sections 2 to 6.
+"""
 
 from __future__ import annotations
 

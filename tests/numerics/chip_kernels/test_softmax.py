@@ -1,4 +1,4 @@
-"""Softmax against its definition in Python integers (chip_kernels.md sections 7 and 8)."""
+"""Softmax against its definition in Python integers (docs/specification/chip_kernels.md sections 7 and 8)."""
 
 from __future__ import annotations
 
