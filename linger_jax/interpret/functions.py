@@ -87,7 +87,7 @@ def _keep_fixed_scale(ctx: Context, path: tuple[str, ...]) -> None:
 
 
 def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
-    """int32 operand of sigmoid and tanh; K1: beyond the 16 bits of venus its kernels answer 0.
+    """int32 operand of sigmoid and tanh; beyond the 16 bits of venus its kernels answer 0 (docs/codes.md K1).
 
     Args:
       ctx: the interpretation.
@@ -104,7 +104,7 @@ def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
 
 
 def _gated_rule(kernel: Kernel) -> Rule:
-    """gelu and swish; K2: what does not fit the kernel's input saturates, in the reference it wraps."""
+    """gelu and swish; what does not fit the kernel's input saturates, in the reference it wraps (docs/codes.md K2)."""
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         x = accept_operand(ctx, node, 0, operands[0])
@@ -137,7 +137,10 @@ def softmax(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
 
 
 def _refuse_missing(ctx: Context, node: Node) -> None:
-    """The reference finds out here that a platform lacks a kernel (D8); otherwise the plan has made it a float step."""
+    """The reference finds out here that a platform lacks a kernel; otherwise the plan has made it a float step.
+
+    Source: docs/decisions.md D8.
+    """
     kind, platform = KIND_OF_NODE[node.op], ctx.settings.config.platform
     if not kind.runs_on(platform):
         raise PlatformLimitError(

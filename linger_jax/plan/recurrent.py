@@ -25,7 +25,7 @@ def plan_recurrent(
     input_bits: Bits,
     stack: tuple[Scan, ...],
 ) -> Node:
-    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels (D8).
+    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels.
 
     Args:
       planning: what has been decided; written to.

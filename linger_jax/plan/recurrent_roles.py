@@ -65,7 +65,8 @@ def recurrent_roles(kind: Kind, *, directions: int) -> tuple[RecurrentRole, ...]
 def recurrent_spec(settings: PlanSettings, module: LayerConfig, role: RecurrentRole) -> QuantizerSpec:
     """Specification of one quantizer of a recurrent layer.
 
-    Under ``chip`` one quantizer serves hidden state and output (D3), so that both have the width of the output.
+    Under ``chip`` one quantizer serves hidden state and output (docs/decisions.md D3), so that both have the width of
+    the output.
     """
     match role.acts_on:
         case "input":

@@ -86,7 +86,8 @@ def layer_spec(
 def operator_spec(settings: PlanSettings, owner: LayerConfig, role: str) -> QuantizerSpec:
     """Specification of an operator's ``input`` or ``output`` quantizers: no clamp, two-sided.
 
-    The owner's mixed-precision section counts under ``compat: chip``, its ``input_bits`` and ``output_bits`` too (O15).
+    The owner's mixed-precision section counts under ``compat: chip``, its ``input_bits`` and ``output_bits`` too
+    (docs/codes.md O15).
 
     Source: docs/specification/ops.md section 3.
     """

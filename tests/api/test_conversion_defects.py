@@ -76,7 +76,7 @@ def test_the_part_of_a_fused_convolution_gives_its_bits_and_clamps():
 
 
 def test_platform_limits_hold_for_a_fused_convolution():
-    """Config.md 2.3: the error names layer, platform, value and range."""
+    """The error names layer, platform, value and range (docs/specification/config.md section 2.3)."""
     model = ConvNormRelu(options={"strides": (3, 3)})
     fused, variables, _ = linger_jax.trace_layers(model, settled(model, IMAGE), IMAGE)
     with pytest.raises(linger_jax.LingerError, match=r"layer 'conv': stride 3 .*venusA"):

@@ -20,7 +20,7 @@ IN_FORCE = "* In force. Shown by "
 DEFECTS = {
     *(f"C{n}" for n in range(1, 24)),
     *(f"S{n}" for n in range(1, 7)),
-    *(f"L{n}" for n in range(1, 15)),
+    *(f"N{n}" for n in range(1, 15)),
     *(f"K{n}" for n in range(1, 4)),
     *(f"O{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20)),
     *(f"R{n}" for n in range(1, 20)),

@@ -82,7 +82,7 @@ def train(
 def evaluate(
     spec: QuantizerSpec, x: np.ndarray, state: dict[str, np.ndarray], min_scale: float | None = None
 ) -> Result:
-    """docs/specification/quantizers.md section 7, and the last row of the table in section 8."""
+    """docs/specification/quantizers.md sections 7 and 8, its last row."""
     if spec.quant_method is QuantMethod.ONNX:
         return Result(x, dict(state))
     if spec.quant_method is QuantMethod.CUDA:

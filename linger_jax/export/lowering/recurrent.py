@@ -144,7 +144,7 @@ def _state(step: Step, tensor: str, batch: int, shape: tuple[int, ...]) -> Laid:
 
 
 def _joined(step: Step, outputs: Sequence[Laid]) -> Laid:
-    """The coarser of both scales is that of the result (R8)."""
+    """The coarser of both scales is that of the result (docs/codes.md R8)."""
     grids = [o.grid for o in outputs if o.grid is not None]
     grid = Grid(min(g.scale for g in grids), max(g.bits for g in grids))
     attributes: dict[str, Any] = {

@@ -1,4 +1,7 @@
-"""The cell that a chip computes, where linger and the chip differ as the choices say (decisions D1 and D2)."""
+"""The cell that a chip computes, where linger and the chip differ as the choices say.
+
+Source: docs/decisions.md D1 and D2.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def recurrent_layer(
 
     Returns:
       Hidden states [T, B, D*H], forward first, zero behind a row's end: a QTensor, under ``reference`` with lengths a
-      float array (R12).
+      float array (docs/codes.md R12).
       Final state of each direction: hidden state, and the cell of an LSTM; float arrays.
 
     Raises:
@@ -153,7 +153,7 @@ class _Layer:
         return output, tuple(finals)
 
     def _recorded(self, hidden: list[Array], finals: list[InitialState], joined: Array) -> list[tuple[Array, Array]]:
-        """What the hidden and the output quantizer of each direction see in calibration (R10)."""
+        """What the hidden and the output quantizer of each direction see in calibration (docs/codes.md R10)."""
         if self.ctx.choices.hidden_quantizer_is_output:
             return [(own, own) for own in hidden]
         if self.directions == 2 and self.ctx.choices.calibration_mixes_directions:

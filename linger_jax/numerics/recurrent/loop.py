@@ -28,7 +28,7 @@ Array = jax.Array
 Cell = LstmCell | GruCell
 
 _ZERO = np.float32(0)
-# An initial state is rounded to the hidden grid, not cut to it (R14): room for four times the range.
+# An initial state is rounded to the hidden grid, not cut to it (docs/codes.md R14): room for four times the range.
 _SPARE_BITS = 2
 
 
