@@ -193,7 +193,7 @@ def reshape(layout: Layout, before: Shape, after: Shape) -> Layout:
     # PyTorch had to bring its axes into this order as well: from here on both lay the value out alike.
     behind = [dataclasses.replace(axis, kind="plain") if k not in mixed else axis for k, axis in enumerate(result)]
     if outside:
-        doubt = "only some of the positions are merged with the channels, which both orders of writing can mean"
+        doubt = "only some of the positions are merged with the channels, which fits PyTorch's order as well as Flax's"
         for k in mixed:
             order = behind[k].order
             if order is not None:

@@ -94,7 +94,7 @@ def run_model(planner: Planner, run: Run, variables: Tree, arrays: list[Any]) ->
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
     output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
     updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
-    # Flax leaves out a collection without entries; who asked for it gets it back as it came.
+    # Flax leaves out a collection without entries; a caller who asked for one gets it back unchanged.
     updates = {c: {} for c in run.written if c in float_variables and not float_variables[c]} | updates
     params = quantizer_state.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
     quant, params = quantizer_state.scatter(ctx.state, variables.get(QUANT, {}), params)

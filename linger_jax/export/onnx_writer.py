@@ -71,6 +71,6 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: Dialect) -> 
 
 
 def write_model(model: ModelProto, path: Path) -> None:
-    """Writes a model; the file is either whole or not there."""
+    """Writes a model; a failure leaves no partial file."""
     with whole_file(path) as partial:
         partial.write_bytes(model.SerializeToString())

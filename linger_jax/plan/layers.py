@@ -62,7 +62,7 @@ CONSTRAINED_LAYERS = frozenset(
     }
 )
 
-# What layer kinds lack that stay float for good.
+# Why these layer kinds always stay float: what is missing for them.
 _MISSING: Mapping[str, str] = dict.fromkeys(
     ("group_norm", "rms_norm", "instance_norm", "prelu"), "kernel on the target chips"
 )

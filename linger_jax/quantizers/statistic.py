@@ -60,7 +60,7 @@ def moving_average(running: jax.Array, current: jax.Array, started: jax.Array) -
         started: bool scalar, `is_init`.
 
     Returns:
-        float32 scalar; NaN and infinity stay for good.
+        float32 scalar; once NaN or infinite it stays so.
 
     Source: docs/specification/quantizers.md section 3.1.
     """

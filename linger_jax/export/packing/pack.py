@@ -35,7 +35,7 @@ def pack(
 
     Args:
       path_onnx: a file, best of the dialect ``thinker``.
-      out: the package to write; its folder is made. It is whole or not there at all.
+      out: the package to write; its folder is made. A failure leaves no partial file.
       platform: the chip; None takes the file's.
       options: arguments for the packer besides file and platform; None takes those that the device lint names.
       strict: refuse a file whose integers the device would not compute, as the lint finds; else warn and try.
