@@ -84,7 +84,7 @@ def test_platform_limits_hold_for_a_fused_convolution():
 
 
 def test_calibration_of_a_fused_model_sees_clamped_unquantized_values():
-    """Decision D7 on a folded convolution: the statistic is that of the float model's output."""
+    """On a folded convolution the statistic is that of the float model's output (docs/decisions.md D7)."""
 
     class Pair(nn.Module):
         @nn.compact

@@ -27,6 +27,12 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*")
     if path.suffix in SUFFIXES and path != Path(__file__)
 )
+# Pages for users, who meet a code as a link only.
+GUIDES = [
+    page
+    for page in PAGES
+    if page.parent == ROOT / "docs" and page.stem not in ("codes", "decisions", "glossary", "README")
+]
 PACKAGES = [path for path in SOURCES if path.is_relative_to(ROOT / "linger_jax") or path.parent == ROOT / "converters"]
 
 
@@ -150,8 +156,13 @@ def test_citations_of_pages_resolve():
     assert found(problems_of_a_page, PAGES) == {}
 
 
-def test_a_code_in_a_source_names_the_page_that_explains_it():
-    assert found(bare_codes, PACKAGES) == {}
+def test_a_code_in_a_source_or_test_names_the_page_that_explains_it():
+    assert found(bare_codes, SOURCES) == {}
+
+
+def test_a_code_in_a_guide_is_a_link():
+    codes = {page.name: BARE_CODE.findall(LINKED.sub("", page.read_text(encoding="utf-8"))) for page in GUIDES}
+    assert {page: listed for page, listed in codes.items() if listed} == {}
 
 
 def test_messages_speak_in_words_and_not_in_codes():
