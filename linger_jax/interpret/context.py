@@ -82,7 +82,7 @@ class Context:
 
     @property
     def in_float(self) -> bool:
-        """Whether values pass the quantizers as they are, so that integer kernels would not meet integers.
+        """Whether quantizers pass values unchanged, so that integer kernels would not get integers.
 
         Source: docs/decisions.md D12.
         """

@@ -1,4 +1,4 @@
-"""What stands around the chip's function kernels: from grid values to their integers, and back.
+"""Converts grid values to the integers that the chip's function kernels read, and their results back.
 
 Source: docs/specification/chip_kernels.md section 9.
 """

@@ -11,7 +11,7 @@ from linger_jax.plan.specs import layer_spec
 
 
 def plan_glu(planning: Planning, node: Node, bits: Bits) -> Node:
-    """A GLU with its three quantizers; the scale of the sigmoid's never changes.
+    """Plans a GLU with three quantizers; the scale of the sigmoid's quantizer never changes.
 
     Args:
       planning: what has been decided; written to.

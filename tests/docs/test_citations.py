@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("linger_jax", "converters", "tests", "examples", "benchmarks", "configs")
 SUFFIXES = {".py", ".json", ".yaml", ".toml", ".md", ".txt"}
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCES = sorted(
     path
     for folder in FOLDERS

@@ -1,4 +1,4 @@
-"""The cell that a chip computes, where linger and the chip differ as the choices say.
+"""Builds the cell that a chip computes; the choices say what holds where linger and the chip differ.
 
 Source: docs/decisions.md D1 and D2.
 """

@@ -1,4 +1,4 @@
-"""Kernel, dilation, stride, padding and groups.
+"""Checks kernel, dilation, stride, padding and groups.
 
 Source: docs/specification/onnx_export.md section 4.3; details measured on the packer.
 """
