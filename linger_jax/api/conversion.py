@@ -58,9 +58,11 @@ def constrain(
     disable_submodel: Iterable[str] | str = (),
     strict: bool = False,
 ) -> QuantizedModel:
-    """Prepares the float stage before quantization: weights, biases and outputs are clipped (spec/config.md section 5).
+    """Prepares the float stage before quantization: weights, biases and outputs are clipped.
 
     Arguments as in :func:`init`; the result has no quantizer state, its variables are the float model's.
+
+    Source: docs/specification/config.md section 5.
     """
     return _convert(model, config, disable_module, disable_submodel, strict, "constrain")
 

@@ -69,7 +69,10 @@ def refuse(findings: tuple[Finding, ...], *, joins: bool) -> None:
 
 
 def warn_of_unseen(findings: tuple[Finding, ...]) -> bool:
-    """Warns of quantizers that are evaluated without ever having seen data (decision D6); returns whether it did."""
+    """Warns of quantizers that are evaluated without ever having seen data; returns whether it did.
+
+    Source: docs/decisions.md D6.
+    """
     names = [name for f in findings if f.kind is Kind.unseen for name in f.names_found()]
     if names:
         warnings.warn(

@@ -49,8 +49,8 @@ def is_threshold(path: Path) -> bool:
 def threshold_path(params: Mapping[str, Any], path: Path) -> Path:
     """Where the threshold of the quantizer at ``path`` is in ``params``: at the same path.
 
-    A custom layer is named after its parameter (decision D23), which stands at that path itself; the layer's thresholds
-    are beside it then, under ``_linger_<parameter name>``.
+    A custom layer is named after its parameter (docs/decisions.md D23), which stands at that path itself; the layer's
+    thresholds are beside it then, under ``_linger_<parameter name>``.
     """
     level: Any = params
     for depth, key in enumerate(path):

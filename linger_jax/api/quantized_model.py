@@ -73,7 +73,7 @@ class QuantizedModel:
         """Initialises the float model and fresh quantizer state.
 
         Args:
-          rngs: a key or a mapping of keys as in ``nn.Module.init``; None takes the configuration's ``seed`` (D16).
+          rngs: a key or a mapping of keys as in ``nn.Module.init``; without it, the configuration's ``seed``.
           *args, **kwargs: the model's own arguments.
           method: the model's method, as in ``nn.Module.init``.
 
@@ -92,8 +92,9 @@ class QuantizedModel:
     def adopt(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Tree:
         """Pretrained float variables plus fresh quantizer state.
 
-        Weights come back with the one-time clamp of the first MOM step already applied (decision D24), and a
-        normalization that is fused with the convolution before it (``trace_layers``) folded into kernel and bias.
+        Weights come back with the one-time clamp of the first MOM step already applied, because ``apply`` never writes
+        parameters. A normalization that is fused with the convolution before it (``trace_layers``) comes back folded
+        into kernel and bias.
 
         Args:
           variables: the float model's collections; quantizer state among them is left out.
@@ -108,8 +109,8 @@ class QuantizedModel:
           LingerError: an argument without elements.
 
         Warns:
-          LingerWarning: a function runs as float for want of a kernel on the platform (D8); a constant is clipped by
-            its own quantizer (O19); a LayerNorm's epsilon is not the chip's.
+          LingerWarning: a function runs as float because the platform has no kernel for it; a constant is clipped by
+            its own quantizer; a LayerNorm's epsilon is not the chip's.
         """
         variables = float_collections(variables)
         if self.active:

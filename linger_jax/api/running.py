@@ -50,7 +50,10 @@ class Run:
 
 
 def initial_variables(plan: Plan, variables: Tree) -> Tree:
-    """Float collections with fresh quantizer state, weights clamped as the first training step would (decision D24)."""
+    """Float collections with fresh quantizer state, weights clamped as the first training step would.
+
+    Source: docs/decisions.md D24.
+    """
     params = variables.get("params", {})
     inputs = dict(zip(plan.staged.variables, jax.tree.leaves(variables), strict=True))
     clamped, state = clamp_parameters(plan.quantizers, inputs, quant_collection.initial(plan), Mode.train)
@@ -92,7 +95,7 @@ def run_model(
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
     output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
     updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
-    # Flax leaves out a collection without entries; who asked for it gets it back as it came.
+    # Flax leaves out a collection without entries; a caller who asked for one gets it back unchanged.
     updates = {c: {} for c in run.written if c in float_variables and not float_variables[c]} | updates
     params = quant_collection.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
     quant, params = quant_collection.scatter(ctx.state, variables.get(QUANT, {}), params)

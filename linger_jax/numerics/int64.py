@@ -41,7 +41,7 @@ def round_shift(v: jax.Array, shift: int | jax.Array) -> jax.Array:
     Returns:
         int64 array of v's shape.
 
-    Source: spec chip_kernels.md section 1.
+    Source: docs/specification/chip_kernels.md section 1.
     """
     if not isinstance(shift, int):
         return _traced_round_shift(v, jnp.broadcast_to(of(shift), v.shape))

@@ -54,7 +54,7 @@ def register_calibrate_method(name: str, function: CalibrationFunction) -> None:
     Raises:
         CalibrationError: the name belongs to another function. Registering the same function again changes nothing.
 
-    Source: spec config.md section 4.
+    Source: docs/specification/config.md section 4.
     """
     with _lock:
         if _methods.setdefault(name, function) is not function:
@@ -95,7 +95,7 @@ def abs_max(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationRes
         t: float32 array of any shape, not empty.
         bits: its width; not read.
 
-    Source: spec config.md section 4.
+    Source: docs/specification/config.md section 4.
     """
     del quantizer, bits
     return _of_statistic(largest_value(t, ActivationType.none))
@@ -111,7 +111,7 @@ def top_10(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
         t: float32 array of any shape, not empty.
         bits: its width; not read.
 
-    Source: spec config.md section 4.
+    Source: docs/specification/config.md section 4.
     """
     if t.size <= _TOP_NEEDS_MORE_THAN:
         return abs_max(quantizer, t, bits)
@@ -127,7 +127,7 @@ def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
         t: float32 array of any shape, not empty.
         bits: its width.
 
-    Source: spec config.md section 4.
+    Source: docs/specification/config.md section 4.
     """
     del quantizer
     low, high = np.float32(-(2.0 ** (bits - 1))), np.float32(2.0 ** (bits - 1) - 1)

@@ -30,7 +30,7 @@ def clamp_bound(spec: QuantizerSpec, w: jax.Array) -> jax.Array | None:
     Raises:
         LingerError: `w` is empty and a factor is set.
 
-    Source: spec quantizers.md section 3.2, config.md section 4.
+    Source: docs/specification/quantizers.md section 3.2, docs/specification/config.md section 4.
     """
     if spec.kind is QuantizerKind.weight and spec.clamp_factor is not None:
         return mean_magnitude(w, spec.compat) * np.float32(spec.clamp_factor)
@@ -52,7 +52,7 @@ def clamp_parameter(spec: QuantizerSpec, w: jax.Array) -> jax.Array:
     Raises:
         LingerError: `w` is empty and a factor is set.
 
-    Source: spec config.md section 4 item 1, decision D24.
+    Source: docs/specification/config.md section 4, step 1, docs/decisions.md D24.
     """
     bound = clamp_bound(spec, w)
     return w if bound is None else clip_symmetric(w, bound)
@@ -75,7 +75,7 @@ def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[
         LingerError: `w` is empty and a factor is set.
         StateError: the flag is missing.
 
-    Source: spec quantizers.md section 3.2.
+    Source: docs/specification/quantizers.md section 3.2.
     """
     acts = spec.kind is QuantizerKind.weight and spec.qat_method is QatMethod.MOM
     if not acts or spec.quant_method is QuantMethod.ONNX:

@@ -1,4 +1,7 @@
-"""D22: what meets in a concatenation has one output scale on venusA, so that the executor need not shift right."""
+"""What meets in a concatenation has one output scale on venusA, so that the executor need not shift right.
+
+Source: docs/decisions.md D22.
+"""
 
 import itertools
 

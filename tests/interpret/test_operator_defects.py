@@ -1,4 +1,4 @@
-"""The numbered defects of spec/ops.md section 8 in operators of several operands: wanted, and as the reference."""
+"""Defects of operators of several operands, mended and as in the reference (docs/specification/ops.md section 8)."""
 
 import flax.linen as nn
 import jax

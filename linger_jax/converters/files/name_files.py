@@ -14,7 +14,7 @@ Names = Mapping[str, str | None]
 
 
 def save_names(names: Names, path: str | os.PathLike[str]) -> None:
-    """Writes a mapping as YAML; the file appears whole or not at all.
+    """Writes a mapping as YAML; a failure leaves no partial file.
 
     Raises:
       ConversionError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Follows the axes of every value through a plan: in which order layers meet their features (decision D20)."""
+"""Follows the axes of every value through a plan: in which order layers meet their features (docs/decisions.md D20)."""
 
 from __future__ import annotations
 

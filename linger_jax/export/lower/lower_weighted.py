@@ -41,7 +41,7 @@ def weight_name(step: LoweringStep, parameter: str) -> str:
 
 
 def weight_attributes(step: LoweringStep, x: TensorValue, output: Grid) -> dict[str, Any]:
-    """Attributes of a node with a weight (spec/onnx_export.md section 3, [act] and [par])."""
+    """Attributes of a node with a weight (docs/specification/onnx_export.md section 3, [act] and [par])."""
     weight = weight_grid(step)
     return {**step.emit.act(step.node, x, output), "w_bits": weight.bits, "scale_w": weight.scale}
 
@@ -136,7 +136,8 @@ def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     ]
     bias = step.by_role().get(("params", "bias"))
     if isinstance(bias, HostValue):
-        # From the float bias: the layer has no use for its bias quantizer's state (spec/layers.md section 6).
+        # From the float bias: the layer has no use for its bias quantizer's state
+        # (docs/specification/layers.md section 6).
         unit = np.float32(NORMALIZED_SCALE * weight.scale)
         steps = np.clip(np.rint(bias.array.astype(np.float32) * unit), -(2.0**31), 2.0**31 - 1).astype(np.int64)
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))

@@ -50,7 +50,7 @@ def divide(
     Raises:
         LingerError: a divisor outside 1..2^24 or of a shape that does not fit.
 
-    Source: spec layers.md section 9.1.
+    Source: docs/specification/layers.md section 9.1.
     """
     divisors = _checked(divisor, total.shape)
     rescale = exponent_of_power_of_two(scale_in) - exponent_of_power_of_two(scale_out)

@@ -38,7 +38,8 @@ def channel_moments(
         mean, mean_of_squares: float32 arrays of the remaining axes. Differentiable in `x` in reverse mode:
         d mean / dx = 1/n, d mean_of_squares / dx = 2x/n.
 
-    Source: spec layers.md section 4; decision D17 (statistics do not depend on the number of devices).
+    Source: docs/specification/layers.md section 4, docs/decisions.md D17 (statistics do not depend on the number of
+      devices).
     """
     return _moments(tuple(sorted(axes)), bits, x, lax.stop_gradient(scale))
 

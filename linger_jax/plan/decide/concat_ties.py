@@ -1,8 +1,8 @@
-"""One output scale for everything that meets in a concatenation (decision D22).
+"""One output scale for everything that meets in a concatenation (docs/decisions.md D22).
 
 The executor of venusA can only shift left in a concatenation: an operand of a finer scale than the result comes out
-wrong (onnx_export.md section 5). Quantizers whose values meet there, the concatenation's own included, are therefore
-tied: they share the smallest of their scales, so that nothing is shifted at all.
+wrong (docs/specification/onnx_export.md section 5). Quantizers whose values meet there, the concatenation's own
+included, are therefore tied: they share the smallest of their scales, so that nothing is shifted at all.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from linger_jax.typing import Path
 
 Infos = Mapping[ValueId, ValueInfo]
 
-# Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (spec/layers.md, table).
+# Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (the table of
+# docs/specification/layers.md).
 LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
     "dense": ("input", "weight", "output", "bias"),
     "conv": ("input", "weight", "bias", "output"),
@@ -60,7 +61,7 @@ CONSTRAINED_LAYERS = frozenset(
     }
 )
 
-# What layer kinds lack that stay float for good.
+# Why these layer kinds always stay float: what is missing for them.
 _MISSING: Mapping[str, str] = dict.fromkeys(
     ("group_norm", "rms_norm", "instance_norm", "prelu"), "kernel on the target chips"
 )

@@ -1,4 +1,4 @@
-"""Planning LSTM and GRU layers (spec/recurrent.md section 1)."""
+"""Planning LSTM and GRU layers (docs/specification/recurrent.md section 1)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plan_recurrent(
     input_bits: Bits,
     stack: tuple[Scan, ...],
 ) -> Node:
-    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels (D8).
+    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels.
 
     Args:
       decisions: what has been decided; written to.

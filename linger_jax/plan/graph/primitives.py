@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Results are values of operand 0, moved: scale and bits pass through (spec/ops.md section 7, design section 4).
+# Results are values of operand 0, moved: scale and bits pass through (docs/specification/ops.md section 7,
+# docs/architecture.md section 4).
 STRUCTURAL = frozenset(
     {
         "reshape",
@@ -26,7 +27,7 @@ STRUCTURAL = frozenset(
     }
 )
 
-# A parameter stays recognisable as one behind these (spec/decisions.md D23).
+# A parameter stays recognisable as one behind these (docs/decisions.md D23).
 PROVENANCE = frozenset(
     {
         "reshape",

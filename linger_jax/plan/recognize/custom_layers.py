@@ -1,8 +1,10 @@
-"""Products of parameters outside known layers are layers of their own (decision D23): finding them in a raw graph.
+"""Finds the products of parameters outside known layers in a raw graph: they are layers of their own.
 
 Such a product, with the views that lead to it and the parameter that is added to it, becomes one node that looks like a
 layer to everything behind: it has operands by role and a float jaxpr, so the rules, clamps and limits of Dense and Conv
 are its rules.
+
+Source: docs/decisions.md D23.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Following an operand back to the parameter it is a view of (decision D23).
+"""Following an operand back to the parameter it is a view of (docs/decisions.md D23).
 
 A view moves the values of a parameter: reshape, transpose, slice, an index into a leading stacked axis. A product with
 a scalar constant (``w * scale``, as width-scaled parametrisations write it) and a cast there and back change the

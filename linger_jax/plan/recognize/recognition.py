@@ -1,4 +1,7 @@
-"""Recognising operators in a raw graph (design section 4): activations, average pooling, inlined library functions."""
+"""Recognising operators in a raw graph: activations, average pooling, inlined library functions.
+
+Source: docs/architecture.md section 4.
+"""
 
 from __future__ import annotations
 
