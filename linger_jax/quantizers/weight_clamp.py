@@ -39,25 +39,6 @@ def clamp_bound(spec: QuantizerSpec, w: jax.Array) -> jax.Array | None:
     return None
 
 
-def clamp_parameter(spec: QuantizerSpec, w: jax.Array) -> jax.Array:
-    """clip(w, -c, c) with c = `clamp_bound`; `w` itself where there is no bound.
-
-    Args:
-        spec: the quantizer.
-        w: float32 array of any shape.
-
-    Returns:
-        float32 array of `w`'s shape. Ordinary gradient of a clip; meant for use outside differentiation.
-
-    Raises:
-        LingerError: `w` is empty and a factor is set.
-
-    Source: docs/specification/config.md section 4, step 1, docs/decisions.md D24.
-    """
-    bound = clamp_bound(spec, w)
-    return w if bound is None else clip_symmetric(w, bound)
-
-
 def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[jax.Array, State]:
     """The clamp of a weight quantizer's first MOM training step.
 
