@@ -14,8 +14,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
+from linger_jax.compat import as_function
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, ValueId, ValueInfo
 from linger_jax.plan.owners import Owner
 from linger_jax.plan.parameter_views import View, moved_axes, varying_axes, view_of
@@ -247,7 +247,7 @@ def _layer_node(uses: Uses, nodes: list[Node], product: _Product, path: Path) ->
         outputs=(result,),
         layer=info,
         jaxpr=closed,
-        run=jaxpr_as_fun(closed),
+        run=as_function(closed),
         attributes={},
     )
 

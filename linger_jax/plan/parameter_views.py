@@ -11,8 +11,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-import jax
-
+from linger_jax.compat import is_tracer
 from linger_jax.plan.graph import Atom, Constant, Node, ValueId
 from linger_jax.plan.primitives import UNIT_AXES
 from linger_jax.plan.scalar_division import SCALAR_DIVISION
@@ -22,7 +21,10 @@ if TYPE_CHECKING:
     from linger_jax.plan.recognition import Uses
 
 _MOVES = frozenset(
-    {"reshape", "transpose", "slice", "squeeze", "expand_dims", "broadcast_in_dim", "split", "rev", "copy"}
+    {
+        *("reshape", "transpose", "slice", "squeeze", "expand_dims", "broadcast_in_dim", "split", "unstack", "rev"),
+        *("copy", "name"),
+    }
 )
 _INDEXES = frozenset({"dynamic_slice", "gather"})
 _CHANGES = frozenset({"convert_element_type", "mul", SCALAR_DIVISION})
@@ -96,7 +98,7 @@ def _source(uses: Uses, node: Node) -> Atom | None:
 
 
 def _is_scalar(atom: Atom) -> bool:
-    return isinstance(atom, Constant) and math.prod(atom.shape) == 1 and not isinstance(atom.value, jax.core.Tracer)
+    return isinstance(atom, Constant) and math.prod(atom.shape) == 1 and not is_tracer(atom.value)
 
 
 def _is_stack_index(uses: Uses, node: Node) -> bool:

@@ -11,6 +11,7 @@ STRUCTURAL = frozenset(
         "squeeze",
         "expand_dims",
         "split",
+        "unstack",
         "rev",
         "pad",
         "broadcast_in_dim",
@@ -19,6 +20,7 @@ STRUCTURAL = frozenset(
         "tile",
         "copy",
         "copy_p",
+        "name",
         "stop_gradient",
         "sharding_constraint",
         "convert_element_type",
@@ -37,8 +39,10 @@ PROVENANCE = frozenset(
         "convert_element_type",
         "broadcast_in_dim",
         "split",
+        "unstack",
         "rev",
         "copy",
+        "name",
     }
 )
 
