@@ -10,13 +10,12 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from linger_jax.export.lint.device import platforms
-from linger_jax.export.runner.onnx_file import read_onnx
-
 import linger_jax
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError, LingerError, LingerWarning
 from linger_jax.export.lint import Finding, Severity
+from linger_jax.export.lint.device_limits import platforms
+from linger_jax.export.onnx.onnx_file import read_onnx
 from tests.support_matrix.abstract_model import COMMON, AbstractModel
 from tests.support_matrix.evidence import measured_equal, measured_platforms, operator_of
 from tests.support_matrix.operators import Row
