@@ -4,7 +4,9 @@ The environment is set before JAX is imported. With pytest-xdist each worker is 
 XLA's thread pool, which is as large as the machine otherwise, at one thread a device.
 """
 
+import importlib.abc
 import os
+import sys
 
 _DEVICES = "--xla_force_host_platform_device_count=2"
 
@@ -23,6 +25,17 @@ from linger_jax.export.packing.packer import find_packer
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+class _SkipsWithoutTorch(importlib.abc.MetaPathFinder):
+    """Asked last, when nothing has found PyTorch: the test, or the file of tests, that imports it is skipped."""
+
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            pytest.skip("needs PyTorch, which is not installed here (make test has it)", allow_module_level=True)
+
+
+sys.meta_path.append(_SkipsWithoutTorch())
 
 
 def pytest_collection_modifyitems(items):

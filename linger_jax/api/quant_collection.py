@@ -7,8 +7,8 @@ from typing import Any
 
 import flax.core
 import jax.numpy as jnp
-from flax.core.meta import AxisMetadata
 
+from linger_jax.compat.linen import boxed_like, unboxed
 from linger_jax.errors import StateError
 from linger_jax.interpret import State
 from linger_jax.plan import Plan
@@ -25,15 +25,14 @@ def get_in(tree: Any, path: Path) -> Any:
         if not isinstance(tree, Mapping) or key not in tree:
             return None
         tree = tree[key]
-    return tree.unbox() if isinstance(tree, AxisMetadata) else tree
+    return unboxed(tree)
 
 
 def set_in(tree: Tree, path: Path, value: Any) -> None:
     """Sets an entry of a nested dict, making the levels above it; a boxed entry stays boxed."""
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
-    known = tree.get(path[-1])
-    tree[path[-1]] = known.replace_boxed(value) if isinstance(known, AxisMetadata) else value
+    tree[path[-1]] = boxed_like(tree.get(path[-1]), value)
 
 
 def copied(tree: Any) -> Any:

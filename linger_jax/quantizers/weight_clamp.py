@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.config import Compat, QatMethod, QuantMethod
 from linger_jax.errors import LingerError
 from linger_jax.numerics import clip_symmetric, true_quotient
@@ -37,25 +38,6 @@ def clamp_bound(spec: QuantizerSpec, w: jax.Array) -> jax.Array | None:
     if spec.clamp_value is not None:
         return jnp.asarray(spec.clamp_value, jnp.float32)
     return None
-
-
-def clamp_parameter(spec: QuantizerSpec, w: jax.Array) -> jax.Array:
-    """clip(w, -c, c) with c = `clamp_bound`; `w` itself where there is no bound.
-
-    Args:
-        spec: the quantizer.
-        w: float32 array of any shape.
-
-    Returns:
-        float32 array of `w`'s shape. Ordinary gradient of a clip; meant for use outside differentiation.
-
-    Raises:
-        LingerError: `w` is empty and a factor is set.
-
-    Source: docs/specification/config.md section 4, step 1, docs/decisions.md D24.
-    """
-    bound = clamp_bound(spec, w)
-    return w if bound is None else clip_symmetric(w, bound)
 
 
 def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[jax.Array, State]:
@@ -106,7 +88,7 @@ def mean_magnitude(w: jax.Array, compat: Compat = Compat.chip) -> jax.Array:
     magnitude = lax.abs(lax.stop_gradient(w))
     if compat is Compat.reference:
         return true_quotient(cascade_sum(magnitude), np.float32(w.size))
-    with jax.enable_x64(True):
+    with wide_types():
         total = jnp.sum(lax.convert_element_type(magnitude, jnp.float64))
         return lax.convert_element_type(true_quotient(total, np.float64(w.size)), jnp.float32)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from linger_jax.targets import device_of, packed_platforms
-
 from linger_jax.cli.app import app
+from linger_jax.targets import device_of, packed_platforms
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")

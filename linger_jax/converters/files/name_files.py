@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import yaml
 
+from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ConversionError
 
 Names = Mapping[str, str | None]
@@ -19,12 +19,8 @@ def save_names(names: Names, path: str | os.PathLike[str]) -> None:
     Raises:
       ConversionError: it cannot be written.
     """
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(yaml.safe_dump(dict(names), sort_keys=False, width=10_000), encoding="utf-8")
-        partial.replace(target)
+        with atomic_file(path) as partial:
+            partial.write_text(yaml.safe_dump(dict(names), sort_keys=False, width=10_000), encoding="utf-8")
     except OSError as error:
-        raise ConversionError(f"{target}: cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise ConversionError(f"{os.fspath(path)}: cannot be written ({error.strerror})") from error

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from linger_jax.converters.files import TorchState
 from linger_jax.converters.model import ModelLayer
-from linger_jax.converters.weights.layer_weights import BIAS, MEAN, VARIANCE, WEIGHT
+from linger_jax.converters.weights.layer_weights import BIAS, MEAN, WEIGHT
 from linger_jax.converters.weights.recurrent_matrices import numbered, recurrent_leaf, recurrent_sizes
 from linger_jax.kinds import GATE_LETTERS
 from linger_jax.typing import Shape
@@ -20,7 +20,6 @@ Signature = tuple[str, Shape]
 _BACKWARD = -1
 # Tells linger's sparse feed-forward block.
 _SPARIFY = "weight_fc1"
-LAYER_LEAVES = frozenset({*WEIGHT, *BIAS, *MEAN, *VARIANCE})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from linger_jax.compat import equations
 from linger_jax.export.lower.emitter import stored
 from linger_jax.export.lower.exported_values import (
     ExportedValue,
@@ -59,7 +60,7 @@ def reshaped(step: LoweringStep, value: TensorValue, shape: tuple[int, ...]) -> 
 def reads_channels_last(node: Node) -> bool:
     """Whether a convolution outside known layers reads its input with Flax's order of axes."""
     assert node.jaxpr is not None
-    specs = [e.params["dimension_numbers"].lhs_spec for e in node.jaxpr.jaxpr.eqns if "conv_" in e.primitive.name]
+    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.jaxpr) if "conv_" in e.primitive.name]
     return bool(specs) and specs[0] == channels_first(len(specs[0]))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.config import RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.numerics.pooling import reciprocal
@@ -56,7 +57,7 @@ def divide(
     """
     divisors = _checked(divisor, total.shape)
     rescale = exponent_of_power_of_two(scale_in) - exponent_of_power_of_two(scale_out)
-    with jax.enable_x64(True):
+    with wide_types():
         wide = lax.convert_element_type(total, jnp.int64)
         shift = lax.convert_element_type(rescale, jnp.int64)
         if np.all(divisors & (divisors - 1) == 0):

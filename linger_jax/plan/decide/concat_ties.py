@@ -106,13 +106,6 @@ class _Region:
             return path
         return "a value from outside"
 
-    def _passed_on(self, node: Node) -> Atom:
-        """The operand whose grid a node hands on: the one on a grid, not a mask or an index."""
-        values = [atom for atom in node.inputs if not isinstance(atom, Constant)]
-        makers = [(atom, *self._makers[atom]) for atom in values if atom in self._makers]
-        on_grid = [atom for atom, maker, i in makers if i < len(maker.bits) and maker.bits[i] is not None]
-        return on_grid[0] if on_grid else values[0]
-
     def _join(self, one: Path, other: Path) -> None:
         first, second = self._find(one), self._find(other)
         if first != second:
