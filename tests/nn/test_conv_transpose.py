@@ -10,7 +10,7 @@ import torch
 import linger_jax
 from linger_jax import LingerError
 from linger_jax.nn import ConvTranspose
-from tests.golden.torch_layout import to_kernel
+from tests.golden.models.torch_layout import to_kernel
 from tests.interpret.steps import REFERENCE, prepared, quantized, same_bits, scale_for
 from tests.models import random_array
 
