@@ -1,4 +1,4 @@
-"""What XLA does to arithmetic on a CPU, under the flags of ``make test`` as by default: numerics are built against it."""
+"""What XLA does to arithmetic on a CPU, under the flags of ``make test`` too: numerics are built against it."""
 
 import jax
 import jax.numpy as jnp
