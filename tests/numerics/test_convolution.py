@@ -132,13 +132,13 @@ def shapes(draw):
     return make(size, channels, taps, strides=strides, padding=padding, dilation=dilation, groups=groups)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shapes())
 def test_any_shape_gives_the_stock_value_and_gradients(shape):
     assert_same(shape)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(shapes())
 def test_every_lowering_that_could_be_chosen_gives_the_same(shape):
     x, w, g = operands(shape)

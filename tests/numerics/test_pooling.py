@@ -57,7 +57,7 @@ def windows(draw):
     return sizes, *zip(*axes, strict=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(windows(), st.integers(0, 99))
 def test_any_window_gives_the_stock_value_and_gradient(window, seed):
     sizes, *args = window

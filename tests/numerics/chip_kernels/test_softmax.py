@@ -48,7 +48,7 @@ def test_sums_beyond_int32_saturate(platform):
 
 
 @EACH_PLATFORM
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(st.lists(st.integers(INT32_MIN, INT32_MAX), min_size=4, max_size=4), min_size=8, max_size=8))
 def test_any_four_integers(platform, rows):
     x = np.array(rows, np.int32)

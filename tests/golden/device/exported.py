@@ -20,7 +20,7 @@ from linger_jax.export.onnx.onnx_file import Dialect
 from linger_jax.export.runner.integer_tensor import IntegerTensor
 from tests.golden import compare
 from tests.golden.case import Case
-from tests.golden.device_cases import configuration, device_input, device_network
+from tests.golden.device.imported import configuration, device_input, device_network
 
 # What linger calls an operator layer, and the node it becomes.
 _FUNCTION_NODES = {

@@ -14,11 +14,11 @@ import numpy as np
 import linger_jax
 from linger_jax.plan import CONSTRAINED_LAYERS, LAYER_ROLES
 from linger_jax.staging.layer_kinds import LAYERS as STAGED_LAYERS
-from tests.golden import torch_layout as layout
 from tests.golden.case import Case
-from tests.golden.flax_layers import Call, OneLayer, build_layer
-from tests.golden.layer_form import LayerForm
-from tests.golden.layer_variables import by_torch_name, quantizer_names, variables_of
+from tests.golden.models import torch_layout as layout
+from tests.golden.models.flax_layers import Call, OneLayer, build_layer
+from tests.golden.models.layer_form import LayerForm
+from tests.golden.models.layer_variables import by_torch_name, quantizer_names, variables_of
 from tests.golden.outcome import NotSupportedError
 from tests.golden.results import Results, compare_all
 

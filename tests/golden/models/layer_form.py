@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.golden import torch_layout as layout
 from tests.golden.case import Case
-from tests.golden.flax_layers import LAYERS
+from tests.golden.models import torch_layout as layout
+from tests.golden.models.flax_layers import LAYERS
 from tests.golden.outcome import NotSupportedError
 
 Tree = dict[str, Any]

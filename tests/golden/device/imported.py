@@ -15,7 +15,7 @@ from linger_jax import converters
 from linger_jax.quantizers import QTensor
 from tests.golden import compare
 from tests.golden.case import Case
-from tests.golden.device_model import DeviceNet, flax_input
+from tests.golden.device.network import DeviceNet, flax_input
 
 Arrays = Mapping[str, np.ndarray]
 

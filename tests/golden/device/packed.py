@@ -21,8 +21,8 @@ import onnx
 import linger_jax
 from linger_jax.errors import DeviceLintError, PackError
 from linger_jax.export.packing.packer import find_packer
-from tests.golden import export_cases
 from tests.golden.case import Case
+from tests.golden.device import exported
 from tests.golden.outcome import NotSupportedError
 
 
@@ -92,12 +92,12 @@ def replay(case: Case) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "thinker.onnx"
         try:
-            export_cases.export(case, path, "thinker")
+            exported.export(case, path, "thinker")
         except DeviceLintError as refusal:
             return _refused_well(refusal, want)
         if want is Wanted.refused:
             return [f"is written for the device, though {'; '.join(case.meta['known_reasons'])}"]
-        wrong = export_cases.run_matches("thinker", path, case)
+        wrong = exported.run_matches("thinker", path, case)
         try:
             report = linger_jax.pack(path, path.with_suffix(".pkg"), packer=packer)
         except (DeviceLintError, PackError) as error:

@@ -16,7 +16,7 @@ from linger_jax.quantizers import THRESHOLD
 from linger_jax.quantizers.quantizer_state import WEIGHT_CLAMPED
 from tests.golden import compare
 from tests.golden.case import Case
-from tests.golden.classifier_models import CELL, REVERSE_CELL, build_classifier
+from tests.golden.models.classifier import CELL, REVERSE_CELL, build_classifier
 from tests.golden.outcome import NotSupportedError
 from tests.golden.tolerances import absolute, running_statistic
 

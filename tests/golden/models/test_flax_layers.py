@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from tests.golden import torch_layout as layout
-from tests.golden.flax_layers import Call, OneLayer, build_layer
+from tests.golden.models import torch_layout as layout
+from tests.golden.models.flax_layers import Call, OneLayer, build_layer
+from tests.golden.models.torch_arguments import overhang
 from tests.golden.outcome import NotSupportedError
-from tests.golden.torch_arguments import overhang
 
 torch = pytest.importorskip("torch")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.golden.case import read_case
-from tests.golden.export_cases import keep_files
-from tests.golden.pack_cases import Wanted, replay, wanted
+from tests.golden.device.exported import keep_files
+from tests.golden.device.packed import Wanted, replay, wanted
 
-DATA = Path(__file__).parent / "data" / "device"
+DATA = Path(__file__).parents[1] / "data" / "device"
 
 
 @pytest.mark.parametrize(

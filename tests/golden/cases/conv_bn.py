@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 import linger_jax
-from tests.golden import torch_layout as layout
 from tests.golden.case import Case
-from tests.golden.conv_and_norm import by_torch_name, conv_and_norm, variables_of
+from tests.golden.models import torch_layout as layout
+from tests.golden.models.conv_and_norm import by_torch_name, conv_and_norm, variables_of
 from tests.golden.outcome import NotSupportedError
 from tests.golden.results import Results, compare_all
 

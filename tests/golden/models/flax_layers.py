@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.nn import ConvTranspose, SparifyFFN
+from tests.golden.models.pooling_layers import POOLING
+from tests.golden.models.torch_arguments import Arguments
 from tests.golden.outcome import NotSupportedError
-from tests.golden.pooling_layers import POOLING
-from tests.golden.torch_arguments import Arguments
 
 Builder = Callable[[Arguments, "Call"], nn.Module]
 

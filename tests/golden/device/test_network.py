@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from linger_jax import converters
-from tests.golden.device_model import DeviceNet, flax_input
+from tests.golden.device.network import DeviceNet, flax_input
 from tests.golden.outcome import NotSupportedError
 
 torch = pytest.importorskip("torch")

@@ -16,9 +16,9 @@ import numpy as np
 import linger_jax
 from linger_jax.api.folding import REFERENCE_EPSILON, fold_variables
 from tests.golden import compare
-from tests.golden import torch_layout as layout
 from tests.golden.case import Case
-from tests.golden.conv_and_norm import conv_and_norm, variables_of
+from tests.golden.models import torch_layout as layout
+from tests.golden.models.conv_and_norm import conv_and_norm, variables_of
 
 OPS = ("ConvBN1d", "ConvBN2d", "ConvTransposeBN1d", "ConvTransposeBN2d")
 _MEAN, _VARIANCE = "bn.running_mean", "bn.running_var"

@@ -9,8 +9,8 @@ import flax.linen as nn
 import numpy as np
 from jax import lax
 
+from tests.golden.models.torch_arguments import Arguments, overhang
 from tests.golden.outcome import NotSupportedError
-from tests.golden.torch_arguments import Arguments, overhang
 
 Pool = Callable[[Any], Any]
 Padding = tuple[tuple[int, int], ...]

@@ -14,13 +14,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import linger_jax
 from linger_jax.api.folding import fold_variables
 from tests.golden import compare
-from tests.golden import torch_layout as layout
 from tests.golden.case import Case
-from tests.golden.layer_form import configuration
-from tests.golden.layer_variables import THRESHOLD
+from tests.golden.models import torch_layout as layout
+from tests.golden.models.layer_form import configuration
+from tests.golden.models.layer_variables import THRESHOLD
+from tests.golden.models.trajectory import SITES, build_model, torch_op
 from tests.golden.outcome import NotSupportedError
 from tests.golden.tolerances import TRAJECTORY_TOLERANCE, absolute, running_statistic
-from tests.golden.trajectory_models import SITES, build_model, torch_op
 
 Tree = dict[str, Any]
 Named = Mapping[str, np.ndarray]

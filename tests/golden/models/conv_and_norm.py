@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.golden import torch_layout as layout
-from tests.golden.flax_layers import Call, build_layer
+from tests.golden.models import torch_layout as layout
+from tests.golden.models.flax_layers import Call, build_layer
 from tests.golden.outcome import NotSupportedError
 
 Tree = dict[str, Any]

@@ -11,11 +11,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from linger_jax.plan import Plan
-from tests.golden import torch_layout as layout
 from tests.golden.case import Case
-from tests.golden.flax_layers import PaddedConv
-from tests.golden.layer_form import LAYER, LayerForm
-from tests.golden.pooling_layers import POOLING
+from tests.golden.models import torch_layout as layout
+from tests.golden.models.flax_layers import PaddedConv
+from tests.golden.models.layer_form import LAYER, LayerForm
+from tests.golden.models.pooling_layers import POOLING
 from tests.golden.results import Results
 
 Tree = dict[str, Any]

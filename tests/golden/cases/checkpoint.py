@@ -16,10 +16,10 @@ import numpy as np
 import linger_jax
 from linger_jax import converters
 from tests.golden import compare, tolerances
-from tests.golden.device_cases import as_arrays, without_counters
-from tests.golden.layer_form import configuration
+from tests.golden.device.imported import as_arrays, without_counters
+from tests.golden.models.layer_form import configuration
+from tests.golden.models.trajectory import Cnn, Mlp
 from tests.golden.outcome import NotSupportedError
-from tests.golden.trajectory_models import Cnn, Mlp
 
 Shapes = Mapping[str, tuple[int, ...]]
 

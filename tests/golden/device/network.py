@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
-from tests.golden import device_values as values
-from tests.golden.device_values import Laid, channels_last
-from tests.golden.flax_layers import LAYERS, Call, build_layer
+from tests.golden.device import values as values
+from tests.golden.device.values import Laid, channels_last
+from tests.golden.models.flax_layers import LAYERS, Call, build_layer
+from tests.golden.models.pooling_layers import POOLING
+from tests.golden.models.torch_arguments import Arguments
 from tests.golden.outcome import NotSupportedError
-from tests.golden.pooling_layers import POOLING
-from tests.golden.torch_arguments import Arguments
 
 Node = Mapping[str, Any]
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from linger_jax.nn import SparifyFFN
 from tests.golden.case import Case
+from tests.golden.models.torch_arguments import Arguments
 from tests.golden.outcome import NotSupportedError
 from tests.golden.results import Results, compare_all
-from tests.golden.torch_arguments import Arguments
 
 OPTIONS = ("normalize_data", "normalize_weight", "normalize_bias", "normalize_factor")
 
