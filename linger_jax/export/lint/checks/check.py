@@ -9,6 +9,7 @@ from linger_jax.config import Platform
 from linger_jax.export.lint.finding import Problem
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import OnnxOperator
 
 EVERYWHERE = frozenset(Platform)
 MEASURED = frozenset({Platform.arcs, Platform.venusA})
@@ -22,15 +23,15 @@ class Check:
     Attributes:
       name: for messages.
       look: what it has to say about a node.
-      kinds: operators, under linger's names; None for all.
+      operators: None for all.
       platforms: chips.
     """
 
     name: str
     look: Callable[[NodeView, Program], Iterable[Problem]]
-    kinds: Collection[str] | None = None
+    operators: Collection[OnnxOperator] | None = None
     platforms: Collection[Platform] = EVERYWHERE
 
     def concerns(self, view: NodeView, program: Program) -> bool:
         """Whether it asks about a node."""
-        return program.platform in self.platforms and (self.kinds is None or view.kind in self.kinds)
+        return program.platform in self.platforms and (self.operators is None or view.operator in self.operators)
