@@ -56,6 +56,17 @@ class Refusal:
     edit: str = ""
 
 
+UNKNOWN = Refusal(
+    "no device computes it, in float least of all",
+    "Quantize what makes it: concatenations, sums and products have quantized forms (QCat, QAdd, QMul)",
+)
+"""What the packer makes of an operator that no row is about."""
+USE_THINKER = "Export with dialect='thinker'"
+"""A remedy, or its beginning."""
+AS_2D = "one_dimension_as_two"
+"""The edit that makes planes of sequences."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Packing:
     """What the vendor's packer makes of an operator (docs/specification/onnx_export.md section 4.1).

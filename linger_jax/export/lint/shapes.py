@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.config import Compat
-from linger_jax.errors import ExportError
+from linger_jax.errors import LingerError
 from linger_jax.export.lint.node_view import Tensor
 from linger_jax.export.onnx import FileNode
 from linger_jax.export.runner import IntegerTensor
@@ -44,7 +44,7 @@ def result_shapes(node: FileNode, operator: OnnxOperator | None, inputs: Sequenc
 
     try:
         return tuple(tuple(r.shape) for r in jax.eval_shape(run, symbols))
-    except ExportError:  # a faulty node is reported by the check that knows why
+    except LingerError:  # a faulty node is reported by the check that knows why
         return ()
 
 

@@ -9,7 +9,7 @@ from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, differs, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import PACKER_TAKES
+from linger_jax.kinds import PACKER_TAKES, UNKNOWN
 from linger_jax.kinds import onnx_operators as ops
 
 # Standard operators that the packer takes for one chip alone.
@@ -19,7 +19,7 @@ _OWN = {Platform.venus: frozenset({ops.RESIZE, ops.LOG_SOFTMAX, ops.SHUFFLE_CHAN
 def _known(view: NodeView, program: Program) -> Iterator[Problem]:
     if view.written in PACKER_TAKES or view.operator in _OWN.get(program.platform, ()):
         return
-    refusal = ops.UNKNOWN if view.operator is None else view.operator.packing.refusal
+    refusal = UNKNOWN if view.operator is None else view.operator.packing.refusal
     assert refusal is not None
     yield refuses(view.node.op, refusal.why, refusal.remedy, refusal.edit)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from linger_jax.errors import ExportError
+from linger_jax.errors import LingerError
 from linger_jax.export.runner.integer_tensor import Value
 from linger_jax.export.runner.operators import (
     run_boundary,
@@ -44,7 +44,7 @@ def run_node(operator: OnnxOperator, call: Call) -> Sequence[Value]:
     """
     try:
         return RULES[operator](call)
-    except ExportError:
+    except LingerError:
         raise
     except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:  # how NumPy and JAX refuse operands
         raise call.error(f"its operands and attributes do not fit together: {error}") from error
