@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
+from linger_jax.compat import wide_types
+
 LARGEST_EXPONENT = 23
 """Scales are 2^0 .. 2^23 (docs/specification/quantizers.md section 3)."""
 
@@ -127,7 +129,7 @@ def log2_rounded(x: jax.Array) -> jax.Array:
 
     Source: docs/specification/quantizers.md section 3, docs/specification/config.md section 4.
     """
-    with jax.enable_x64(True):
+    with wide_types():
         exact = lax.log(lax.convert_element_type(x, jnp.float64)) / np.log(np.float64(2.0))
         return lax.convert_element_type(exact, jnp.float32)
 
@@ -141,7 +143,7 @@ def exp2_rounded(x: jax.Array) -> jax.Array:
     Returns:
         float32 array of the same shape.
     """
-    with jax.enable_x64(True):
+    with wide_types():
         return lax.convert_element_type(lax.exp2(lax.convert_element_type(x, jnp.float64)), jnp.float32)
 
 

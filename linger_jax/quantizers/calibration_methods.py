@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.config import ActivationType, Compat
 from linger_jax.errors import CalibrationError
 from linger_jax.numerics import SMALLEST_STATISTIC, log2_rounded, power_of_two
@@ -136,7 +137,7 @@ def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
         step = power_of_two(exponent)
         rounded = lax.clamp(low, lax.round(t / step, lax.RoundingMethod.TO_NEAREST_EVEN), high)
         difference = t - rounded * step
-        with jax.enable_x64(True):
+        with wide_types():
             wide = lax.convert_element_type(difference, jnp.float64)
             return lax.convert_element_type(lax.sqrt(jnp.sum(wide * wide)), jnp.float32)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.config import Compat, QatMethod, QuantMethod
 from linger_jax.errors import LingerError
 from linger_jax.numerics import clip_symmetric, true_quotient
@@ -87,7 +88,7 @@ def mean_magnitude(w: jax.Array, compat: Compat = Compat.chip) -> jax.Array:
     magnitude = lax.abs(lax.stop_gradient(w))
     if compat is Compat.reference:
         return true_quotient(cascade_sum(magnitude), np.float32(w.size))
-    with jax.enable_x64(True):
+    with wide_types():
         total = jnp.sum(lax.convert_element_type(magnitude, jnp.float64))
         return lax.convert_element_type(true_quotient(total, np.float64(w.size)), jnp.float32)
 

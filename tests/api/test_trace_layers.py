@@ -22,7 +22,7 @@ import linger_jax.nn
 from linger_jax import LingerError
 from linger_jax.config import ActivationType
 from linger_jax.plan import PlanError
-from tests.models import random_array
+from tests.models import initialised, random_array
 
 KEY = jax.random.key(0)
 RELU, SIGMOID = ActivationType.Relu, ActivationType.Sigmoid
@@ -353,7 +353,7 @@ def test_init_folds_the_numbers_of_both_layers_into_a_convolution_with_a_bias():
     assert set(folded["quant"]) == {"conv"}
     again = qmodel.adopt(folded, IMAGE)
     jax.tree.map(np.testing.assert_array_equal, again["params"], folded["params"])
-    fresh = qmodel.init(KEY, IMAGE)
+    fresh = initialised(qmodel, IMAGE)
     assert jax.tree.structure(fresh) == jax.tree.structure(folded)
 
 

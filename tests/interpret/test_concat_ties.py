@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import linger_jax
-from tests.interpret.steps import TQT, prepared, same_bits, scale_for
-from tests.models import random_array
+from tests.interpret.steps import TQT, same_bits, scale_for
+from tests.models import prepared, random_array
 from tests.plan.planned import planned, row_of
 
 X = random_array(0, 6, 5)

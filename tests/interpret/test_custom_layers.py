@@ -11,8 +11,8 @@ import pytest
 
 import linger_jax
 from linger_jax.errors import StateError
-from tests.interpret.steps import TQT, gradients, prepared, quantized, same_bits, scale_for, trained
-from tests.models import random_array
+from tests.interpret.steps import TQT, gradients, quantized, same_bits, scale_for, trained
+from tests.models import drawn, prepared, random_array
 
 X = random_array(0, 6, 5)
 IMAGE = random_array(1, 2, 6, 6, 4)
@@ -177,7 +177,7 @@ def test_first_training_step_reports_the_clamped_weight():
 def test_constrained_product_clips_weight_bias_and_output():
     model, layer, x, _ = TWINS["Dense"]
     config = {"clamp_info": {"clamp_factor_value": 0.5, "clamp_bias_value": 0.05, "clamp_activation_value": 0.25}}
-    variables = model.init(jax.random.key(0), x)
+    variables = drawn(model, x)
     one, other = (linger_jax.constrain(m, config).apply(variables, x) for m in (model, layer))
     same_bits(one, other)
     assert np.abs(one).max() == 0.25

@@ -11,8 +11,8 @@ import pytest
 import linger_jax
 from linger_jax import LingerWarning
 from linger_jax.errors import StateError
-from tests.interpret.steps import REFERENCE, TQT, prepared, quantized, same_bits, trained
-from tests.models import Mlp, ResidualCnn, Shared, random_array
+from tests.interpret.steps import REFERENCE, TQT, quantized, same_bits, trained
+from tests.models import Mlp, ResidualCnn, Shared, initialised, prepared, random_array
 
 IMAGE = random_array(0, 2, 6, 6, 3)
 X = random_array(1, 4, 5)
@@ -282,7 +282,7 @@ def test_constrained_model_has_the_float_model_s_variables_and_clips():
     model = ResidualCnn(blocks=1)
     x = 100 * random_array(3, 2, 8, 8, 4)
     qmodel = linger_jax.constrain(model, {"clamp_info": {"clamp_activation_value": 2}})
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     same_bits(variables, model.init(jax.random.key(0), x))
     assert np.abs(qmodel.apply(variables, x)).max() == 2.0
     assert np.abs(model.apply(variables, x)).max() > 2.0
@@ -293,7 +293,7 @@ def test_constrained_model_has_the_float_model_s_variables_and_clips():
 def test_constrained_batch_norm_moves_its_statistics():
     model = nn.BatchNorm(use_running_average=False, momentum=0.9)
     qmodel = linger_jax.constrain(model)
-    variables = qmodel.init(jax.random.key(0), X)
+    variables = initialised(qmodel, X)
     _, updates = qmodel.apply(variables, X, mutable=["batch_stats"])
     np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.1 * np.mean(X, 0), rtol=1e-5, atol=1e-7)
 
@@ -304,7 +304,7 @@ def test_no_warning_escapes_a_whole_cycle():
         model = ResidualCnn(blocks=1, dropout=0.5)
         x = random_array(4, 2, 8, 8, 4)
         qmodel = linger_jax.init(model)
-        variables = qmodel.init(jax.random.key(0), x, train=False)
+        variables = initialised(qmodel, x, train=False)
         variables = linger_jax.calibrate(qmodel, variables, [x], progress=False)
         _, variables = trained(qmodel, variables, x, train=True, rngs={"dropout": jax.random.key(1)})
         assert np.all(np.isfinite(qmodel.apply(variables, x)))

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.interpret.steps import TQT, prepared
+from tests.interpret.steps import TQT
+from tests.models import prepared
 
 TOKENS = jnp.array([[0, 3, 3], [3, 1, 0]])
 

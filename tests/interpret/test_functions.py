@@ -15,9 +15,9 @@ from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import chip_kernels
 from linger_jax.plan import PlanError
-from tests.interpret.steps import TQT, prepared, quantized, same_bits, scale_for
+from tests.interpret.steps import TQT, quantized, same_bits, scale_for
 from tests.interpret.test_operators import OnArguments, on_grid
-from tests.models import AfterDense, random_array
+from tests.models import AfterDense, initialised, prepared, random_array
 
 A = on_grid(0, 32.0, 5, 6)
 KERNELS = {
@@ -180,7 +180,7 @@ def test_function_without_a_kernel_is_float_and_warned_about_d8(name, platform):
     function, called = KERNELS[name][0], {"silu": "swish"}.get(name, name)
     qmodel = linger_jax.init(OnArguments(function), on(platform))
     with pytest.warns(LingerWarning, match=rf"<root> at test_operators.py:\d+: {platform} has no {called} kernel"):
-        variables = qmodel.init(jax.random.key(0), A)
+        variables = initialised(qmodel, A)
     (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == name)
     assert (row.status, row.reason) == ("float", f"{platform} has no {called} kernel")
     output = qmodel.apply_qtensor(variables, A, mutable=["quant"])[0]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from linger_jax import QTensor
-from tests.interpret.steps import prepared, quantized, scale_for, trained
-from tests.models import random_array
+from tests.interpret.steps import quantized, scale_for, trained
+from tests.models import prepared, random_array
 
 X = random_array(0, 6, 5)
 

@@ -10,9 +10,9 @@ import torch
 import linger_jax
 from linger_jax import LingerError
 from linger_jax.nn import ConvTranspose
-from tests.golden.torch_layout import to_kernel
-from tests.interpret.steps import REFERENCE, prepared, quantized, same_bits, scale_for
-from tests.models import random_array
+from tests.golden.models.torch_layout import to_kernel
+from tests.interpret.steps import REFERENCE, quantized, same_bits, scale_for
+from tests.models import drawn, initialised, prepared, random_array
 
 GEOMETRIES = {
     "plain": {},
@@ -43,7 +43,7 @@ def test_it_computes_what_pytorch_computes(name, axes):
 def test_a_value_without_and_with_further_batch_axes():
     x = random_array(1, 2, 3, 5, 4)
     layer = ConvTranspose(6, 3, strides=2)
-    variables = layer.init(jax.random.key(0), x)
+    variables = drawn(layer, x)
     y = layer.apply(variables, x)
     assert y.shape == (2, 3, 11, 6)
     np.testing.assert_allclose(layer.apply(variables, x[1, 2]), y[1, 2], rtol=1e-5, atol=1e-6)
@@ -90,7 +90,7 @@ def test_constrained_it_clips_weight_and_output():
     layer = ConvTranspose(6, (3, 3), 2, feature_group_count=2)
     x = 50 * random_array(3, 2, 5, 5, 4)
     cmodel = linger_jax.constrain(layer, {"clamp_info": {"clamp_activation_value": 2}})
-    variables = cmodel.init(jax.random.key(0), x)
+    variables = initialised(cmodel, x)
     same_bits(variables, layer.init(jax.random.key(0), x))
     assert np.abs(cmodel.apply(variables, x)).max() == 2.0
 

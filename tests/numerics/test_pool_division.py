@@ -103,7 +103,7 @@ def test_divisions_of_every_platform(platform, mode, ss):
         np.testing.assert_array_equal(eager, np.asarray(got)[few])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(Platform), st.lists(st.integers(-(2**31), 2**31 - 1), min_size=LENGTH, max_size=LENGTH))
 def test_any_sum_divided_by_nine(platform, sums):
     got = nine(np.array(sums, np.int32), platform)

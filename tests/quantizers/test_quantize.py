@@ -17,7 +17,7 @@ from tests.golden import compare
 from tests.quantizers import compiled, slow_model, strategies
 
 ACTIVATION = QuantizerSpec(kind=QuantizerKind.activation, bits=8)
-EXAMPLES = settings(max_examples=100, deadline=None)
+EXAMPLES = settings(max_examples=100)
 
 
 def same(got: Any, want: Any, name: str = "y") -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from linger_jax.compat import equations
 from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue, flax_order
 from linger_jax.export.lower.lower_operators import flattened, joined
 from linger_jax.export.lower.lower_selection import selected
@@ -174,6 +175,19 @@ def _split(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     return [step.emit.made(part) for part in parts]
 
 
+def _unstack(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
+    """Each result is a slice of length one whose axis goes; a result that nobody reads leaves nothing behind."""
+    axis = int(step.node.attributes["axis"])
+    shape = tuple(1 if a == axis else n for a, n in enumerate(value.shape))
+    parts = []
+    for i in range(value.shape[axis]):
+        starts = [i if a == axis else 0 for a in range(value.rank)]
+        ends = [i + 1 if a == axis else n for a, n in enumerate(value.shape)]
+        part = _sliced(step, value, starts, ends, [1] * value.rank, shape)
+        parts.append(_unit_axes(step, part, step.shape(i)))
+    return parts
+
+
 def _pad(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """Negative padding cuts; then the rest is added."""
     config = [(int(low), int(high), int(inner)) for low, high, inner in step.node.attributes["padding_config"]]
@@ -220,7 +234,7 @@ def _broadcast(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue
     return [step.emit.moved(ops.EXPAND, value, {}, [constant], shape=shape)]
 
 
-_KEEPS_LAST_AXIS = frozenset({"copy", "copy_p", "stop_gradient", "sharding_constraint", "convert_element_type"})
+_KEEPS_LAST_AXIS = frozenset({"copy", "copy_p", "name", "stop_gradient", "sharding_constraint", "convert_element_type"})
 _PRIMITIVES = {
     **dict.fromkeys((*_KEEPS_LAST_AXIS, "reduce_precision"), _unchanged),
     "transpose": _transpose,
@@ -230,6 +244,7 @@ _PRIMITIVES = {
     "slice": _slice,
     "rev": _reverse,
     "split": _split,
+    "unstack": _unstack,
     "pad": _pad,
     "broadcast_in_dim": _broadcast,
     "concatenate": _put_together,
@@ -243,7 +258,7 @@ def dropout(step: LoweringStep) -> Sequence[ExportedValue]:
     Raises:
       ExportError: the call drops values.
     """
-    draws = step.node.layer is None or (step.node.jaxpr is not None and bool(step.node.jaxpr.jaxpr.eqns))
+    draws = step.node.layer is None or (step.node.jaxpr is not None and bool(equations(step.node.jaxpr)))
     if draws:
         raise step.error("this call drops values; export the evaluation (deterministic=True, train=False or the like)")
     return [step.tensor(0)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from linger_jax.compat import equations
 from linger_jax.export.lower.emitter import stored
 from linger_jax.export.lower.exported_values import (
     ExportedValue,
@@ -21,10 +22,11 @@ from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
 from linger_jax.export.onnx import integers_constant, shape_constant
 from linger_jax.kinds import BIAS_BITS
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.numerics.normalization import RESULT_FRACTION_BITS
 from linger_jax.plan import Node
 
 INPUT = "input_quantizer"
-NORMALIZED_SCALE = 32768.0
+NORMALIZED_SCALE = 2.0**RESULT_FRACTION_BITS
 """Scale of LayerNorm's normalized values."""
 
 
@@ -60,7 +62,7 @@ def reshaped(step: LoweringStep, value: TensorValue, shape: tuple[int, ...]) -> 
 def reads_channels_last(node: Node) -> bool:
     """Whether a convolution outside known layers reads its input with Flax's order of axes."""
     assert node.jaxpr is not None
-    specs = [e.params["dimension_numbers"].lhs_spec for e in node.jaxpr.jaxpr.eqns if "conv_" in e.primitive.name]
+    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.jaxpr) if "conv_" in e.primitive.name]
     return bool(specs) and specs[0] == channels_first(len(specs[0]))
 
 
@@ -122,7 +124,7 @@ def embed(step: LoweringStep) -> Sequence[ExportedValue]:
 
 
 def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
-    """``QLayerNorm`` over trailing axes; its bias lies at ``32768 * scale_w``."""
+    """``QLayerNorm`` over trailing axes; its bias lies at ``NORMALIZED_SCALE * scale_w``."""
     assert step.node.layer is not None
     x = step.emit.in_flax_order(step.quantized(0, INPUT))
     if x.order is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from linger_jax.compat import equations
 from linger_jax.kinds import RECURRENT_KINDS
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_norms import plan_layer_norm
@@ -228,16 +230,17 @@ def _not_float32(node: Node, infos: Infos) -> str | None:
 def _check_limits(decisions: Decisions, node: Node) -> None:
     if node.op not in ("conv", "conv_transpose", "custom_conv") or node.jaxpr is None:
         return
-    for eqn in node.jaxpr.jaxpr.eqns:
+    for eqn in equations(node.jaxpr):
         if eqn.primitive.name != "conv_general_dilated":
             continue
         stretched = any(d != 1 for d in eqn.params["lhs_dilation"])
         transposed = node.op == "conv_transpose" or (node.op == "custom_conv" and stretched)
         kernel_axes = eqn.params["dimension_numbers"].rhs_spec[2:]
+        weight: Any = eqn.invars[1]
         check_window(
             node.label,
             decisions.settings.config.platform,
-            kernel=[int(eqn.invars[1].aval.shape[axis]) for axis in kernel_axes],
+            kernel=[int(weight.aval.shape[axis]) for axis in kernel_axes],
             stride=[int(s) for s in eqn.params["lhs_dilation" if transposed else "window_strides"]],
             padding=[] if transposed else [int(p) for pair in eqn.params["padding"] for p in pair],
         )

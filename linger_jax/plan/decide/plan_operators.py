@@ -7,7 +7,6 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.config import Platform
 from linger_jax.errors import UnsupportedError
 from linger_jax.kinds import KIND_OF_NODE, OperatorKind
 from linger_jax.numerics.chip_kernels import fixed_scale
@@ -83,7 +82,7 @@ def _quantized(
     inputs = tuple((*state_path, "input_quantizer", str(i)) for i in range(len(operand_bits)))
     for path, bits in zip(inputs, operand_bits, strict=True):
         decisions.add(path, entering, decisions.parameter_scans, active=bits is None)
-    pinned = kind.fixed_scale and settings.config.platform is not Platform.venus
+    pinned = settings.config.platform in kind.fixed_scale_on
     decisions.add(
         (*state_path, "output_quantizer"),
         leaving,

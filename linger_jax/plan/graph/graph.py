@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr
 
+from linger_jax.compat import ClosedJaxpr
 from linger_jax.config import LayerConfig
 from linger_jax.plan.graph.kernel_layout import FileLayout
 from linger_jax.plan.graph.owners import Owner

@@ -12,6 +12,7 @@ STRUCTURAL = frozenset(
         "squeeze",
         "expand_dims",
         "split",
+        "unstack",
         "rev",
         "pad",
         "broadcast_in_dim",
@@ -20,6 +21,7 @@ STRUCTURAL = frozenset(
         "tile",
         "copy",
         "copy_p",
+        "name",
         "stop_gradient",
         "sharding_constraint",
         "convert_element_type",
@@ -38,8 +40,10 @@ PROVENANCE = frozenset(
         "convert_element_type",
         "broadcast_in_dim",
         "split",
+        "unstack",
         "rev",
         "copy",
+        "name",
     }
 )
 

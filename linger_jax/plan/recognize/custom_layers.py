@@ -16,8 +16,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
+from linger_jax.compat import as_function
 from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Graph, Node, Owner, Uses, ValueId, ValueInfo
 from linger_jax.plan.recognize.parameter_views import View, moved_axes, varying_axes, view_of
 from linger_jax.staging import MOST_SPATIAL_AXES, LayerInfo
@@ -246,7 +246,7 @@ def _layer_node(uses: Uses, nodes: list[Node], product: _Product, path: Path) ->
         outputs=(result,),
         layer=info,
         jaxpr=closed,
-        run=jaxpr_as_fun(closed),
+        run=as_function(closed),
         attributes={},
     )
 

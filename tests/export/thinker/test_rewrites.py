@@ -10,6 +10,7 @@ import pytest
 import linger_jax
 from tests.export.calls import normal
 from tests.export.thinker.files import attributes, exported, operators
+from tests.models import initialised
 
 
 def inner(path):
@@ -188,7 +189,7 @@ class Recurrent(nn.Module):
 
 def recurrent(tmp_path, x, **options):
     qmodel = linger_jax.init(Recurrent(**options), {"platform": "arcs"})
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     variables = linger_jax.calibrate(qmodel, variables, [x], progress=False)
     one = x[:, :1] if options.get("time_major") else x[:1]
     path = linger_jax.export_onnx(qmodel, variables, one, tmp_path / "m.onnx")

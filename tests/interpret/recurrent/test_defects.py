@@ -17,6 +17,7 @@ from linger_jax.interpret.recurrent import DirectionWeights
 from linger_jax.interpret.recurrent.float_layer import float_direction
 from linger_jax.quantizers import QTensor
 from tests.interpret.recurrent.layer_runs import ROWS, UNITS, Layer, X, directions, loss, on_grid, run, weights
+from tests.models import initialised
 
 CHIPS = ("venus", "arcs", "venusA")
 LENGTHS = np.array([6, 2, 4, 1], np.int32)
@@ -89,7 +90,7 @@ def test_r5_evaluation_of_a_layer_that_saw_nothing_warns():
     """By name; the cell's quantizer, a constant, and those of the biases with it are no news (docs/decisions.md D6)."""
     qmodel = linger_jax.init(nn.RNN(linger_jax.nn.TorchLSTMCell(UNITS)))
     x = jnp.swapaxes(X, 0, 1)
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     with pytest.warns(LingerWarning, match="never saw data.*hidden_quantizer"):
         qmodel.apply(variables, x)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.config import Platform
 from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.dialects.thinker.relayout import Relayout, relay
 from linger_jax.export.onnx import GraphNode, OnnxGraph, shape_of
@@ -51,15 +50,15 @@ def _needs_plane(node: GraphNode, destination: Destination) -> bool:
     if node.operator.plane_form is None:
         return node.operator is ops.MAX_POOL
     if node.operator is ops.QCONV1D:
-        return destination.platform is Platform.venusA
+        return destination.device is not None and destination.device.executor.conv1d_differs
     return not node.operator.packing.takes_name
 
 
 def _may(node: GraphNode, destination: Destination) -> bool:
     if node.operator is ops.QCONV1D:
         (kernel,), (dilation,) = node.attributes["kernel_shape"], node.attributes["dilations"]
-        limits = destination.limits
-        return limits is not None and int(kernel) <= limits.largest_kernel("QConv2d", int(dilation))
+        device = destination.device
+        return device is not None and int(kernel) <= device.largest_kernel("QConv2d", int(dilation))
     return node.operator.pointwise or node.operator is ops.QCAT
 
 

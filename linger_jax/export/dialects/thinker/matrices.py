@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 
-from linger_jax.config import Platform
 from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.dialects.thinker.relayout import Relayout, relay
 from linger_jax.export.onnx import GraphNode, OnnxGraph, makers, readers, shape_of
@@ -50,9 +49,8 @@ def _needs(graph: OnnxGraph, node: GraphNode, shape: tuple[int, ...], destinatio
         return True
     if not _may(node, shape):
         return False
-    return (node.operator is ops.TRANSPOSE and destination.platform is Platform.venusA) or _beside_three_axes(
-        graph, node
-    )
+    crashes = destination.device is not None and destination.device.executor.transpose_of_four_axes_crashes
+    return (node.operator is ops.TRANSPOSE and crashes) or _beside_three_axes(graph, node)
 
 
 def _beside_three_axes(graph: OnnxGraph, node: GraphNode) -> bool:

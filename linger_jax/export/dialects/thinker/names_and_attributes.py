@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from linger_jax.config import Platform
 from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.onnx import OnnxGraph
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.targets import PlatformQuant
 
 ROUNDS_AS = "luna_quant"
 """The packer's name for the rounding of the chip."""
-_WANT_PLATFORM_QUANT = frozenset({Platform.venus, Platform.mars})
 
 
 def rename(graph: OnnxGraph, destination: Destination) -> None:
@@ -23,8 +22,8 @@ def rename(graph: OnnxGraph, destination: Destination) -> None:
 
 
 def add_platform_attributes(graph: OnnxGraph, destination: Destination) -> None:
-    """On venus and mars ``platform_quant``, and ``dim`` beside a softmax's ``axis``."""
-    if destination.platform not in _WANT_PLATFORM_QUANT:
+    """Where the packer asks for it ``platform_quant``, and ``dim`` beside a softmax's ``axis``."""
+    if destination.device is None or destination.device.platform_quant is PlatformQuant.unused:
         return
     for node in graph.nodes:
         if node.operator.states_rounding:

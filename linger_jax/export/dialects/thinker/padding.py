@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from linger_jax.export.dialects.dialect import Destination
-from linger_jax.export.lint import Device
 from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, makers, readers, shape_of, slice_constants
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.targets import Device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,8 @@ def _is_zero(graph: OnnxGraph, pad: GraphNode) -> bool:
 
 def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, destination: Destination) -> list[Window] | None:
     """One an axis, or None where the device has no such convolution."""
-    limits, a = destination.limits, node.attributes
-    if limits is None:
+    device, a = destination.device, node.attributes
+    if device is None:
         return None
     axes = len(a["kernel_shape"])
     amounts = graph.constants[pad.inputs[1]].tolist()
@@ -69,8 +69,8 @@ def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, destination: Des
     windows = []
     for i in range(axes):
         kernel, dilation, stride = (int(a[key][i]) for key in ("kernel_shape", "dilations", "strides"))
-        window = _window(low[i], high[i], dilation, stride, limits.largest_kernel(node.op, dilation) - kernel)
-        if window is None or window.pad > min(limits.padding, kernel + window.before + window.after):
+        window = _window(low[i], high[i], dilation, stride, device.largest_kernel(node.op, dilation) - kernel)
+        if window is None or window.pad > min(device.padding, kernel + window.before + window.after):
             return None
         windows.append(window)
     return windows
@@ -127,15 +127,15 @@ def kernels_as_wide_as_strides(graph: OnnxGraph, destination: Destination) -> No
 
     At either end as many as the padding grows by: the sums stay the same. A 1x1 of stride 2 is one.
     """
-    limits = destination.limits
-    if limits is None:
+    device = destination.device
+    if device is None:
         return
     for node in graph.nodes:
         if node.operator in ops.CONVOLUTIONS:
-            _widen(graph, node, limits)
+            _widen(graph, node, device)
 
 
-def _widen(graph: OnnxGraph, node: GraphNode, limits: Device) -> None:
+def _widen(graph: OnnxGraph, node: GraphNode, device: Device) -> None:
     a = node.attributes
     kernel, strides, dilations = (list(map(int, a[key])) for key in ("kernel_shape", "strides", "dilations"))
     pads = list(map(int, a["pads"]))[: len(kernel)]
@@ -144,8 +144,8 @@ def _widen(graph: OnnxGraph, node: GraphNode, limits: Device) -> None:
         return
     wide = [k + 2 * t for k, t in zip(kernel, taps, strict=True)]
     padded = [p + t * d for p, t, d in zip(pads, taps, dilations, strict=True)]
-    largest = [limits.largest_kernel(node.op, d) for d in dilations]
-    fits = all(k <= most and p <= min(limits.padding, k) for k, p, most in zip(wide, padded, largest, strict=True))
+    largest = [device.largest_kernel(node.op, d) for d in dilations]
+    fits = all(k <= most and p <= min(device.padding, k) for k, p, most in zip(wide, padded, largest, strict=True))
     if not fits:
         return
     add_zero_taps(graph, node, [(t, t) for t in taps])

@@ -1,10 +1,9 @@
-"""Split, which the packer cannot read, as one Slice a part; QCat as the executor of venusA computes it rightly."""
+"""Split, which the packer cannot read, as one Slice a part; QCat as every executor computes it rightly."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from linger_jax.config import Platform
 from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.dialects.thinker.rescale import rescale
 from linger_jax.export.lower import Grid
@@ -30,9 +29,9 @@ def slices_for_splits(graph: OnnxGraph, destination: Destination) -> None:
 def operands_on_the_result_grid(graph: OnnxGraph, destination: Destination) -> None:
     """Operands on a finer grid are brought to the result's in front of a concatenation, rounded as it would.
 
-    venusA's executor only shifts left there.
+    Some executors only shift left there.
     """
-    if destination.platform is not Platform.venusA:
+    if destination.device is None or not destination.device.executor.concatenation_only_shifts_left:
         return
     for node in [n for n in graph.nodes if n.operator is ops.QCAT]:
         a = node.attributes

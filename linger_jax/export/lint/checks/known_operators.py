@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, differs, refuses
 from linger_jax.export.lint.node_view import NodeView
@@ -12,12 +11,9 @@ from linger_jax.export.lint.program import Program
 from linger_jax.kinds import PACKER_TAKES, UNKNOWN
 from linger_jax.kinds import onnx_operators as ops
 
-# Standard operators that the packer takes for one chip alone.
-_OWN = {Platform.venus: frozenset({ops.RESIZE, ops.LOG_SOFTMAX, ops.SHUFFLE_CHANNEL})}
-
 
 def _known(view: NodeView, program: Program) -> Iterator[Problem]:
-    if view.written in PACKER_TAKES or view.operator in _OWN.get(program.platform, ()):
+    if view.written in PACKER_TAKES or view.written in program.device.own_operators:
         return
     refusal = UNKNOWN if view.operator is None else view.operator.packing.refusal
     assert refusal is not None

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.config import Platform
-from linger_jax.export.lint.checks.check import MEASURED, Check
+from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
@@ -108,7 +107,12 @@ CHECKS = (
     Check("power of two", _powers),
     Check("scale agreement", _agreement),
     Check("product scale", _product, ops.PRODUCTS),
-    Check("concatenation scale", _concatenation, {ops.QCAT}, {Platform.venusA}),
-    Check("pool scale", _pool, ops.AVERAGES, MEASURED),
+    Check(
+        "concatenation scale",
+        _concatenation,
+        {ops.QCAT},
+        lambda executor: executor.concatenation_only_shifts_left,
+    ),
+    Check("pool scale", _pool, ops.AVERAGES, measured),
     Check("input scale", _one_scale_an_input, {ops.QUANT}),
 )
