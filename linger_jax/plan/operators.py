@@ -58,6 +58,8 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
         return as_float(node)
     if not any(jnp.issubdtype(infos[v].dtype, jnp.inexact) for v in node.outputs):
         return as_float(node)  # a comparison or an index: no scale is lost
+    if all(0 in infos[v].shape for v in node.outputs):
+        return as_float(node)  # no elements (jax.lax.associative_scan adds such): there is nothing to quantize
     owner, reason = planning.owner(node)
     if owner is None:
         return as_float(node, reason)
@@ -69,11 +71,11 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
     why = _float_reason(planning, node, kind) or _not_float32(infos[node.outputs[0]])
     if why is not None:
         return as_float(node, why)
-    return _quantized(planning, node, kind, owner, operand_bits)
+    return _quantized(planning, node, infos, kind, owner, operand_bits)
 
 
 def _quantized(
-    planning: Planning, node: Node, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
+    planning: Planning, node: Node, infos: Infos, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
 ) -> Node:
     """The node with its name and its quantizers: one for each operand, one for the result (spec/ops.md section 3)."""
     settings = planning.settings
@@ -81,8 +83,9 @@ def _quantized(
     entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
     site = planning.name(owner, kind.stem, counter="operators")
     inputs = tuple((*site, "input_quantizer", str(i)) for i in range(len(operand_bits)))
-    for path, bits in zip(inputs, operand_bits, strict=True):
-        planning.add(path, entering, planning.parameter_scans, active=bits is None)
+    for path, bits, atom in zip(inputs, operand_bits, node.inputs, strict=True):
+        shape = atom.shape if isinstance(atom, Constant) else infos[atom].shape
+        planning.add(path, entering, planning.parameter_scans, active=bits is None and 0 not in shape)
     pinned = kind.fixed_scale and settings.config.platform is not Platform.venus
     planning.add(
         (*site, "output_quantizer"),
