@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writing files so that a failure leaves no partial file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A place to write a file to; it takes the file's place when the block ends without an error.
 
     An older file stays until then. A link keeps pointing at its file; missing folders are made.

@@ -5,7 +5,9 @@ XLA's thread pool, which is as large as the machine otherwise, at one thread a d
 """
 
 import gc
+import importlib.abc
 import os
+import sys
 from pathlib import Path
 
 _DEVICES = "--xla_force_host_platform_device_count=2"
@@ -54,6 +56,17 @@ def tier_of(path: Path) -> str:
         if any(folders.startswith(f"{folder}/") for folder in listed):
             return tier
     return "model"
+
+
+class _SkipsWithoutTorch(importlib.abc.MetaPathFinder):
+    """Asked last, when nothing has found PyTorch: the test, or the file of tests, that imports it is skipped."""
+
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            pytest.skip("needs PyTorch, which is not installed here (make test has it)", allow_module_level=True)
+
+
+sys.meta_path.append(_SkipsWithoutTorch())
 
 
 def pytest_collection_modifyitems(items):

@@ -1,6 +1,6 @@
-"""Every *Wanted* of the specification's conversion, calibration, constrain and layer sections, under ``compat: chip``.
+"""Conversion, calibration, constrain mode and layers where linger 3.0.9 is wrong: what ``compat: chip`` does instead.
 
-Those of the configuration file and of single quantizers stand beside their modules' tests.
+The defects of the configuration file and of single quantizers stand beside their modules' tests.
 """
 
 import flax.linen as nn
@@ -49,7 +49,7 @@ def calibrated(model, config, *batches):
     return qmodel, linger_jax.calibrate(qmodel, variables, batches, progress=False)
 
 
-# --- conversion (config.md section 2) --------------------------------------------------------------------------------
+# --- conversion (docs/specification/config.md section 2) --------------------------------------------------------------
 
 
 def test_a_root_module_that_is_itself_a_layer_is_quantized():
@@ -139,7 +139,7 @@ def test_padding_strings_are_resolved_to_numbers_and_checked():
         linger_jax.init(wide).init(KEY, x)
 
 
-# --- calibration (config.md section 4) -------------------------------------------------------------------------------
+# --- calibration (docs/specification/config.md section 4) -------------------------------------------------------------
 
 
 def test_calibration_works_under_mom_and_leaves_usable_scales():
@@ -198,7 +198,7 @@ def test_an_addition_calibrates_on_the_plain_sum():
     assert entries["running_data"] == jnp.abs(parts[0] + parts[1]).max()
 
 
-# --- constrain (config.md section 5) ---------------------------------------------------------------------------------
+# --- constrain (docs/specification/config.md section 5) ---------------------------------------------------------------
 
 
 def test_constraining_keeps_running_statistics():
@@ -226,7 +226,7 @@ def test_norms_without_affine_parameters_work_under_clamps(layer):
     assert jnp.abs(y).max() <= 1.0
 
 
-# --- layers (layers.md sections 4, 8, 9) -----------------------------------------------------------------------------
+# --- layers (docs/specification/layers.md sections 4, 8, 9) -----------------------------------------------------------
 
 
 def test_max_pooling_of_a_float_input_is_float():
@@ -283,7 +283,7 @@ def test_average_pooling_answers_at_the_scale_of_its_input():
     assert updates["quant"]["_linger_avg_pool_0"]["output_quantizer"]["scale"] == scale
 
 
-# --- operators (ops.md section 8) ------------------------------------------------------------------------------------
+# --- operators (docs/specification/ops.md section 8) ------------------------------------------------------------------
 
 
 def test_the_matmul_operator_and_concatenations_of_three_are_quantized():

@@ -2,11 +2,11 @@
 
 import pytest
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 
 
 def test_a_file_is_written_and_folders_above_it_are_made(tmp_path):
-    with whole_file(tmp_path / "a" / "b.txt") as partial:
+    with atomic_file(tmp_path / "a" / "b.txt") as partial:
         partial.write_text("new")
         assert not (tmp_path / "a" / "b.txt").exists()
     assert (tmp_path / "a" / "b.txt").read_text() == "new"
@@ -18,7 +18,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     file.write_text("old")
 
     def write_half():
-        with whole_file(file) as partial:
+        with atomic_file(file) as partial:
             partial.write_text("half")
             raise RuntimeError("the disk is full")
 
@@ -32,7 +32,7 @@ def test_a_link_keeps_pointing_at_its_file(tmp_path):
     file, link = tmp_path / "file.txt", tmp_path / "link.txt"
     file.write_text("old")
     link.symlink_to(file)
-    with whole_file(link) as partial:
+    with atomic_file(link) as partial:
         partial.write_text("new")
     assert link.is_symlink()
     assert file.read_text() == "new"

@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linger_jax.api.quant_collection import Tree, copied, get_in, set_in
+from linger_jax.api.quant_collection import copied, get_in, set_in
 from linger_jax.errors import StateError
 from linger_jax.numerics.normalization import fold_batch_norm
-from linger_jax.plan import Choices, FusedPair, PlanSettings
-from linger_jax.staging import Path
+from linger_jax.plan import FusedPair, PlanSettings, Semantics
+from linger_jax.typing import Path, Tree
 
 REFERENCE_EPSILON = 1e-5
-"""What the reference folds with, whatever the layer says (spec/layers.md section 5.2)."""
+"""What the reference folds with, whatever the layer says (docs/specification/layers.md section 5.2)."""
 
 
 def fold_variables(settings: PlanSettings, variables: Mapping[str, Any]) -> Tree:
@@ -35,11 +35,11 @@ def fold_variables(settings: PlanSettings, variables: Mapping[str, Any]) -> Tree
     pairs = settings.folded_pairs
     result: Tree = {name: copied(entries) if pairs else entries for name, entries in variables.items()}
     for pair in pairs:
-        _fold_pair(settings.choices, pair, result)
+        _fold_pair(settings.semantics, pair, result)
     return result
 
 
-def _fold_pair(choices: Choices, pair: FusedPair, variables: Tree) -> None:
+def _fold_pair(semantics: Semantics, pair: FusedPair, variables: Tree) -> None:
     params, statistics = variables.get("params", {}), variables.get("batch_stats", {})
     kernel, bias = (get_in(params, (*pair.conv, name)) for name in ("kernel", "bias"))
     mean, variance = (get_in(statistics, (*pair.norm, name)) for name in ("mean", "var"))
@@ -56,8 +56,8 @@ def _fold_pair(choices: Choices, pair: FusedPair, variables: Tree) -> None:
 
     def fold(kernel: Any, bias: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> tuple[Any, Any]:
         kernel = jnp.swapaxes(kernel, -1, -2) if pair.transpose_kernel else kernel
-        epsilon = pair.epsilon if choices.folds_with_own_epsilon else REFERENCE_EPSILON
-        groups = None if choices.folds_output_channels else pair.transposed_groups
+        epsilon = pair.epsilon if semantics.folds_with_own_epsilon else REFERENCE_EPSILON
+        groups = None if semantics.folds_output_channels else pair.transposed_groups
         kernel, bias = fold_batch_norm(kernel, bias, gamma, beta, mean, variance, epsilon, input_groups=groups)
         return (jnp.swapaxes(kernel, -1, -2) if pair.transpose_kernel else kernel), bias
 

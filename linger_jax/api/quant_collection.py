@@ -7,15 +7,14 @@ from typing import Any
 
 import flax.core
 import jax.numpy as jnp
-from flax.core.meta import AxisMetadata
 
+from linger_jax.compat.linen import boxed_like, unboxed
 from linger_jax.errors import StateError
 from linger_jax.interpret import State
 from linger_jax.plan import Plan
 from linger_jax.quantizers import SCALE, THRESHOLD, initial_state
-from linger_jax.staging import Path
+from linger_jax.typing import Path, Tree
 
-Tree = dict[str, Any]
 QUANT = "quant"
 """Name of the collection that holds quantizer state."""
 
@@ -26,15 +25,14 @@ def get_in(tree: Any, path: Path) -> Any:
         if not isinstance(tree, Mapping) or key not in tree:
             return None
         tree = tree[key]
-    return tree.unbox() if isinstance(tree, AxisMetadata) else tree
+    return unboxed(tree)
 
 
 def set_in(tree: Tree, path: Path, value: Any) -> None:
     """Sets an entry of a nested dict, making the levels above it; a boxed entry stays boxed."""
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
-    known = tree.get(path[-1])
-    tree[path[-1]] = known.replace_boxed(value) if isinstance(known, AxisMetadata) else value
+    tree[path[-1]] = boxed_like(tree.get(path[-1]), value)
 
 
 def copied(tree: Any) -> Any:
@@ -50,8 +48,8 @@ def is_threshold(path: Path) -> bool:
 def threshold_path(params: Mapping[str, Any], path: Path) -> Path:
     """Where the threshold of the quantizer at ``path`` is in ``params``: at the same path.
 
-    A custom layer is named after its parameter (decision D23), which stands at that path itself; the layer's thresholds
-    are beside it then, under ``_linger_<parameter name>``.
+    A custom layer is named after its parameter (docs/decisions.md D23), which stands at that path itself; the layer's
+    thresholds are beside it then, under ``_linger_<parameter name>``.
     """
     level: Any = params
     for depth, key in enumerate(path):

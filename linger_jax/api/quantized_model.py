@@ -13,18 +13,19 @@ from typing import Any
 import flax.core
 import flax.linen as nn
 import jax
-from flax.core.scope import DenyList, in_filter, intersect_filters
 
 from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
 from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
-from linger_jax.api.plan_cache import Planner
-from linger_jax.api.quant_collection import QUANT, Tree, float_collections
+from linger_jax.api.plan_cache import PlanCache
+from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.api.reconfiguring import changed_config, taken_over
 from linger_jax.api.record_evaluation import recorded
 from linger_jax.api.running import Run, initial_variables, run_model
+from linger_jax.compat import is_tracer
+from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.config import QuantConfig
 from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.export.lower import Record
@@ -32,8 +33,7 @@ from linger_jax.interpret import plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import split_call
-
-Variables = Mapping[str, Any]
+from linger_jax.typing import Tree, Variables
 
 
 class QuantizedModel:
@@ -51,7 +51,7 @@ class QuantizedModel:
     def __init__(self, model: nn.Module, settings: PlanSettings) -> None:
         self.model = model
         self.settings = settings
-        self._planner = Planner(model, settings)
+        self._plan_cache = PlanCache(model, settings)
         self._compiled: dict[Run, Callable[..., Any]] = {}
         self._ranks = KnownRanks()
         self._warned_of_unseen = False
@@ -74,7 +74,7 @@ class QuantizedModel:
         """Initialises the float model and fresh quantizer state.
 
         Args:
-          rngs: a key or a mapping of keys as in ``nn.Module.init``; None takes the configuration's ``seed`` (D16).
+          rngs: a key or a mapping of keys as in ``nn.Module.init``; without it, the configuration's ``seed``.
           *args, **kwargs: the model's own arguments.
           method: the model's method, as in ``nn.Module.init``.
 
@@ -93,8 +93,9 @@ class QuantizedModel:
     def adopt(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Tree:
         """Pretrained float variables plus fresh quantizer state.
 
-        Weights come back with the one-time clamp of the first MOM step already applied (decision D24), and a
-        normalization that is fused with the convolution before it (``trace_layers``) folded into kernel and bias.
+        Weights come back with the one-time clamp of the first MOM step already applied, because ``apply`` never writes
+        parameters. A normalization that is fused with the convolution before it (``trace_layers``) comes back folded
+        into kernel and bias.
 
         Args:
           variables: the float model's collections; quantizer state among them is left out.
@@ -109,8 +110,8 @@ class QuantizedModel:
           LingerError: an argument without elements.
 
         Warns:
-          LingerWarning: a function runs as float for want of a kernel on the platform (D8); a constant is clipped by
-            its own quantizer (O19); a LayerNorm's epsilon is not the chip's.
+          LingerWarning: a function runs as float because the platform has no kernel for it; a constant is clipped by
+            its own quantizer; a LayerNorm's epsilon is not the chip's.
         """
         variables = float_collections(variables)
         if self.active:
@@ -138,7 +139,7 @@ class QuantizedModel:
         refuse_empty(args, kwargs)
         mutable = tuple(c for c in variables if c != "params")
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
-        return self._planner.plan(variables, call, arrays)
+        return self._plan_cache.plan(variables, call, arrays)
 
     def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """One evaluation with everything an exporter needs: the plan, every scale, the integers of every parameter.
@@ -155,7 +156,7 @@ class QuantizedModel:
         self._ranks.check(method, args, kwargs)
         refuse_empty(args, kwargs)
         call, arrays = split_call(args, kwargs, rngs, method, ())
-        return recorded(self._planner, dict(flax.core.unfreeze(dict(variables))), call, arrays)
+        return recorded(self._plan_cache, dict(flax.core.unfreeze(dict(variables))), call, arrays)
 
     def _refuse_nothing_to_do(self, plan: Plan) -> None:
         if any(row.status in ("quantized", "constrained") for row in plan.rows()):
@@ -319,7 +320,7 @@ class QuantizedModel:
         if calibrating and self.settings.purpose != "quantize":
             raise LingerError("a constrained or float model has no quantizers to calibrate")
         refuse_empty(args, kwargs)
-        written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_filter(mutable, c)}))
+        written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_collections(mutable, c)}))
         call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
         run = self._compile(Run(call, written, calibrating, keep_qtensors, in_integers), (variables, arrays))
         output, updates, found = run(variables, arrays)
@@ -332,14 +333,14 @@ class QuantizedModel:
         self, variables: Tree, args: Any, kwargs: Any, rngs: Any, method: Any, mutable: Any
     ) -> tuple[Any, Tree]:
         variables.pop(QUANT, None)
-        kept = intersect_filters(mutable, DenyList(QUANT))
+        kept = without_collections(mutable, [QUANT])
         output, updates = self.model.apply(variables, *args, rngs=rngs, method=method, mutable=kept, **kwargs)
-        return output, {**updates, **({QUANT: {}} if in_filter(mutable, QUANT) else {})}
+        return output, {**updates, **({QUANT: {}} if in_collections(mutable, QUANT) else {})}
 
     def _compile(self, run: Run, arrays: Any) -> Callable[..., Any]:
         """The run as a function of variables and arrays; compiled, unless the user's own jit is tracing."""
-        function = functools.partial(run_model, self._planner, run)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
+        function = functools.partial(run_model, self._plan_cache, run)
+        if any(is_tracer(leaf) for leaf in jax.tree.leaves(arrays)):
             return function
         try:
             hash(run)
@@ -351,7 +352,7 @@ class QuantizedModel:
 
 def _model_mutable(mutable: Any) -> Any:
     """The part of a ``mutable`` filter that concerns the float model: parameters and quantizers are ours to write."""
-    kept = intersect_filters(mutable, DenyList((QUANT, "params")))
+    kept = without_collections(mutable, [QUANT, "params"])
     return tuple(sorted(kept)) if isinstance(kept, (set, frozenset, list, tuple)) else kept
 
 

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.api import quant_collection
-from linger_jax.api.quant_collection import QUANT, Tree, copied, float_collections, get_in
+from linger_jax.api.quant_collection import QUANT, copied, float_collections, get_in
 from linger_jax.config import QuantConfig, load_config
 from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret
 from linger_jax.plan import Plan
 from linger_jax.quantizers import THRESHOLD, WEIGHT_CLAMPED, QuantizerSpec, converted_state
-from linger_jax.staging import Path
+from linger_jax.typing import Path, Tree
 
 _FIXED = ("open_quant", "compat", "custom_layers", "dtype", "device")
 """Keys that decide which quantizers there are, or where the model runs: another value is another model."""

@@ -7,18 +7,19 @@ from typing import Any
 import jax
 
 from linger_jax.api import quant_collection
-from linger_jax.api.plan_cache import Planner
-from linger_jax.api.quant_collection import Tree, float_collections
+from linger_jax.api.plan_cache import PlanCache
+from linger_jax.api.quant_collection import float_collections
 from linger_jax.export.lower import Record, RecordedArrays, as_record, recorded_arrays
 from linger_jax.interpret import Context, Mode, Recording, State, fixed_values, interpret
 from linger_jax.staging import Call
+from linger_jax.typing import Tree
 
 
-def recorded(planner: Planner, variables: Tree, call: Call, arrays: list[Any]) -> Record:
+def recorded(plan_cache: PlanCache, variables: Tree, call: Call, arrays: list[Any]) -> Record:
     """Evaluates a model once and keeps every scale and the integers of every parameter.
 
     Args:
-      planner: plans the calls of the model.
+      plan_cache: plans the calls of the model.
       variables: all collections.
       call: the static half of the call.
       arrays: its arrays.
@@ -27,7 +28,7 @@ def recorded(planner: Planner, variables: Tree, call: Call, arrays: list[Any]) -
       StateError: quantizer state is missing or of another shape.
     """
     float_variables = float_collections(variables)
-    settings, plan = planner.settings, planner.plan(float_variables, call, arrays)
+    settings, plan = plan_cache.settings, plan_cache.plan(float_variables, call, arrays)
     leaves = jax.tree.leaves(float_variables)
 
     fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])

@@ -10,13 +10,14 @@ import jax
 
 from linger_jax.api import quant_collection
 from linger_jax.api.findings import Finding, Kind, finding
-from linger_jax.api.plan_cache import Planner
-from linger_jax.api.quant_collection import QUANT, Tree, float_collections
+from linger_jax.api.plan_cache import PlanCache
+from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.errors import StateError
 from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret, plain
 from linger_jax.plan import Plan, PlanSettings
 from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, QTensor, QuantizerKind
 from linger_jax.staging import Call
+from linger_jax.typing import Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Run:
 
 
 def initial_variables(plan: Plan, variables: Tree) -> Tree:
-    """Float collections with fresh quantizer state, weights clamped as the first training step would (decision D24)."""
+    """Float collections with fresh quantizer state, weights clamped as the first training step would.
+
+    Source: docs/decisions.md D24.
+    """
     params = variables.get("params", {})
     inputs = dict(zip(plan.staged.variables, jax.tree.leaves(variables), strict=True))
     clamped, state = clamp_parameters(plan.quantizers, inputs, quant_collection.initial(plan), Mode.train)
@@ -57,11 +61,13 @@ def initial_variables(plan: Plan, variables: Tree) -> Tree:
     return {**variables, "params": params, QUANT: quant}
 
 
-def run_model(planner: Planner, run: Run, variables: Tree, arrays: list[Any]) -> tuple[Any, Tree, tuple[Finding, ...]]:
+def run_model(
+    plan_cache: PlanCache, run: Run, variables: Tree, arrays: list[Any]
+) -> tuple[Any, Tree, tuple[Finding, ...]]:
     """Runs a model once.
 
     Args:
-      planner: plans the calls of the model.
+      plan_cache: plans the calls of the model.
       run: the static half.
       variables: all collections, ``quant`` included.
       arrays: the arrays of the call, in order.
@@ -74,11 +80,11 @@ def run_model(planner: Planner, run: Run, variables: Tree, arrays: list[Any]) ->
         calibration.
     """
     float_variables = float_collections(variables)
-    settings, plan = planner.settings, planner.plan(float_variables, run.call, arrays)
+    settings, plan = plan_cache.settings, plan_cache.plan(float_variables, run.call, arrays)
     staged = plan.staged
     mode = run.mode(settings)
     before = {} if mode is Mode.constrain else quant_collection.gather(plan, variables)
-    if mode is Mode.calibrate and not settings.choices.shared_layers_calibrate:
+    if mode is Mode.calibrate and not settings.semantics.shared_layers_calibrate:
         _refuse_shared_layers(plan)
     named = list(zip(staged.variables, jax.tree.leaves(float_variables), strict=True))
     clamped, state = clamp_parameters(plan.quantizers, dict(named), before, mode)
@@ -89,7 +95,7 @@ def run_model(planner: Planner, run: Run, variables: Tree, arrays: list[Any]) ->
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
     output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
     updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
-    # Flax leaves out a collection without entries; who asked for it gets it back as it came.
+    # Flax leaves out a collection without entries; a caller who asked for one gets it back unchanged.
     updates = {c: {} for c in run.written if c in float_variables and not float_variables[c]} | updates
     params = quant_collection.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
     quant, params = quant_collection.scatter(ctx.state, variables.get(QUANT, {}), params)
@@ -105,7 +111,7 @@ def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -
     if ctx.mode is Mode.calibrate:
         calibrated = {path: _saw_data(before, path) for path in ctx.non_finite}
         return finding(Kind.non_finite, ctx.non_finite), finding(Kind.calibrated, calibrated)
-    if ctx.evaluating and settings.choices.warns_of_unseen_data and not ctx.in_float:
+    if ctx.evaluating and settings.semantics.warns_of_unseen_data and not ctx.in_float:
         unseen = {
             path: ~_saw_data(before, path) & (before[path]["scale"] == 1.0)
             for path, quantizer in plan.quantizers.items()

@@ -7,7 +7,7 @@ from typing import Any
 
 from linger_jax.api.quant_collection import QUANT
 from linger_jax.errors import StateError
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 _SCALE = "scale"
 

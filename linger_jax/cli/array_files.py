@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import LingerError
+from linger_jax.typing import HostArray
 
-HostArray = npt.NDArray[Any]
 _ONE, _MANY = ".npy", ".npz"
 
 
@@ -77,13 +76,13 @@ def check_output(path: Path, count: int) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, HostArray]) -> None:
-    """Writes arrays by name as ``.npz``, or one as ``.npy``; the file is whole or not there.
+    """Writes arrays by name as ``.npz``, or one as ``.npy``; a failure leaves no partial file.
 
     Raises:
       LingerError: the file cannot be written.
     """
     try:
-        with whole_file(path) as partial, partial.open("wb") as file:
+        with atomic_file(path) as partial, partial.open("wb") as file:
             if path.suffix == _ONE:
                 (array,) = arrays.values()
                 np.save(file, array, allow_pickle=False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,8 +12,8 @@ from linger_jax.cli.inspect_command import sparkline
 from linger_jax.errors import LingerError
 from linger_jax.export.onnx import FileGraph
 from linger_jax.export.runner import IntegerTensor, Value, limits
+from linger_jax.typing import HostArray
 
-HostArray = npt.NDArray[Any]
 _STORED = (np.int8, np.int16, np.int32)
 
 

@@ -13,18 +13,16 @@ import numpy as np
 
 from linger_jax.api import QUANT, QuantizedModel, copied, fold_variables, get_in, initial, set_in
 from linger_jax.converters.files import COUNTER, LingerState, is_quantizer_key, read_state, split_state
-from linger_jax.converters.match import GivenNames, How, MatchMode, SitePair, match_sites, read_names
-from linger_jax.converters.model import ModelCall, QuantizerSite, entering_places, quantizer_sites
+from linger_jax.converters.match import GivenNames, How, MatchMode, PlacePair, match_places, read_names
+from linger_jax.converters.model import ModelCall, QuantizerPlace, entering_places, quantizer_places
 from linger_jax.converters.report import ImportProblems, ImportReport, ImportRow
 from linger_jax.converters.torch_import import FoundWeights, find_weights, model_call
 from linger_jax.converters.weights import FlattenOrder
 from linger_jax.errors import ConversionError
 from linger_jax.plan import Plan
 from linger_jax.quantizers import THRESHOLD, initial_state
-from linger_jax.staging import Path, variable_paths
-
-Variables = dict[str, Any]
-Array = np.ndarray[Any, Any]
+from linger_jax.staging import variable_paths
+from linger_jax.typing import Path, Tree
 
 
 def load_linger_checkpoint(
@@ -41,7 +39,7 @@ def load_linger_checkpoint(
     rngs: Any = None,
     method: Callable[..., Any] | str | None = None,
     **kwargs: Any,
-) -> tuple[Variables, ImportReport]:
+) -> tuple[Tree, ImportReport]:
     """Imports a checkpoint of quantization-aware training with linger.
 
     Weights go where :func:`from_torch` puts them, scales, statistics and flags into ``quant``, thresholds
@@ -49,7 +47,7 @@ def load_linger_checkpoint(
     clamps, platform and rounding are not in a checkpoint; they come from the configuration of ``qmodel``.
 
     A checkpoint without any quantizer entry is a float one: its weights are taken, the quantizers keep their state, as
-    in linger (spec/config.md section 3).
+    in linger (docs/specification/config.md section 3).
 
     Args:
       source: as in :func:`from_torch`.
@@ -82,13 +80,13 @@ def load_linger_checkpoint(
     of_weights = {torch_name: path for torch_name, path in names.items() if not _names_quantizers(torch_name, state)}
     found = find_weights(state.weights, call, problems, of_weights, match, flatten_order or {}, strict=strict)
     plan = qmodel.plan(found.shapes, *call.args, rngs=call.rngs, method=method, **kwargs)
-    sites = quantizer_sites(plan)
+    places = quantizer_places(plan)
     layers = _layers(found)
     entering = entering_places(plan)
-    pairs = match_sites(state, sites, layers, names, problems, entering) if state.quantizers else []
+    pairs = match_places(state, places, layers, names, problems, entering) if state.quantizers else []
     steps = _steps(state, pairs, problems)
     if strict and state.quantizers:
-        _tell(problems, state, plan, sites, steps)
+        _tell(problems, state, plan, places, steps)
     problems.raise_if_any()
     counters, dropped = _counters(state, layers)
     if dry_run:
@@ -148,10 +146,10 @@ def _layers(found: FoundWeights) -> dict[str, tuple[str, int | None, How]]:
     return layers
 
 
-def _steps(state: LingerState, pairs: Sequence[SitePair], problems: ImportProblems) -> list[_Step]:
+def _steps(state: LingerState, pairs: Sequence[PlacePair], problems: ImportProblems) -> list[_Step]:
     steps = []
     for pair in pairs:
-        for name, quantizer in pair.site.quantizers.items():
+        for name, quantizer in pair.place.quantizers.items():
             entries = state.quantizers[pair.module].get(name, {})
             for entry, fresh in initial_state(quantizer.spec).items():
                 if entry not in entries:
@@ -168,7 +166,7 @@ def _tell(
     problems: ImportProblems,
     state: LingerState,
     plan: Plan,
-    sites: Sequence[QuantizerSite],
+    places: Sequence[QuantizerPlace],
     steps: Sequence[_Step],
 ) -> None:
     """Entries that nothing gives and entries that nothing takes."""
@@ -176,8 +174,8 @@ def _tell(
     iterations: dict[Path, int] = {}
     for step in steps:
         iterations[step.path] = iterations.get(step.path, 0) + 1
-    for site in sites:
-        for quantizer in site.quantizers.values():
+    for place in places:
+        for quantizer in place.quantizers.values():
             for entry, fresh in initial_state(quantizer.spec).items():
                 path = (*quantizer.path, entry)
                 wanted = quantizer.stack[0] if quantizer.stack else 1
@@ -215,9 +213,9 @@ def _fill(
     variables: Mapping[str, Any],
     floats: Mapping[str, Any],
     problems: ImportProblems,
-) -> tuple[Variables, Variables, list[ImportRow]]:
+) -> tuple[Tree, Tree, list[ImportRow]]:
     """New ``quant`` and ``params``: the present state, or a fresh one, with the entries of the checkpoint."""
-    quant: Variables = {}
+    quant: Tree = {}
     params = copied(floats.get("params", {}))
     for path, entries in initial(plan).items():
         for name, fresh in entries.items():

@@ -10,8 +10,7 @@ import jax
 import numpy as np
 
 from linger_jax.converters.model import ModelCall
-
-Array = np.ndarray[Any, Any]
+from linger_jax.typing import HostArray
 
 
 def largest_difference(module: Any, call: ModelCall, variables: Mapping[str, Any]) -> tuple[float | None, str]:
@@ -26,7 +25,7 @@ def largest_difference(module: Any, call: ModelCall, variables: Mapping[str, Any
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
         return None, "not compared: the example input has no values"
     inputs = [np.asarray(x) for x in call.args]
-    wanted: list[Array] | None = None
+    wanted: list[HostArray] | None = None
     reason = ""
     was_training = module.training
     module.eval()
@@ -60,14 +59,14 @@ def _in_float32(module: Any) -> Any:
     return copy.deepcopy(module).float() if halves else module
 
 
-def _difference(wanted: Array, got: Array) -> float | None:
+def _difference(wanted: HostArray, got: HostArray) -> float | None:
     forms = [wanted, *([np.moveaxis(wanted, 1, -1)] if wanted.ndim >= 3 else [])]
     fitting = [form for form in forms if form.shape == got.shape]
     scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
     return min((float(np.abs(form - got).max(initial=0.0)) / scale for form in fitting), default=None)
 
 
-def _channels_first(x: Array, images_of_three: bool) -> Array:
+def _channels_first(x: HostArray, images_of_three: bool) -> HostArray:
     x = x.astype(np.int64) if np.issubdtype(x.dtype, np.integer) else x
     is_image = x.ndim >= 4 or (x.ndim == 3 and images_of_three)
     return np.ascontiguousarray(np.moveaxis(x, -1, 1) if is_image else x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +27,17 @@ from linger_jax.converters.files import (
 )
 from linger_jax.converters.layout import FeatureOrders, feature_orders, inverted, put_back
 from linger_jax.converters.match import Naming, TorchNames, names_in_file
-from linger_jax.converters.model import LayerSlot, QuantizerSite, free_conversion, model_slots, quantizer_sites
+from linger_jax.converters.model import ModelLayer, QuantizerPlace, free_conversion, model_inventory, quantizer_places
 from linger_jax.converters.report import ImportProblems, ImportReport, ImportRow
 from linger_jax.converters.torch_import import model_call
-from linger_jax.converters.weights import GATES, FlattenOrder, LeafRule, decided_orders, leaf_rules, numbered
+from linger_jax.converters.weights import FlattenOrder, LeafRule, decided_orders, leaf_rules, numbered, stored_otherwise
 from linger_jax.errors import ConversionError, LingerWarning
+from linger_jax.kinds import GATE_LETTERS
 from linger_jax.plan import Plan
-from linger_jax.staging import Path, variable_paths
+from linger_jax.staging import variable_paths
+from linger_jax.typing import HostArray, Path
 
-Array = np.ndarray[Any, Any]
-Arrays = dict[str, Array]
+Arrays = dict[str, HostArray]
 
 
 def to_torch(
@@ -154,65 +156,60 @@ def _weights(
     model: nn.Module,
 ) -> list[_Layer]:
     """Tensors of every layer, by its dotted path and iteration; those of no layer at the end, without a path."""
-    slots = model_slots(plan, {path: tuple(np.shape(value)) for path, value in values.items()})
+    inventory = model_inventory(plan, {path: tuple(np.shape(value)) for path, value in values.items()})
     problems = ImportProblems("its variables", type(model).__name__, exporting=True)
-    orders = feature_orders(plan, **_written_otherwise(slots.layers, names))
-    orders = decided_orders(orders, slots.layers, flatten_order, {slot.path for slot in slots.layers}, problems)
-    for path in slots.free:
-        if path[1:-1] in slots.reasons:
-            problems.add_text(f"{'.'.join(path)}: {slots.reasons[path[1:-1]]}")
+    orders = feature_orders(plan, **stored_otherwise(inventory.layers, functools.partial(_rank_of_import, names)))
+    orders = decided_orders(
+        orders, inventory.layers, flatten_order, {layer.path for layer in inventory.layers}, problems
+    )
+    for path in inventory.free:
+        if path[1:-1] in inventory.reasons:
+            problems.add_text(f"{'.'.join(path)}: {inventory.reasons[path[1:-1]]}")
     problems.raise_if_any()
     layers: list[_Layer] = [
-        (".".join(slot.path), slot.iteration, _layer_tensors(slot, values, names, orders)) for slot in slots.layers
+        (".".join(layer.path), layer.iteration, _layer_tensors(layer, values, names, orders))
+        for layer in inventory.layers
     ]
     free = {}
-    for path in slots.free:
+    for path in inventory.free:
         if path[0] in ("params", "batch_stats"):
             key, array = _free_tensor(path, np.asarray(values[path]), names, orders)
             free[key] = array
     return [*layers, (None, None, free)]
 
 
-def _written_otherwise(slots: tuple[LayerSlot, ...], names: TorchNames) -> dict[str, set[Path]]:
-    """Dense layers that the import took from 1 x 1 convolutions, and the other way round."""
-    other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
-    for slot in slots:
-        place = slot.variables.get("kernel")
-        row = None if place is None else names.row(".".join(place.path))
-        rank = 0 if row is None else len(row.torch_shape)
-        if slot.kind == "dense" and rank > 2:
-            other["convolutions"].add(slot.path)
-        elif slot.kind == "conv" and rank == 2:
-            other["linears"].add(slot.path)
-    return other
+def _rank_of_import(names: TorchNames, layer: ModelLayer) -> int:
+    kernel = layer.variables.get("kernel")
+    row = None if kernel is None else names.row(".".join(kernel.path))
+    return 0 if row is None else len(row.torch_shape)
 
 
-def _layer_tensors(slot: LayerSlot, values: Mapping[Path, Any], names: TorchNames, orders: FeatureOrders) -> Arrays:
+def _layer_tensors(layer: ModelLayer, values: Mapping[Path, Any], names: TorchNames, orders: FeatureOrders) -> Arrays:
     tensors: Arrays = {}
-    rules = leaf_rules(slot, orders.inputs.get(slot.path), orders.outputs.get(slot.path))
+    rules = leaf_rules(layer, orders.inputs.get(layer.path), orders.outputs.get(layer.path))
     for role, rule in rules.items():
-        path = slot.variables[role].path
+        path = layer.variables[role].path
         array = np.asarray(values[path])
-        array = array if slot.iteration is None else array[slot.iteration]
-        row = names.row(".".join(path) + ("" if slot.iteration is None else f"[{slot.iteration}]"))
+        array = array if layer.iteration is None else array[layer.iteration]
+        row = names.row(".".join(path) + ("" if layer.iteration is None else f"[{layer.iteration}]"))
         shape = row.torch_shape if row is not None and rule.accepts(row.torch_shape) else rule.shape
-        if slot.kind in GATES:
-            _put_gates(tensors, slot, rule, array, names, row)
+        if layer.kind in GATE_LETTERS:
+            _put_gates(tensors, layer, rule, array, names, row)
             continue
-        key = names.key(".".join(path[1:]), rule.names[0], slot.iteration)
+        key = names.key(".".join(path[1:]), rule.names[0], layer.iteration)
         tensors[key] = inverted(rule.to_flax, shape, array)
     if "mean" in rules:
-        module = names.key(".".join((*slot.path, "mean")), "running_mean", slot.iteration).rpartition(".")[0]
+        module = names.key(".".join((*layer.path, "mean")), "running_mean", layer.iteration).rpartition(".")[0]
         tensors[f"{module}.{COUNTER}" if module else COUNTER] = np.array(0, np.int64)
     return tensors
 
 
 def _put_gates(
-    tensors: Arrays, slot: LayerSlot, rule: LeafRule, array: Array, names: TorchNames, row: ImportRow | None
+    tensors: Arrays, layer: ModelLayer, rule: LeafRule, array: HostArray, names: TorchNames, row: ImportRow | None
 ) -> None:
     """A gate, or all of them, of a recurrent layer; where its cell has one bias for two, the second is zero."""
     if row is None:
-        module = names.module(".".join(slot.path), slot.iteration)
+        module = names.module(".".join(layer.path), layer.iteration)
         keys = [None if name is None else _key(module, numbered(name, 0)) for name in (rule.names[0], rule.plus)]
     else:
         keys = [row.key, row.plus]
@@ -227,7 +224,7 @@ def _key(module: str, leaf: str) -> str:
     return f"{module}.{leaf}" if module else leaf
 
 
-def _free_tensor(path: Path, array: Array, names: TorchNames, orders: FeatureOrders) -> tuple[str, Array]:
+def _free_tensor(path: Path, array: HostArray, names: TorchNames, orders: FeatureOrders) -> tuple[str, HostArray]:
     dotted, row = ".".join(path), names.row(".".join(path))
     key = names.key(".".join(path[1:]), path[-1])
     shape = array.shape if row is None else row.torch_shape
@@ -244,28 +241,28 @@ def _free_tensor(path: Path, array: Array, names: TorchNames, orders: FeatureOrd
 def _with_quantizers(plan: Plan, weights: list[_Layer], variables: Mapping[str, Any], names: TorchNames) -> Arrays:
     """Layers with their quantizers, then operators, as linger saves them."""
     state = gather(plan, variables)
-    sites = {site.dotted: site for site in quantizer_sites(plan)}
+    places = {place.dotted: place for place in quantizer_places(plan)}
     result: Arrays = {}
     for path, iteration, tensors in weights:
         _put(result, tensors, path)
         counter = next((key for key in tensors if key.rpartition(".")[2] == COUNTER), None)
-        site = sites.get(path) if path is not None else None
+        place = places.get(path) if path is not None else None
         if counter is not None:
             count = get_in(variables.get(QUANT, {}), (*(path or "").split("."), COUNTER))
             result[counter] = np.array(0 if count is None else int(count), np.int64)
-        if counter is not None and site is not None:
+        if counter is not None and place is not None:
             prefix = counter.rpartition(".")[0]
             result.update({f"{prefix}.{name}": np.zeros(0, np.float32) for name in EXPORT_BUFFERS})
-        if site is not None:
+        if place is not None:
             module = next(iter(tensors)).rpartition(".")[0]
-            _put(result, _entries(site, module, state, iteration), path)
+            _put(result, _entries(place, module, state, iteration), path)
     written = {path for path, _, _ in weights}
-    for site in sites.values():
-        if site.dotted in written and site.is_layer:
+    for place in places.values():
+        if place.dotted in written and place.is_layer:
             continue
-        for i in range(site.stack[0]) if site.stack else [None]:
-            name = _operator_name(site, list(sites.values()), names, i)
-            _put(result, _entries(site, name, state, i), site.dotted)
+        for i in range(place.stack[0]) if place.stack else [None]:
+            name = _operator_name(place, list(places.values()), names, i)
+            _put(result, _entries(place, name, state, i), place.dotted)
     return result
 
 
@@ -285,29 +282,31 @@ def _put(state: Arrays, tensors: Arrays, path: str | None) -> None:
 _ORDER = ("weight_quantizer", "bias_quantizer", "output_quantizer", "input_quantizer")
 
 
-def _entries(site: QuantizerSite, module: str, state: Mapping[Path, Any], iteration: int | None) -> Arrays:
+def _entries(place: QuantizerPlace, module: str, state: Mapping[Path, Any], iteration: int | None) -> Arrays:
     entries: Arrays = {}
-    order = sorted(site.quantizers, key=lambda name: _ORDER.index(name) if name in _ORDER else 0)
-    for name in order if site.is_layer else site.quantizers:
-        for entry, value in state[site.quantizers[name].path].items():
+    order = sorted(place.quantizers, key=lambda name: _ORDER.index(name) if name in _ORDER else 0)
+    for name in order if place.is_layer else place.quantizers:
+        for entry, value in state[place.quantizers[name].path].items():
             array = np.asarray(value)
             prefix = f"{module}.{name}" if module else name
             entries[f"{prefix}.{entry}"] = array if iteration is None else array[iteration]
     return entries
 
 
-def _operator_name(site: QuantizerSite, sites: list[QuantizerSite], names: TorchNames, iteration: int | None) -> str:
+def _operator_name(
+    place: QuantizerPlace, places: list[QuantizerPlace], names: TorchNames, iteration: int | None
+) -> str:
     """Name of an operator; a module that is nothing but one function (a pool) is that function to linger."""
-    owner, counted = site.path[:-1], site.path[-1].startswith("_linger_qtensor_")
-    alone = sum(other.path[: len(owner)] == owner for other in sites) == 1
-    if names.names_site(site.dotted) or counted:
-        return names.site(site.dotted, iteration)
+    owner, counted = place.path[:-1], place.path[-1].startswith("_linger_qtensor_")
+    alone = sum(other.path[: len(owner)] == owner for other in places) == 1
+    if names.names_place(place.dotted) or counted:
+        return names.place(place.dotted, iteration)
     if owner and alone:
         return names.module(".".join(owner), iteration)
     warnings.warn(
-        f"{site.dotted}: linger has a module here, whose name is not known; say it by mapping={{'name': "
-        f"{site.dotted!r}}}, or linger cannot load the result strictly",
+        f"{place.dotted}: linger has a module here, whose name is not known; say it by mapping={{'name': "
+        f"{place.dotted!r}}}, or linger cannot load the result strictly",
         LingerWarning,
         stacklevel=2,
     )
-    return names.site(site.dotted, iteration)
+    return names.place(place.dotted, iteration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,13 +26,12 @@ from linger_jax.converters.match import (
     row_of,
 )
 from linger_jax.converters.match import match as match_state
-from linger_jax.converters.model import ModelCall, ModelSlots, model_slots
+from linger_jax.converters.model import ModelCall, ModelInventory, ModelLayer, model_inventory
 from linger_jax.converters.report import ImportProblems, ImportReport
-from linger_jax.converters.weights import FlattenOrder, decided_orders
+from linger_jax.converters.weights import FlattenOrder, decided_orders, stored_otherwise
 from linger_jax.errors import ConversionError
-from linger_jax.staging import Path, variable_paths
-
-Variables = dict[str, Any]
+from linger_jax.staging import variable_paths
+from linger_jax.typing import Path, Tree
 
 # Collections that PyTorch keeps in its state dict: what the checkpoint does not fill there is missing.
 _STORED = ("params", "batch_stats")
@@ -51,7 +51,7 @@ def from_torch(
     rngs: Any = None,
     method: Callable[..., Any] | str | None = None,
     **kwargs: Any,
-) -> tuple[Variables, ImportReport]:
+) -> tuple[Tree, ImportReport]:
     """Imports a PyTorch checkpoint into a Flax model.
 
     Layouts are converted on the way (convolutions ``OIHW -> HWIO``, linear layers ``[out, in] -> [in, out]``,
@@ -122,11 +122,11 @@ class FoundWeights:
 
     state: TorchState
     call: ModelCall
-    shapes: Variables
+    shapes: Tree
     planned: list[Conversion]
     matching: Matching
 
-    def fill(self, own: Mapping[str, Any] | None, problems: ImportProblems) -> tuple[Variables, ImportReport]:
+    def fill(self, own: Mapping[str, Any] | None, problems: ImportProblems) -> tuple[Tree, ImportReport]:
         """Converts every tensor; ``own`` has the values of variables that the checkpoint does not fill.
 
         Raises:
@@ -202,14 +202,14 @@ def find_weights(
     wanted = _by_path(shapes)
     plan = call.plan(shapes)
     sizes = {path: tuple(leaf.shape) for path, leaf in wanted.items()}
-    slots = model_slots(plan, sizes)
-    found = match_state(state, slots, sizes, mapping, match, problems, strict=strict)
+    inventory = model_inventory(plan, sizes)
+    found = match_state(state, inventory, sizes, mapping, match, problems, strict=strict)
     loaded = {path for path, _ in found.layers}
-    orders = feature_orders(plan, **_written_otherwise(state, slots, found))
-    orders = decided_orders(orders, slots.layers, flatten_order, loaded, problems)
-    planned = conversions(state, slots, found, orders, problems)
+    orders = feature_orders(plan, **stored_otherwise(inventory.layers, functools.partial(_rank_in_file, state, found)))
+    orders = decided_orders(orders, inventory.layers, flatten_order, loaded, problems)
+    planned = conversions(state, inventory, found, orders, problems)
     if strict:
-        _tell(problems, state, slots, found, _missing(slots, found, sizes), sizes)
+        _tell(problems, state, inventory, found, _missing(inventory, found, sizes), sizes)
     return FoundWeights(state, call, shapes, planned, found)
 
 
@@ -218,26 +218,18 @@ def _by_path(variables: Any) -> dict[Path, Any]:
     return dict(zip(variable_paths(variables), jax.tree.leaves(variables), strict=True))
 
 
-def _written_otherwise(state: TorchState, slots: ModelSlots, found: Matching) -> dict[str, set[Path]]:
-    """Layers that are linear on one side and 1 x 1 convolutions on the other: PyTorch's side tells its layout."""
-    other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
-    for slot in slots.layers:
-        key, _ = found.layers.get((slot.path, slot.iteration), {}).get("kernel", (None, ""))
-        rank = 0 if key is None else len(state.shape(key))
-        if slot.kind == "dense" and rank > 2:
-            other["convolutions"].add(slot.path)
-        elif slot.kind == "conv" and rank == 2:
-            other["linears"].add(slot.path)
-    return other
+def _rank_in_file(state: TorchState, found: Matching, layer: ModelLayer) -> int:
+    key, _ = found.layers.get((layer.path, layer.iteration), {}).get("kernel", (None, ""))
+    return 0 if key is None else len(state.shape(key))
 
 
-def _missing(slots: ModelSlots, found: Matching, sizes: Mapping[Path, tuple[int, ...]]) -> list[Path]:
+def _missing(inventory: ModelInventory, found: Matching, sizes: Mapping[Path, tuple[int, ...]]) -> list[Path]:
     """Variables that a state dict has to fill and this one does not."""
     places: dict[Path, bool] = {}
-    for slot in slots.layers:
-        roles = found.layers.get((slot.path, slot.iteration), {})
-        undecided = (slot.path, slot.iteration) in found.undecided
-        for role, variable in slot.variables.items():
+    for layer in inventory.layers:
+        roles = found.layers.get((layer.path, layer.iteration), {})
+        undecided = (layer.path, layer.iteration) in found.undecided
+        for role, variable in layer.variables.items():
             places[variable.path] = places.get(variable.path, True) and (role in roles or undecided)
     return [path for path in sizes if path[0] in _STORED and not (places.get(path, False) or path in found.free)]
 
@@ -245,14 +237,14 @@ def _missing(slots: ModelSlots, found: Matching, sizes: Mapping[Path, tuple[int,
 def _tell(
     problems: ImportProblems,
     state: TorchState,
-    slots: ModelSlots,
+    inventory: ModelInventory,
     found: Matching,
     missing: Sequence[Path],
     sizes: Mapping[Path, tuple[int, ...]],
 ) -> None:
     """Lists what is missing and what nothing takes."""
     for path in missing:
-        reason = next((text for module, text in slots.reasons.items() if path[1 : len(module) + 1] == module), "")
+        reason = next((text for module, text in inventory.reasons.items() if path[1 : len(module) + 1] == module), "")
         problems.missing.append((".".join(path), sizes[path], reason))
     problems.unexpected += [(key, state.shape(key)) for key in found.unexpected]
 

@@ -61,7 +61,7 @@ def export_onnx(
       variables: all its collections.
       x: an example input, or a tuple of the positional arguments; its shape becomes the file's. For ``thinker`` a batch
         is cut to its first sample: the device takes one.
-      path: the file to write; its folder is created. It is whole or not there at all.
+      path: the file to write; its folder is created. A failure leaves no partial file.
       dialect: ``thinker``: what the vendor's packer accepts and the device computes to the bit. ``linger``: names and
         operators of linger 3.0.9.
       platform: the chip, if it is another than the configuration's; only where both compute the same integers.
@@ -79,7 +79,7 @@ def export_onnx(
       ExportError: something runs as float or has no form in a file (the message names the layer and the line), the
         names do not fit, the opset is unknown, or the onnx package is missing.
 
-    Source: spec/onnx_export.md.
+    Source: docs/specification/onnx_export.md sections 1 to 3.
     """
     if dialect not in get_args(Dialect):
         raise ExportError(f"dialect {dialect!r} is not known; allowed: {', '.join(get_args(Dialect))}")
@@ -90,7 +90,7 @@ def export_onnx(
         cut, cut_kwargs = one_sample(record.plan, args, kwargs, evaluate)
         if cut is not args:
             record = qmodel.record(variables, *cut, rngs=rngs, method=method, **cut_kwargs)
-    as_evaluated = dialect == "thinker" or record.plan.settings.choices.files_hold_evaluated_biases
+    as_evaluated = dialect == "thinker" or record.plan.settings.semantics.files_hold_evaluated_biases
     record = dataclasses.replace(record, bias_as_evaluated=as_evaluated)
     arguments = model_arguments(record.plan.staged.arguments)
     names = list(input_names) if input_names is not None else _argument_names(qmodel.model, method, arguments)

@@ -1,4 +1,4 @@
-"""Quantized operators of two or more operands (spec/ops.md sections 3 and 4)."""
+"""Quantized operators of two or more operands (docs/specification/ops.md sections 3 and 4)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from linger_jax.interpret import integers
 from linger_jax.interpret.apply_quantizer import accept_operand, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value, plain
-from linger_jax.interpret.interpreter import Rule, single
+from linger_jax.interpret.interpreter import InterpreterRule, single
 from linger_jax.numerics import round_scaled
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """mul, matmul, concatenate, stack: the float operation on quantized operands, then the output quantizer."""
-    assert node.site is not None
-    path = (*node.site, "output_quantizer")
+    assert node.state_path is not None
+    path = (*node.state_path, "output_quantizer")
     if ctx.in_integers and node.op in _IN_INTEGERS:
         return [_IN_INTEGERS[node.op](ctx, node, path, operands)]
     # An operand without elements (of a concatenation) has no statistic and takes no part.
@@ -43,23 +43,25 @@ _IN_INTEGERS = {"mul": _multiply, "dot_general": _contract}
 def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Addition: never finer than its coarser operand; in evaluation the operands are re-rounded to the output scale.
 
-    The reference does so in a calibration pass in evaluation mode too (O18).
+    The reference does so in a calibration pass in evaluation mode too (docs/codes.md O18).
     """
-    assert node.site is not None
-    path = (*node.site, "output_quantizer")
+    assert node.state_path is not None
+    path = (*node.state_path, "output_quantizer")
     taken = [accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
     if ctx.in_integers:
-        modes = [ctx.quantizers[(*node.site, "input_quantizer", str(i))].spec.round_mode for i in range(len(taken))]
+        modes = [
+            ctx.quantizers[(*node.state_path, "input_quantizer", str(i))].spec.round_mode for i in range(len(taken))
+        ]
         return [integers.add_on_output_grid(ctx, path, list(zip(taken, modes, strict=True)))]
     least = jnp.minimum(taken[0].scale, taken[1].scale)
     values = [x.value for x in taken]
     if ctx.mode is Mode.calibrate:
-        unrounded = ctx.choices.sums_calibrate_unrounded or ctx.writes_state
+        unrounded = ctx.semantics.sums_calibrate_unrounded or ctx.writes_state
     else:
         unrounded = ctx.training or ctx.in_float
     if not unrounded:
         scale = jnp.clip(ctx.state[path]["scale"], 1.0, 2.0**23)
-        values = [_re_round(ctx, x, scale, (*node.site, "input_quantizer", str(i))) for i, x in enumerate(taken)]
+        values = [_re_round(ctx, x, scale, (*node.state_path, "input_quantizer", str(i))) for i, x in enumerate(taken)]
         return [run_quantizer(ctx, path, single(node.run, *values))]
     return [run_quantizer(ctx, path, single(node.run, *values), min_scale=least)]
 
@@ -69,7 +71,7 @@ def _re_round(ctx: Context, x: QTensor, scale: Array, path: tuple[str, ...]) -> 
     return straight_through(jnp.where(x.scale == scale, x.value, rounded), x.value)
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, InterpreterRule] = {
     "add": add,
     "mul": operator,
     "dot_general": operator,

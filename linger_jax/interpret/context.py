@@ -11,9 +11,9 @@ import jax
 
 from linger_jax.config import Lowering, QuantMethod
 from linger_jax.interpret.recording import Recording
-from linger_jax.plan import Choices, PlanSettings, Quantizer
+from linger_jax.plan import PlanSettings, Quantizer, Semantics
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 Array = jax.Array
 Value = Any  # an Array or a QTensor
@@ -42,7 +42,8 @@ class Context:
       quantizers: the plan's quantizers.
       mode: what the quantizers do.
       state: state of every quantizer reached, by path.
-      writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode (O18).
+      writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode
+        (docs/codes.md O18).
       tied: training only: the common scales of tied quantizers in this region (tied_scales.py).
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
       recording: notes for those who ask for them; None otherwise.
@@ -58,9 +59,9 @@ class Context:
     recording: Recording | None = None
 
     @property
-    def choices(self) -> Choices:
+    def semantics(self) -> Semantics:
         """The compat record."""
-        return self.settings.choices
+        return self.settings.semantics
 
     @property
     def training(self) -> bool:
@@ -79,7 +80,10 @@ class Context:
 
     @property
     def in_float(self) -> bool:
-        """Whether values pass the quantizers as they are, so that integer kernels would not meet integers (D12)."""
+        """Whether quantizers pass values unchanged, so that integer kernels would not get integers.
+
+        Source: docs/decisions.md D12.
+        """
         passes = self.settings.config.quant_method is QuantMethod.ONNX
         return passes or self.mode in (Mode.calibrate, Mode.rescale)
 

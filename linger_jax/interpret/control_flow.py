@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Context, State, Value, plain
-from linger_jax.interpret.interpreter import Rule
+from linger_jax.interpret.interpreter import InterpreterRule
 from linger_jax.interpret.recording import Recording
 from linger_jax.plan import Graph, Node
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 Interpreter = Callable[[Context, Graph, Sequence[Value]], list[Value]]
 
 
-def rules(interpret: Interpreter) -> Mapping[str, Rule]:
+def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
     """Rules of the control-flow operators; ``interpret`` runs their bodies."""
 
     def remat(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -41,7 +41,7 @@ def rules(interpret: Interpreter) -> Mapping[str, Rule]:
     def scan(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         assert node.body is not None
         body, a = node.body, node.attributes
-        fixed, carried = a["num_consts"], a["num_carry"]
+        fixed, carried = a["consts"], a["carry"]
         consts = list(operands[:fixed])
         carry = [
             plain(x) if bits is None else x

@@ -10,10 +10,10 @@ import numpy as np
 from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.plan import Atom, Constant, Graph, Node
 
-Rule = Callable[[Context, Node, Sequence[Value]], list[Value]]
+InterpreterRule = Callable[[Context, Node, Sequence[Value]], list[Value]]
 
 
-def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mapping[str, Rule]) -> list[Value]:
+def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mapping[str, InterpreterRule]) -> list[Value]:
     """Evaluates ``graph``: a rule for each quantized node, the node's own float evaluation for the rest.
 
     Args:
@@ -46,7 +46,7 @@ def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mappin
     return [read(atom) for atom in graph.outputs]
 
 
-def _noted(ctx: Context, node: Node, operands: Sequence[Value], rule: Rule) -> list[Value]:
+def _noted(ctx: Context, node: Node, operands: Sequence[Value], rule: InterpreterRule) -> list[Value]:
     """What the rule returns, noted where somebody records."""
     if ctx.recording is None:
         return rule(ctx, node, operands)

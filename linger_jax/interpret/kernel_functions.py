@@ -1,4 +1,7 @@
-"""Quantized functions: sigmoid, tanh, gelu, swish, softmax by the chip's kernels (spec/ops.md sections 4 to 6)."""
+"""Quantized functions: sigmoid, tanh, gelu, swish, softmax by the chip's kernels.
+
+Source: docs/specification/ops.md sections 4 to 6.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from linger_jax.config import Platform, RoundMode
 from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.interpreter import Rule, single
+from linger_jax.interpret.interpreter import InterpreterRule, single
 from linger_jax.kinds import KIND_OF_NODE
 from linger_jax.numerics import chip_kernels, float_functions
 from linger_jax.numerics.chip_kernels import (
@@ -33,10 +36,13 @@ Kernel = Callable[[Array, Platform], Array]
 FixedScaleKernel = Callable[[Array, Platform, int], Array]
 
 _LARGEST_QUANTIZED_BITS = 24
-"""Results of more bits are the kernel's integers themselves, which float32 cannot round again (spec/ops.md 5)."""
+"""Results of more bits are the kernel's integers themselves, which float32 cannot round again.
+
+Source: docs/specification/ops.md section 5.
+"""
 
 
-def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array]) -> Rule:
+def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array]) -> InterpreterRule:
     """sigmoid and tanh: the result lies at scale 2^(bits - 1), on venus at one that follows the data.
 
     Args:
@@ -79,7 +85,7 @@ def _keep_fixed_scale(ctx: Context, path: tuple[str, ...]) -> None:
 
 
 def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
-    """int32 operand of sigmoid and tanh; K1: beyond the 16 bits of venus its kernels answer 0.
+    """int32 operand of sigmoid and tanh; beyond the 16 bits of venus its kernels answer 0 (docs/codes.md K1).
 
     Args:
       ctx: the interpretation.
@@ -92,11 +98,11 @@ def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
     )
     if platform is not Platform.venus:
         return saturated_int32(fixed)
-    return venus_saturated(saturated_int32(fixed)) if ctx.choices.kernel_inputs_saturate else wrapped_int32(fixed)
+    return venus_saturated(saturated_int32(fixed)) if ctx.semantics.kernel_inputs_saturate else wrapped_int32(fixed)
 
 
-def _gated_rule(kernel: Kernel) -> Rule:
-    """gelu and swish; K2: what does not fit the kernel's input saturates, in the reference it wraps."""
+def _gated_rule(kernel: Kernel) -> InterpreterRule:
+    """gelu and swish; what does not fit the kernel's input saturates, in the reference it wraps (docs/codes.md K2)."""
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         x = accept_operand(ctx, node, 0, operands[0])
@@ -105,7 +111,7 @@ def _gated_rule(kernel: Kernel) -> Rule:
             return [run_quantizer(ctx, _output(node), real)]
         _refuse_missing(ctx, node)
         fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, GATED_FRACTION_BITS, _rounding(ctx, node))
-        to_int32 = saturated_int32 if ctx.choices.kernel_inputs_saturate else wrapped_int32
+        to_int32 = saturated_int32 if ctx.semantics.kernel_inputs_saturate else wrapped_int32
         y = kernel(to_int32(fixed), ctx.settings.config.platform)
         value = straight_through(from_fixed_point(y, GATED_FRACTION_BITS), real)
         return [run_quantizer(ctx, _output(node), value)]
@@ -129,7 +135,10 @@ def softmax(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
 
 
 def _refuse_missing(ctx: Context, node: Node) -> None:
-    """The reference finds out here that a platform lacks a kernel (D8); otherwise the plan has made it a float step."""
+    """The reference finds out here that a platform lacks a kernel; otherwise the plan has made it a float step.
+
+    Source: docs/decisions.md D8.
+    """
     kind, platform = KIND_OF_NODE[node.op], ctx.settings.config.platform
     if not kind.runs_on(platform):
         raise PlatformLimitError(
@@ -139,16 +148,16 @@ def _refuse_missing(ctx: Context, node: Node) -> None:
 
 
 def _output(node: Node) -> tuple[str, ...]:
-    assert node.site is not None
-    return (*node.site, "output_quantizer")
+    assert node.state_path is not None
+    return (*node.state_path, "output_quantizer")
 
 
 def _rounding(ctx: Context, node: Node) -> RoundMode:
-    assert node.site is not None
-    return ctx.quantizers[(*node.site, "input_quantizer", "0")].spec.rounding
+    assert node.state_path is not None
+    return ctx.quantizers[(*node.state_path, "input_quantizer", "0")].spec.rounding
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, InterpreterRule] = {
     "logistic": _fixed_scale_rule(chip_kernels.sigmoid, float_functions.sigmoid),
     "tanh": _fixed_scale_rule(chip_kernels.tanh, float_functions.tanh),
     "gelu": _gated_rule(chip_kernels.gelu),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from linger_jax.interpret.context import Context, Value, plain
-from linger_jax.interpret.interpreter import Rule
+from linger_jax.interpret.interpreter import InterpreterRule
 from linger_jax.numerics import relu
 from linger_jax.numerics.pooling import max_pool
 from linger_jax.plan import Node
@@ -52,7 +52,7 @@ def rectify(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     return [QTensor(relu(x.value), x.scale, x.bits)]
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, InterpreterRule] = {
     "structural": passes_through,
     "relu": rectify,
     "relu6": passes_through,

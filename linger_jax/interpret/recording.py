@@ -14,13 +14,12 @@ import jax
 
 from linger_jax.plan import Constant, Graph, Node, Quantizer
 from linger_jax.quantizers import QTensor, QuantizerKind
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 Place = tuple[int, ...]
 """Iterations of the loops around a node, outermost first, and the value id of its first result."""
 Key = tuple[Place, Path]
 """A quantizer at a place."""
-States = Mapping[Path, Mapping[str, jax.Array]]
 
 
 @dataclasses.dataclass(eq=False)
@@ -59,9 +58,9 @@ class Recording:
         """A node was evaluated: ``before`` and ``after`` are the states around it."""
         if node.body is not None:
             return
-        place, site = place_of(self.iterations, node), node.site
+        place, state_path = place_of(self.iterations, node), node.state_path
         for path, entries in after.items():
-            if entries is not before.get(path) or (site and path[: len(site)] == site):
+            if entries is not before.get(path) or (state_path and path[: len(state_path)] == state_path):
                 self.scales[place, path] = entries["scale"]
         if node.quantized and all(isinstance(a, Constant) or a in self.fixed for a in node.inputs):
             self.results[place] = list(results)

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from linger_jax.interpret import binary_operators, control_flow, kernel_functions, moves
 from linger_jax.interpret.context import Context, Mode, Value
-from linger_jax.interpret.interpreter import Rule
+from linger_jax.interpret.interpreter import InterpreterRule
 from linger_jax.interpret.interpreter import interpret as walk
 from linger_jax.interpret.layers import CONSTRAINED, LAYERS, fused
 from linger_jax.interpret.tied_scales import begin_region
 from linger_jax.plan import CONV_BN, Graph
 
-_OPERATORS: Mapping[str, Rule] = {
+_OPERATORS: Mapping[str, InterpreterRule] = {
     **moves.RULES,
     **binary_operators.RULES,
     **kernel_functions.RULES,

@@ -1,4 +1,4 @@
-"""Quantizers that share one scale, because their values meet in a concatenation (D22, plan/decide/concat_ties.py).
+"""Quantizers that share one scale, because their values meet in a concatenation (docs/decisions.md D22).
 
 A member may be read before the others have run (``concatenate([x, f(x)])``), so the common scale of a training step is
 that of the statistics and thresholds before it: the smallest that any member would take by itself. Every step then has
@@ -21,7 +21,7 @@ from linger_jax.numerics import scale_of_statistic, scale_of_threshold
 from linger_jax.plan import Quantizer
 from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, quantize
 from linger_jax.quantizers import State as Entries
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 _NONE = np.float32(np.inf)
 

@@ -14,15 +14,16 @@ _GATED = frozenset(platform for platform in Platform if has_gated_kernels(platfo
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OperatorKind:
-    """One operator of spec/ops.md.
+    """One operator of docs/specification/ops.md.
 
     Attributes:
-      name: its name; its state is called ``_linger_qtensor_q<name>_<counter>`` (section 7).
+      name: its name; its state is called ``_linger_qtensor_q<name>_<counter>`` (docs/specification/ops.md section 7).
       nodes: operators of the plan's nodes that are it.
       synonyms: other names that ``disable_ops`` takes.
       kernel: it is computed by an integer kernel; otherwise by the float operation on grid values.
-      platforms: where that kernel exists (spec/chip_kernels.md section 1); None for everywhere.
-      fixed_scale: its result lies at scale 2^(bits - 1) on every platform but venus (section 5).
+      platforms: where that kernel exists (docs/specification/chip_kernels.md section 1); None for everywhere.
+      fixed_scale: its result lies at scale 2^(bits - 1) on every platform but venus
+        (docs/specification/ops.md section 5).
     """
 
     name: str

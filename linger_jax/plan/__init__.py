@@ -18,6 +18,6 @@ from linger_jax.plan.graph import ValueInfo as ValueInfo
 from linger_jax.plan.multiply_accumulates import MultiplyAccumulates as MultiplyAccumulates
 from linger_jax.plan.plan import Plan as Plan
 from linger_jax.plan.plan import build_plan as build_plan
-from linger_jax.plan.semantics import Choices as Choices
-from linger_jax.plan.semantics import choices as choices
+from linger_jax.plan.semantics import Semantics as Semantics
+from linger_jax.plan.semantics import semantics as semantics
 from linger_jax.plan.settings import PlanSettings as PlanSettings

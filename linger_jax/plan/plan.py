@@ -13,13 +13,14 @@ from linger_jax.nearest_name import nearest_name
 from linger_jax.path_patterns import unmatched
 from linger_jax.plan import coverage_table
 from linger_jax.plan.coverage_table import Row
-from linger_jax.plan.decide import Planning, plan_graph, replaced_epsilons, tie_concatenations
+from linger_jax.plan.decide import Decisions, plan_graph, replaced_epsilons, tie_concatenations
 from linger_jax.plan.fuse import fuse
 from linger_jax.plan.graph import Graph, Quantizer
 from linger_jax.plan.multiply_accumulates import MultiplyAccumulates, multiply_accumulates
 from linger_jax.plan.recognize import TEMPLATES, flatten, recognise, with_custom_layers
 from linger_jax.plan.settings import PlanSettings
-from linger_jax.staging import Path, Staged
+from linger_jax.staging import Staged
+from linger_jax.typing import Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,8 +35,8 @@ class Plan:
       settings: what the user asked for.
       staged: the trace it was made from.
       modules: dotted paths of all modules met.
-      warnings: what the user should know when the model is made: functions that the platform has no kernel for (D8),
-        constants that their own quantizers clip (O19), epsilons that the chip replaces.
+      warnings: what the user should know when the model is made: functions that the platform has no kernel for,
+        constants that their own quantizers clip, epsilons that the chip replaces.
     """
 
     graph: Graph
@@ -99,11 +100,11 @@ def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int 
         recognised, custom = with_custom_layers(recognised, taken)
         modules = tuple(dict.fromkeys((*modules, *(".".join(path) for path in custom))))
     _check_names(settings, modules)
-    planning = Planning(settings)
+    decisions = Decisions(settings)
     arguments = argument_bits or (None,) * len(staged.arguments)
-    graph, _ = plan_graph(planning, recognised, ((None,) * len(staged.variables)) + arguments)
-    notes = (*planning.warnings, *replaced_epsilons(graph.walk(), settings))
-    graph, quantizers = tie_concatenations(graph, planning.quantizers, settings)
+    graph, _ = plan_graph(decisions, recognised, ((None,) * len(staged.variables)) + arguments)
+    notes = (*decisions.warnings, *replaced_epsilons(graph.walk(), settings))
+    graph, quantizers = tie_concatenations(graph, decisions.quantizers, settings)
     plan = Plan(graph, quantizers, settings, staged, modules, notes)
     if settings.strict and plan.float_rows:
         lines = "\n".join(
@@ -120,10 +121,10 @@ def _with_modules_around(paths: Iterable[Path]) -> tuple[str, ...]:
 
 def _check_names(settings: PlanSettings, modules: tuple[str, ...]) -> None:
     known = ("", *modules)
-    parts = settings.config.unmatched_part_names(known) if settings.choices.parts_must_match else ()
+    parts = settings.config.unmatched_part_names(known) if settings.semantics.parts_must_match else ()
     if parts:
         raise PlanError("\n".join(_no_such_module("configuration: part name", name, modules) for name in parts))
-    patterns = unmatched(settings.disable_submodel, known, literal=settings.choices.patterns_are_literal)
+    patterns = unmatched(settings.disable_submodel, known, literal=settings.semantics.patterns_are_literal)
     for pattern in patterns:
         text = _no_such_module("disable_submodel:", pattern, modules)
         if settings.strict:

@@ -11,7 +11,7 @@ from linger_jax.config import QuantConfig
 from linger_jax.kinds import OPERATOR_NAMES, OperatorKind
 from linger_jax.path_patterns import matches
 from linger_jax.plan.fuse import NOTHING_FUSED, FusedPair, Fusion
-from linger_jax.plan.semantics import Choices, choices
+from linger_jax.plan.semantics import Semantics, semantics
 from linger_jax.staging import FoldedNorms
 
 
@@ -38,9 +38,9 @@ class PlanSettings:
     fusion: Fusion = NOTHING_FUSED
 
     @property
-    def choices(self) -> Choices:
+    def semantics(self) -> Semantics:
         """The compat record of the configuration."""
-        return choices(self.config.compat)
+        return semantics(self.config.compat)
 
     @property
     def folded_pairs(self) -> tuple[FusedPair, ...]:
@@ -59,7 +59,7 @@ class PlanSettings:
         """Why the module at ``path`` is left float, or None."""
         dotted = ".".join(path)
         for pattern in self.disable_submodel:
-            if matches(pattern, dotted, literal=self.choices.patterns_are_literal):
+            if matches(pattern, dotted, literal=self.semantics.patterns_are_literal):
                 return f"disable_submodel {pattern!r}"
         for module_type in self.disable_module:
             if module_type in types:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from linger_jax.staging.marker import Path
+from linger_jax.typing import Path
 
 FOLDED_NORM = "folded_norm"
 """Layer kind of the marker that stands where such a normalization is called: it returns its input."""
@@ -12,7 +12,7 @@ FOLDED_NORM = "folded_norm"
 
 @dataclasses.dataclass(frozen=True)
 class FoldedNorms:
-    """How a model is staged whose variables hold folded convolutions (spec/layers.md section 5.1).
+    """How a model is staged whose variables hold folded convolutions (docs/specification/layers.md section 5.1).
 
     Attributes:
       convs: paths of the convolutions; each has a bias, whatever the module says.

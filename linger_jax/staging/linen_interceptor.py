@@ -12,14 +12,16 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from linger_jax.compat import user_context
 from linger_jax.staging.folded_norms import FOLDED_NORM, NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.layer_kinds import FLOAT_COMPOSITES, LAYERS, defining_class
-from linger_jax.staging.marker import LayerInfo, Path, layer_p, scope_p
+from linger_jax.staging.marker import LayerInfo, layer_p, scope_p
 from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS, RecurrentCall, recurrent_call, recurrent_info
+from linger_jax.typing import Path
 
 # Part of jax.jit's cache key. nn.jit keeps traces between calls: one that was made without markers, or for another
 # module of equal attributes, must not be used in their place.
-_staging_context = jax.make_user_context(default_value=None)
+_staging_context = user_context(None)
 _visits = itertools.count()
 
 

@@ -323,7 +323,7 @@ class OneGru(nn.Module):
 
 
 def test_recurrent_layers_whose_scale_is_not_their_values_are_refused():
-    """R7: under ``reference`` the declared scale of the output is not the hidden state's."""
+    """Under ``reference`` the declared scale of the output is not the hidden state's (docs/codes.md R7)."""
     x = random_array(0, 2, 3, 4)
     qmodel = linger_jax.init(OneGru(), {"platform": "arcs", "compat": "reference"})
     variables = initialised(qmodel, x)

@@ -136,7 +136,7 @@ def test_a_model_around_a_traced_value_is_planned_in_each_trace():
     one, two = twice(jnp.float32(0.5), variables)
     np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(one, run(jnp.float32(0.5), variables))
-    assert not shared[0]._planner._plans
+    assert not shared[0]._plan_cache._plans
 
 
 def test_only_the_last_plans_are_kept(model, stagings, monkeypatch):
@@ -145,7 +145,7 @@ def test_only_the_last_plans_are_kept(model, stagings, monkeypatch):
     for rows in (1, 2, 3, 3, 2, 1):
         qmodel.plan(variables, X[:rows])
     assert len(stagings) == 4
-    assert len(qmodel._planner._plans) == 2
+    assert len(qmodel._plan_cache._plans) == 2
 
 
 def test_threads_share_plans(model, stagings):

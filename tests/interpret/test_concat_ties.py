@@ -1,4 +1,7 @@
-"""D22: what meets in a concatenation has one output scale on venusA, so that the executor need not shift right."""
+"""What meets in a concatenation has one output scale on venusA, so that the executor need not shift right.
+
+Source: docs/decisions.md D22.
+"""
 
 import itertools
 
@@ -139,8 +142,8 @@ class Dense2(nn.Module):
 def test_nested_concatenations_are_one_group():
     plan = planned(Dense2(), X)
     (group,) = {q.tied for q in plan.quantizers.values() if q.tied}
-    sites = {"a", "b", "_linger_qtensor_qcat_0", "_linger_qtensor_qadd_1", "_linger_qtensor_qcat_2"}
-    assert {path[0] for path in group} == sites
+    state_paths = {"a", "b", "_linger_qtensor_qcat_0", "_linger_qtensor_qadd_1", "_linger_qtensor_qcat_2"}
+    assert {path[0] for path in group} == state_paths
     qmodel, variables = prepared(Dense2(), X)
     for t, (after, _) in enumerate(steps(qmodel, variables, [X, 2.0 * X, X])):
         found = {float(at(after["quant"], path)["scale"]) for path in group}

@@ -1,4 +1,7 @@
-"""Constrained LSTM and GRU: the float layer, its matrices, biases and outputs clipped (recurrent.md section 8)."""
+"""Constrained LSTM and GRU: the float layer, its matrices, biases and outputs clipped.
+
+Source: docs/specification/recurrent.md section 8.
+"""
 
 import flax.linen as nn
 import jax
@@ -36,7 +39,7 @@ CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 
 @CELL
 def test_nothing_set_is_the_float_layer_with_its_own_weights(cell):
-    """R17: the weights are those of the source."""
+    """The weights are those of the source (docs/codes.md R17)."""
     y, variables = constrained(both(cell))
     np.testing.assert_array_equal(y, both(cell).apply(variables, X))
 
@@ -91,7 +94,7 @@ def test_each_direction_is_clipped_by_its_own_mean():
 
 
 def test_bias_value_clips_biases_and_needs_none():
-    """R17: a layer without bias is no error."""
+    """A layer without bias is no error (docs/codes.md R17)."""
     y, variables = constrained(nn.RNN(TorchLSTMCell(5)), clamp_bias_value=0.1)
     cell = dict(variables["params"]["cell"])
     for name in ("bias_ih", "bias_hh"):
@@ -111,7 +114,7 @@ def test_activation_value_clips_outputs_and_not_the_final_state():
 
 
 def test_initial_state_given_by_keyword_counts():
-    """R17: the reference ignores it."""
+    """The reference ignores it (docs/codes.md R17)."""
     model = nn.RNN(TorchGRUCell(5))
     cmodel = linger_jax.constrain(model)
     variables = initialised(cmodel, X)

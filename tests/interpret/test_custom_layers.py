@@ -1,4 +1,7 @@
-"""A product of a parameter computes what the known layer of the same product computes, bit for bit (decision D23)."""
+"""A product of a parameter computes what the known layer of the same product computes, bit for bit.
+
+Source: docs/decisions.md D23.
+"""
 
 import flax.linen as nn
 import jax
@@ -147,7 +150,7 @@ def test_layer_is_the_float_one_on_quantized_operands(name):
     assert (row.status, row.reason) == ("disabled", "disabled by custom_layers: false")
 
 
-# --- D24: clamps -----------------------------------------------------------------------------------------------------
+# --- clamps (docs/decisions.md D24) -----------------------------------------------------------------------------------
 
 CLAMPED = np.float32(10 / 15) * np.float32(7)  # factor * mean|w| of 5 x 3 weights
 

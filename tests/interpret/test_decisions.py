@@ -1,4 +1,4 @@
-"""What spec/decisions.md decides about running a model, under ``chip`` and under ``reference``."""
+"""What docs/decisions.md decides about running a model, under ``chip`` and under ``reference``."""
 
 import warnings
 
@@ -26,7 +26,7 @@ class Pool(nn.Module):
         return jnp.mean(nn.Conv(4, (1, 1), name="conv")(x), axis=(1, 2))
 
 
-# --- D5: the scale of an average pool ---
+# --- the scale of an average pool (docs/decisions.md D5) --------------------------------------------------------------
 
 
 def test_average_pool_answers_at_its_input_scale():
@@ -65,7 +65,7 @@ def test_gradient_of_an_average_pool_is_that_of_the_float_mean():
     np.testing.assert_allclose(slope, np.broadcast_to(kernel.sum(1) / 36, IMAGE.shape), atol=4 * step / 36)
 
 
-# --- D6: evaluation of quantizers that never saw data ---
+# --- evaluation of quantizers that never saw data (docs/decisions.md D6) ----------------------------------------------
 
 
 def test_evaluating_fresh_quantizers_warns_once_and_names_them():
@@ -106,7 +106,7 @@ def test_evaluating_fresh_quantizers_is_silent_under_the_reference():
     qmodel.apply(variables, X)
 
 
-# --- D7: calibration ---
+# --- calibration (docs/decisions.md D7) -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])
@@ -148,7 +148,7 @@ def test_calibrating_a_shared_layer_is_refused_under_the_reference():
         linger_jax.calibrate(qmodel, variables, [x], progress=False)
 
 
-# --- D24: parameters are never written behind the user's back ---
+# --- parameters are never written behind the user's back (docs/decisions.md D24) --------------------------------------
 
 
 def large_weights(flag):
@@ -250,7 +250,7 @@ def test_batch_norm_s_alpha_is_clamped_in_the_first_step_only():
     same_bits(second["params"], variables["params"])
 
 
-# --- D12: values pass the quantizers as they are ---
+# --- values pass the quantizers as they are (docs/decisions.md D12) ---------------------------------------------------
 
 
 class Everything(nn.Module):

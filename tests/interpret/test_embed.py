@@ -1,4 +1,4 @@
-"""Gradients of a quantized embedding (spec/layers.md section 7) under ``chip``."""
+"""Gradients of a quantized embedding (docs/specification/layers.md section 7) under ``chip``."""
 
 import flax.linen as nn
 import jax

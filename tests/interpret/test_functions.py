@@ -1,4 +1,7 @@
-"""Quantized functions by the chip's kernels (spec/ops.md sections 4 to 6, chip_kernels.md section 9)."""
+"""Quantized functions by the chip's kernels.
+
+Source: docs/specification/ops.md sections 4 to 6, docs/specification/chip_kernels.md section 9.
+"""
 
 import flax.linen as nn
 import jax
@@ -45,9 +48,9 @@ def on(platform, **more):
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_fixed_scale_function_is_the_kernel_requantized_to_its_bits(name, platform, evaluate):
     function, kernel = KERNELS[name]
-    output, site, state = trained(function, A, on(platform), evaluate)
+    output, state_path, state = trained(function, A, on(platform), evaluate)
     fixed = jnp.asarray(A.value * 2.0**27, jnp.int32)
-    assert (float(output.scale), output.bits, site) == (128.0, 8, f"_linger_qtensor_q{name}_0")
+    assert (float(output.scale), output.bits, state_path) == (128.0, 8, f"_linger_qtensor_q{name}_0")
     np.testing.assert_array_equal(output.value * 128, kernel(fixed, Platform(platform), 7))
     assert not bool(state["output_quantizer"]["is_init"]), "the statistic does not move"
 
@@ -64,11 +67,11 @@ def test_function_on_venus_has_a_scale_of_its_own_statistic(name):
 
 @pytest.mark.parametrize("name", ["gelu", "gelu, erf", "silu"])
 def test_gated_function_on_venus_a(name):
-    """D21: both forms of gelu are the chip's one kernel."""
+    """Both forms of gelu are the chip's one kernel (docs/decisions.md D21)."""
     function, kernel = KERNELS[name]
-    output, site, _ = trained(function, A)
+    output, state_path, _ = trained(function, A)
     exact = np.float32(kernel(jnp.asarray(A.value * 2.0**27, jnp.int32))) / np.float32(2.0**27)
-    assert site == {"silu": "_linger_qtensor_qswish_0"}.get(name, "_linger_qtensor_qgelu_0")
+    assert state_path == {"silu": "_linger_qtensor_qswish_0"}.get(name, "_linger_qtensor_qgelu_0")
     np.testing.assert_array_equal(output.value, quantized(exact, float(output.scale)))
 
 
@@ -109,7 +112,7 @@ def test_calibration_records_the_float_function(config):
 
 
 def test_fixed_scale_holds_before_any_training_o6():
-    """O6: evaluation of a fresh model uses the fixed scale, and there is nothing to warn about."""
+    """Evaluation of a fresh model uses the fixed scale, and there is nothing to warn about (docs/codes.md O6)."""
     qmodel, variables = prepared(OnArguments(jax.nn.sigmoid), A)
     state = variables["quant"]["_linger_qtensor_qsigmoid_0"]["output_quantizer"]
     assert float(state["scale"]) == 128.0
@@ -148,7 +151,10 @@ LARGE = QTensor(jnp.float32([[-40.0, -17.0, -16.0, 15.5, 16.0, 17.0, 31.5]]), jn
 
 
 def test_venus_saturates_what_enters_its_kernels_k1():
-    """K1, D9: beyond 16 bits of Q11 the tables end; saturated inputs give the functions' limits, the reference 0."""
+    """Beyond 16 bits of Q11 the tables end; saturated inputs give the functions' limits, the reference 0.
+
+    Source: docs/decisions.md D9, docs/codes.md K1.
+    """
     chip, _, _ = trained(jax.nn.sigmoid, LARGE, on("venus"))
     np.testing.assert_allclose(chip.value, jax.nn.sigmoid(LARGE.value), atol=1 / float(chip.scale))
     reference, _, _ = trained(jax.nn.sigmoid, LARGE, on("venus", compat="reference"))
@@ -157,7 +163,10 @@ def test_venus_saturates_what_enters_its_kernels_k1():
 
 @pytest.mark.parametrize("name", ["gelu", "silu"])
 def test_large_inputs_of_gelu_and_silu_saturate_k2(name):
-    """K2, D9: 16 and more do not fit Q27; saturated they give about 16, in the reference they wrap to about 0."""
+    """16 and more do not fit Q27; saturated they give about 16, in the reference they wrap to about 0.
+
+    Source: docs/decisions.md D9, docs/codes.md K2.
+    """
     function = KERNELS["gelu, erf" if name == "gelu" else name][0]
     chip, _, _ = trained(function, LARGE)
     np.testing.assert_allclose(chip.value[0], [0, 0, 0, 15.5, 16, 16, 16], atol=0.2)
@@ -277,6 +286,6 @@ def test_functions_follow_a_change_of_width(platform, widened):
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     wide = qmodel.replace_config({"quant_info": {"activate_bits": 16}, **on(platform)})
     quant = wide.take_over(qmodel, {**variables, **updates}, x)["quant"]
-    for site, fixed in (("_linger_qtensor_qtanh_0", widened), ("_linger_qtensor_qsoftmax_1", None)):
-        state = quant[site]["output_quantizer"]
+    for state_path, fixed in (("_linger_qtensor_qtanh_0", widened), ("_linger_qtensor_qsoftmax_1", None)):
+        state = quant[state_path]["output_quantizer"]
         assert float(state["scale"]) == (fixed or scale_for(float(state["running_data"]), 16))

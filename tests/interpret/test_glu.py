@@ -1,4 +1,4 @@
-"""GLU by the chip's sigmoid (spec/layers.md section 10) under ``chip``."""
+"""GLU by the chip's sigmoid (docs/specification/layers.md section 10) under ``chip``."""
 
 import flax.linen as nn
 import jax

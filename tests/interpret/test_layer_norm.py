@@ -1,4 +1,4 @@
-"""The quantized LayerNorm (spec/layers.md section 6) under ``chip``."""
+"""The quantized LayerNorm (docs/specification/layers.md section 6) under ``chip``."""
 
 import re
 

@@ -1,4 +1,7 @@
-"""Layers by hand: what is quantized, in which order, and what their state holds afterwards (spec/layers.md)."""
+"""Layers by hand: what is quantized, in which order, and what their state holds afterwards.
+
+Source: docs/specification/layers.md.
+"""
 
 import flax.linen as nn
 import jax

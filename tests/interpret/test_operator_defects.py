@@ -1,4 +1,4 @@
-"""The numbered defects of spec/ops.md section 8 in operators of several operands: wanted, and as the reference."""
+"""Defects of operators of several operands, mended and as in the reference (docs/specification/ops.md section 8)."""
 
 import flax.linen as nn
 import jax
@@ -16,7 +16,7 @@ from tests.models import drawn, initialised, prepared
 A, B, C = on_grid(0, 64.0, 3, 4), on_grid(1, 16.0, 3, 4), on_grid(2, 32.0, 3, 4)
 
 
-def sites(operator, *args, config=None):
+def state_paths(operator, *args, config=None):
     return [n for n in prepared(OnArguments(operator), *args, config=config)[1]["quant"] if n.startswith("_linger")]
 
 
@@ -38,7 +38,7 @@ def test_every_product_of_two_activations_is_a_matmul_o1(operator, numpy_operato
     exact = numpy_operator(np.asarray(A.value), np.asarray(B.value))
     assert set(state["input_quantizer"]) == {"0", "1"}
     np.testing.assert_array_equal(output.value, quantized(exact, float(output.scale)))
-    assert sites(operator, A, B) == ["_linger_qtensor_qmatmul_0"]
+    assert state_paths(operator, A, B) == ["_linger_qtensor_qmatmul_0"]
 
 
 @pytest.mark.parametrize("join", [jnp.concatenate, jnp.stack])
@@ -59,10 +59,10 @@ def test_joined_float_operand_goes_through_its_own_quantizer_o2():
 
 
 def test_reference_joins_two_values_only_and_stacks_in_float_o2():
-    assert sites(lambda x, y: jnp.concatenate([x, y]), A, B, config=REFERENCE) == ["_linger_qtensor_qcat_0"]
-    assert sites(lambda x, y: jnp.stack([x, y]), A, B, config=REFERENCE) == []
+    assert state_paths(lambda x, y: jnp.concatenate([x, y]), A, B, config=REFERENCE) == ["_linger_qtensor_qcat_0"]
+    assert state_paths(lambda x, y: jnp.stack([x, y]), A, B, config=REFERENCE) == []
     with pytest.raises(UnsupportedError, match="linger concatenates two values, not 3"):
-        sites(lambda x, y, z: jnp.concatenate([x, y, z]), A, B, C, config=REFERENCE)
+        state_paths(lambda x, y, z: jnp.concatenate([x, y, z]), A, B, C, config=REFERENCE)
 
 
 def test_top_k_returns_grid_values_and_plain_indices_o3():
@@ -75,8 +75,8 @@ def test_top_k_returns_grid_values_and_plain_indices_o3():
 
 def test_operators_have_their_thresholds_from_the_start_o5():
     _, variables = prepared(OnArguments(lambda x, y: jax.nn.softmax(x @ y.T)), A, B, config=TQT)
-    for site, inputs in (("_linger_qtensor_qmatmul_0", {"0", "1"}), ("_linger_qtensor_qsoftmax_1", {"0"})):
-        thresholds = variables["params"][site]
+    for state_path, inputs in (("_linger_qtensor_qmatmul_0", {"0", "1"}), ("_linger_qtensor_qsoftmax_1", {"0"})):
+        thresholds = variables["params"][state_path]
         assert set(thresholds["input_quantizer"]) == inputs
         assert thresholds["output_quantizer"]["learning_data"].shape == (1,)
 
@@ -99,10 +99,10 @@ def test_operator_takes_the_widths_of_its_owner_s_part_o15(config, bits):
     qmodel = linger_jax.init(Owners(), {**config, "part1": part})
     x = jnp.ones((2, 4))
     plan = qmodel.plan(drawn(qmodel.model, x), x)
-    site = ("wide", "_linger_qtensor_qmul_0")
+    state_path = ("wide", "_linger_qtensor_qmul_0")
     found = (
-        plan.quantizers[(*site, "input_quantizer", "1")].spec.bits,
-        plan.quantizers[(*site, "output_quantizer")].spec.bits,
+        plan.quantizers[(*state_path, "input_quantizer", "1")].spec.bits,
+        plan.quantizers[(*state_path, "output_quantizer")].spec.bits,
     )
     assert found == bits
     assert plan.quantizers[("other", "_linger_qtensor_qmul_0", "output_quantizer")].spec.bits == 8
@@ -139,7 +139,7 @@ def test_division_by_a_computed_constant_is_known_too():
 
 
 def test_division_is_float_under_the_reference():
-    assert sites(lambda x: x / 3.0, A, config=REFERENCE) == []
+    assert state_paths(lambda x: x / 3.0, A, config=REFERENCE) == []
     qmodel, variables = prepared(OnArguments(lambda x: x / 3.0), A, config=REFERENCE)
     np.testing.assert_array_equal(qmodel.apply(variables, A, mutable=["quant"])[0], A.value / 3.0)
 

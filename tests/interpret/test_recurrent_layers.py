@@ -45,7 +45,7 @@ def assert_near(found, wanted):
 
 
 class Mixed(nn.Module):
-    """R11: Flax's LSTM cells have no input bias."""
+    """Flax's LSTM cells have no input bias (docs/codes.md R11)."""
 
     @nn.compact
     def __call__(self, x):
@@ -55,7 +55,10 @@ class Mixed(nn.Module):
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_layers_are_near_the_float_layers_on_every_platform(platform):
-    """D1, D2 (R1, R3): under chip every platform computes the float layer's GRU."""
+    """Under chip every platform computes the float layer's GRU.
+
+    Source: docs/decisions.md D1 and D2, docs/codes.md R1 and R3.
+    """
     found, wanted, _ = trained_step(Mixed(), X, platform=platform)
     assert_near(found, wanted)
 
@@ -97,7 +100,7 @@ def test_every_option_means_what_it_means_in_flax(cell, options, kwargs):
 
 @pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell], ids=["lstm", "gru"])
 def test_gradients_are_near_those_of_the_float_layer(cell):
-    """Of input, initial state and every parameter; R13: with lengths too."""
+    """Of input, initial state and every parameter, with lengths too (docs/codes.md R13)."""
     model = nn.RNN(cell(HIDDEN), reverse=True, return_carry=True)
     qmodel = quantized(model)
     state = jnp.clip(random_array(1, BATCH, HIDDEN), -0.5, 0.5)
@@ -183,7 +186,7 @@ def test_gates_of_flax_and_matrices_of_torch_are_the_same_layer(cell):
 
 
 def test_one_time_clamp_bounds_a_matrix_by_its_own_mean():
-    """D24: init returns the gates clamped as one matrix, with the flag set."""
+    """Init returns the gates clamped as one matrix, with the flag set (docs/decisions.md D24)."""
     model = nn.RNN(nn.LSTMCell(HIDDEN, kernel_init=nn.initializers.normal(1.0)))
     params = drawn(model, X)["params"]
     qmodel = linger_jax.init(model, {"clamp_info": {"clamp_factor_value": 1.0}})
@@ -221,7 +224,7 @@ def test_outputs_travel_as_qtensors():
 
 
 def test_evaluation_before_training_warns():
-    """R5, D6."""
+    """See docs/decisions.md D6, docs/codes.md R5."""
     qmodel = linger_jax.init(nn.RNN(TorchGRUCell(HIDDEN)))
     variables = initialised(qmodel, X)
     with pytest.warns(

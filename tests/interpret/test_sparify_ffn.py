@@ -1,4 +1,4 @@
-"""The quantized SparifyFFN (spec/layers.md section 11) under ``chip``."""
+"""The quantized SparifyFFN (docs/specification/layers.md section 11) under ``chip``."""
 
 import flax.linen as nn
 import jax.numpy as jnp

@@ -64,7 +64,7 @@ def test_arguments_that_do_not_fit_are_refused_with_what_is_allowed(text):
 
 
 def test_a_given_output_size_is_an_error_that_names_the_remedy():
-    """layers.md section 3: the reference accepts and ignores it."""
+    """docs/specification/layers.md section 3: the reference accepts and ignores it."""
     with pytest.raises(LingerError, match=r"output_size=\(11, 11\) is not supported.*output_padding"):
         ConvTranspose(6, (3, 3)).init(jax.random.key(0), random_array(1, 2, 5, 5, 4), output_size=(11, 11))
 
@@ -98,7 +98,7 @@ def test_constrained_it_clips_weight_and_output():
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 1), (0, 1)]])
 @pytest.mark.parametrize("make", [nn.Conv, nn.ConvTranspose])
 def test_d18_padding_by_word_and_asymmetric_padding_are_quantized(make, padding):
-    """D18: resolved to numbers and checked against the platform's limits."""
+    """Resolved to numbers and checked against the platform's limits (docs/decisions.md D18)."""
     layer = make(6, (3, 2), (2, 1), padding=padding)
     x = random_array(4, 2, 6, 5, 4)
     qmodel, variables = prepared(layer, x)
@@ -112,7 +112,7 @@ def test_d18_padding_by_word_and_asymmetric_padding_are_quantized(make, padding)
 
 
 def test_d18_padding_beyond_the_platform_s_limit_is_refused():
-    """D18: what the chip cannot do is a clear error."""
+    """What the chip cannot do is a clear error (docs/decisions.md D18)."""
     x = random_array(5, 1, 20, 20, 4)
     model = linger_jax.init(nn.Conv(6, (5, 5), padding=[(5, 1), (0, 0)]), {"platform": "venus"})
     with pytest.raises(LingerError, match="padding 5 is outside what venus can run"):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from linger_jax.numerics.convolution import conv
 from linger_jax.numerics.convolution import convolution_lowerings as lowerings
-from linger_jax.numerics.convolution.convolution import conv
 from linger_jax.numerics.convolution.convolution_shape import ConvShape, channels_last
 from linger_jax.numerics.convolution.lowering_rules import (
     Lowering,

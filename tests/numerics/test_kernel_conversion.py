@@ -1,4 +1,4 @@
-"""From grid values to the integers of the function kernels and back (chip_kernels.md section 9)."""
+"""From grid values to the integers of the function kernels and back (docs/specification/chip_kernels.md section 9)."""
 
 from fractions import Fraction
 

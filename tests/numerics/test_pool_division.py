@@ -1,4 +1,7 @@
-"""Integer division of average pooling against the algorithms of layers.md section 9.1, one Python number at a time."""
+"""Integer division of average pooling against its algorithms, one Python number at a time.
+
+Source: docs/specification/layers.md section 9.1.
+"""
 
 from __future__ import annotations
 

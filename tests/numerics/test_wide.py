@@ -1,4 +1,4 @@
-"""64-bit integer arithmetic against Python integers (chip_kernels.md section 1)."""
+"""64-bit integer arithmetic against Python integers (docs/specification/chip_kernels.md section 1)."""
 
 from __future__ import annotations
 

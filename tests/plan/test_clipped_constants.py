@@ -1,4 +1,4 @@
-"""Constants that their quantizer clips (O19): told exactly when it does, with the value it uses."""
+"""Constants that their quantizer clips (docs/codes.md O19): told exactly when it does, with the value it uses."""
 
 import re
 

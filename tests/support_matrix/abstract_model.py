@@ -22,7 +22,7 @@ from linger_jax.interpret import Context, Mode, Recording, fixed_values, interpr
 from linger_jax.plan import Plan
 from linger_jax.quantizers import QuantizerKind
 from linger_jax.quantizers.quantizer_state import initial_state
-from linger_jax.staging.marker import Path
+from linger_jax.typing import Path
 from tests.support_matrix.operators import Function, Row
 
 COMMON = 16.0

@@ -1,4 +1,7 @@
-"""``trace_layers``: which layers belong together, found by tracing the model once (spec/layers.md section 5.3)."""
+"""``trace_layers``: which layers belong together, found by tracing the model once.
+
+Source: docs/specification/layers.md section 5.3.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ import flax.linen as nn
 from linger_jax.api.call_checks import refuse_empty
 from linger_jax.api.fusion.checkpoint_adapter import CheckpointAdapter
 from linger_jax.api.fusion.fused_model import FusedModel
-from linger_jax.api.quant_collection import Tree, copied, float_collections
+from linger_jax.api.quant_collection import copied, float_collections
 from linger_jax.errors import LingerError
 from linger_jax.plan import find_fusion
 from linger_jax.plan.recognize import TEMPLATES, flatten, recognise
 from linger_jax.staging import split_call, stage
+from linger_jax.typing import Tree
 
 
 def trace_layers(

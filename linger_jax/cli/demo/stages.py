@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -24,8 +23,7 @@ from linger_jax.cli.demo.results import Stage
 from linger_jax.cli.demo.torch_network import DigitNet, evaluate_torch, predict_torch, train_torch
 from linger_jax.cli.demo.training import evaluate, falling_rate, predict, train, variables_of
 from linger_jax.errors import LingerError
-
-Variables = Mapping[str, Any]
+from linger_jax.typing import Variables
 
 _TOLERANCE = 1e-5
 _CALIBRATION_BATCHES = 8

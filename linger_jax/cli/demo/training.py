@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import flax.struct
@@ -15,11 +15,10 @@ from flax.training import train_state
 import linger_jax
 from linger_jax.cli.demo.digits import BATCH_SIZE, Digits, Split
 from linger_jax.cli.demo.results import Curves
+from linger_jax.typing import Variables
 
 # Divides the validation and the test split, so that each model's evaluation compiles once.
 EVALUATION_BATCH = 180
-
-Variables = Mapping[str, Any]
 
 
 class Model(Protocol):

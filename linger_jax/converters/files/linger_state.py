@@ -9,7 +9,7 @@ from typing import Any
 
 from linger_jax.converters.files.torch_state import COUNTER, TorchState, released
 
-# Entries of quantizers (spec/quantizers.md section 2).
+# Entries of quantizers (docs/specification/quantizers.md section 2).
 _QUANTIZER_KEY = re.compile(
     r"(?:(?P<site>.+?)\.)?(?P<quantizer>\w+_quantizer(?:\.\d+)?)\."
     r"(?P<entry>running_data|is_init|learning_data|is_calibrate|scale|is_init_mom_clamp_weight)"
@@ -61,8 +61,8 @@ def split_state(source: TorchState) -> LingerState:
         module, _, leaf = key.rpartition(".")
         entry = split_quantizer_key(key)
         if entry is not None:
-            site, quantizer, name = entry
-            quantizers.setdefault(site, {}).setdefault(quantizer, {})[name] = key
+            place, quantizer, name = entry
+            quantizers.setdefault(place, {}).setdefault(quantizer, {})[name] = key
         elif leaf == COUNTER:
             counters[module] = key
         elif leaf in _MEANINGLESS:

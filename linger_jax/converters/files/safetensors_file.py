@@ -12,7 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ConversionError
 
 _DTYPES: dict[str, Any] = {
@@ -77,7 +77,7 @@ def write_safetensors_file(path: str | os.PathLike[str], tensors: Mapping[str, n
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
     try:
-        with whole_file(file) as partial, partial.open("wb") as stream:
+        with atomic_file(file) as partial, partial.open("wb") as stream:
             stream.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
             for array in tensors.values():
                 stream.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ConversionError
 
 _CHUNK = 1 << 20
@@ -87,7 +87,7 @@ def write_torch_file(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -
     if not file.parent.is_dir():
         raise ConversionError(f"{file}: there is no folder {file.parent}; make it first")
     try:
-        with whole_file(file) as partial:
+        with atomic_file(file) as partial:
             torch.save(dict(tensors), partial)
     except OSError as error:
         raise ConversionError(f"{file}: cannot be written ({_first_line(error)})") from error

@@ -15,8 +15,7 @@ from linger_jax.converters.files.checkpoint_files import read_checkpoint_file
 from linger_jax.converters.files.packed_tensors import Part, unpacked
 from linger_jax.converters.files.weight_normalization import NormalisedWeight
 from linger_jax.errors import ConversionError
-
-Array = np.ndarray[Any, Any]
+from linger_jax.typing import HostArray
 
 # Where training scripts put the state dict inside what they save, the more specific name first.
 WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "module")
@@ -81,12 +80,12 @@ class TorchState:
         stored = str(self.tensors[key].dtype).removeprefix("torch.")
         return None if stored in ("float32", "bool") or "int" in stored else stored
 
-    def raw(self, key: str) -> Array:
+    def raw(self, key: str) -> HostArray:
         """Values as they are, half precision widened; not-a-number included."""
         array = _numpy(self.tensors[key], f"{self.name}: {key}")
         return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
 
-    def array(self, key: str) -> tuple[Array, str | None]:
+    def array(self, key: str) -> tuple[HostArray, str | None]:
         """Values in float32 (or an integer type), and the dtype of the file where it was another.
 
         Raises:
@@ -231,7 +230,7 @@ def _without_prefixes(name: str, tensors: dict[str, Any]) -> tuple[dict[str, Any
         tensors = cleaned
 
 
-def _numpy(tensor: Any, where: str) -> Array:
+def _numpy(tensor: Any, where: str) -> HostArray:
     if isinstance(tensor, NormalisedWeight):
         return tensor.product(*_factors(tensor, where))
     if not hasattr(tensor, "detach"):
@@ -247,12 +246,12 @@ def _numpy(tensor: Any, where: str) -> Array:
     return np.asarray(tensor.numpy())
 
 
-def _factors(weight: NormalisedWeight, where: str) -> tuple[Array, Array]:
+def _factors(weight: NormalisedWeight, where: str) -> tuple[HostArray, HostArray]:
     g, v = (_numpy(tensor, where).astype(np.float32) for tensor in (weight.g, weight.v))
     return g, v
 
 
-def in_factors(arrays: Mapping[str, Array], normalised: Mapping[str, NormalisedWeight]) -> dict[str, Array]:
+def in_factors(arrays: Mapping[str, HostArray], normalised: Mapping[str, NormalisedWeight]) -> dict[str, HostArray]:
     """A state dict with the weights in two factors that an imported checkpoint had so."""
     result = dict(arrays)
     for key, weight in normalised.items():

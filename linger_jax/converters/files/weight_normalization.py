@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from linger_jax.typing import HostArray
 
 # Names of the factors g and v of a weight: old ones, those of torch.nn.utils.parametrizations.
 _NAMES = (("{0}_g", "{0}_v"), ("parametrizations.{0}.original0", "parametrizations.{0}.original1"))
@@ -38,18 +38,18 @@ class NormalisedWeight:
         """Of the factors."""
         return self.v.dtype
 
-    def product(self, g: Array, v: Array) -> Array:
+    def product(self, g: HostArray, v: HostArray) -> HostArray:
         """The weight of two factors in float32."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(v * (g / self.lengths(v)))
 
-    def lengths(self, v: Array) -> Array:
+    def lengths(self, v: HostArray) -> HostArray:
         """Lengths of v in the shape of g."""
         axes = tuple(i for i, n in enumerate(self.g.shape) if n == 1) if len(self.g.shape) else None
         squares = np.sum(v * v, axis=axes, keepdims=axes is not None)
         return np.asarray(np.sqrt(squares))
 
-    def factors(self, weight: Array, g: Array, v: Array) -> tuple[Array, Array]:
+    def factors(self, weight: HostArray, g: HostArray, v: HostArray) -> tuple[HostArray, HostArray]:
         """Factors of a weight: those it came from, to the bit, or, once it was trained, with v as long as it was."""
         if np.array_equal(self.product(g, v), weight):
             return g, v

@@ -1,9 +1,9 @@
 """Where the elements of a Flax value stand in its PyTorch counterpart, axis by axis.
 
-Flax models are channels-last, PyTorch's are channels-first (decision D20). As long as both keep their axes apart that
-is a matter of naming: each axis is marked as ``channel``, ``spatial`` or ``plain`` (the same place in both). It becomes
-a permutation where a reshape merges a channel axis with spatial ones: PyTorch's flattened features count channels
-first. Such an axis carries an :class:`AxisOrder`, which every operation behind it carries on.
+Flax models are channels-last, PyTorch's are channels-first (docs/decisions.md D20). As long as both keep their axes
+apart that is a matter of naming: each axis is marked as ``channel``, ``spatial`` or ``plain`` (the same place in both).
+It becomes a permutation where a reshape merges a channel axis with spatial ones: PyTorch's flattened features count
+channels first. Such an axis carries an :class:`AxisOrder`, which every operation behind it carries on.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from linger_jax.staging import Path
+from linger_jax.typing import HostArray, Path, Shape
 
-Array = np.ndarray[Any, Any]
 AxisKind = Literal["plain", "channel", "spatial"]
-Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +29,7 @@ class AxisOrder:
       doubt: why this is not certain, or why it cannot be known.
     """
 
-    index: Array | None
+    index: HostArray | None
     doubt: str = ""
 
 
@@ -88,7 +86,7 @@ def channels_last(rank: int, spatial: int) -> Layout:
     return (*plain(outer), *(Axis("spatial") for _ in range(spatial)), Axis("channel"))
 
 
-def order_or_none(index: Array | None, doubt: str = "") -> AxisOrder | None:
+def order_or_none(index: HostArray | None, doubt: str = "") -> AxisOrder | None:
     """An order, or None for the identity."""
     if index is not None and np.array_equal(index, np.arange(index.size)):
         return None
@@ -131,7 +129,7 @@ def merge(axes: Sequence[Axis], sizes: Sequence[int], *, with_batch: bool = Fals
     return Axis(kind, order_or_none(index.reshape(-1), doubt), makers)
 
 
-def flat_index(sizes: Sequence[int], significance: Sequence[int]) -> Array:
+def flat_index(sizes: Sequence[int], significance: Sequence[int]) -> HostArray:
     """Position of each element of an array of ``sizes`` when its axes are counted in another order, slowest first."""
     counted = np.arange(math.prod(sizes)).reshape([sizes[i] for i in significance])
     return np.transpose(counted, np.argsort(significance))
@@ -193,7 +191,7 @@ def reshape(layout: Layout, before: Shape, after: Shape) -> Layout:
     # PyTorch had to bring its axes into this order as well: from here on both lay the value out alike.
     behind = [dataclasses.replace(axis, kind="plain") if k not in mixed else axis for k, axis in enumerate(result)]
     if outside:
-        doubt = "only some of the positions are merged with the channels, which both orders of writing can mean"
+        doubt = "only some of the positions are merged with the channels, which fits PyTorch's order as well as Flax's"
         for k in mixed:
             order = behind[k].order
             if order is not None:

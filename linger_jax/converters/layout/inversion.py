@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from linger_jax.typing import HostArray
 
 
-def inverted(to_flax: Callable[[Array], Array], torch_shape: tuple[int, ...], value: Array) -> Array:
+def inverted(to_flax: Callable[[HostArray], HostArray], torch_shape: tuple[int, ...], value: HostArray) -> HostArray:
     """The PyTorch tensor that a conversion makes ``value`` of.
 
     The conversion only moves elements: applied to their numbers it tells where each of them went.
@@ -25,7 +24,7 @@ def inverted(to_flax: Callable[[Array], Array], torch_shape: tuple[int, ...], va
     return result
 
 
-def put_back(to_flax: Callable[[Array], Array], tensor: Array, value: Array) -> None:
+def put_back(to_flax: Callable[[HostArray], HostArray], tensor: HostArray, value: HostArray) -> None:
     """The same where ``value`` is a part of the tensor: writes that part, in place."""
     count = tensor.size
     numbers = np.arange(count, dtype=np.int32 if count < 2**31 else np.int64).reshape(tensor.shape)

@@ -12,7 +12,6 @@ from linger_jax.converters.layout.axis_layout import (
     Axis,
     AxisOrder,
     Layout,
-    Shape,
     channels_last,
     order_or_none,
     plain,
@@ -20,10 +19,11 @@ from linger_jax.converters.layout.axis_layout import (
     same_order,
 )
 from linger_jax.plan import Node
+from linger_jax.typing import Shape
 
 # An operand: its shape and its layout, None where it depends on parameters and constants alone.
 Operand = tuple[Shape, Layout | None]
-Rule = Callable[[Node, Sequence[Operand], Shape], Layout]
+LayoutRule = Callable[[Node, Sequence[Operand], Shape], Layout]
 
 JOINED = "features in different orders are combined"
 
@@ -37,6 +37,8 @@ def apply_rule(node: Node, operands: Sequence[Operand], shapes: Sequence[Shape])
         name = "avg_pool"
     if name == "split":
         return list(_split(node, operands[0], shapes))
+    if name == "unstack":
+        return list(_unstack(node, operands[0], shapes))
     rule = RULES.get(name)
     if rule is not None and operands[0][1] is None and name not in _ANY_OPERAND:
         rule = None  # a constant is indexed by data: the result is laid out like nothing known
@@ -194,6 +196,13 @@ def _split(node: Node, operand: Operand, shapes: Sequence[Shape]) -> list[Layout
     return results
 
 
+def _unstack(node: Node, operand: Operand, shapes: Sequence[Shape]) -> list[Layout]:
+    layout = operand[1]
+    assert layout is not None
+    at = node.attributes["axis"]
+    return [(*layout[:at], *layout[at + 1 :]) for _ in shapes]
+
+
 def _resized(node: Node, operands: Sequence[Operand], shape: Shape) -> Layout:
     """Pad, dynamic slice, tile, rev: the axis stays what it is; features in PyTorch's order do not survive it."""
     before, layout = operands[0]
@@ -310,7 +319,7 @@ _MIXES_POSITIONS = frozenset({"sort", "cumsum", "cumprod", "cummax", "cummin", "
 _ANY_OPERAND = frozenset({"concatenate", "stack", "dot_general", "conv_general_dilated"})
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor")
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, LayoutRule] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "broadcast_in_dim": _broadcast,

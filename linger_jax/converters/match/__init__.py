@@ -4,8 +4,8 @@ from linger_jax.converters.match.matching import How as How
 from linger_jax.converters.match.matching import Matching as Matching
 from linger_jax.converters.match.matching import MatchMode as MatchMode
 from linger_jax.converters.match.matching import match as match
-from linger_jax.converters.match.place_matching import SitePair as SitePair
-from linger_jax.converters.match.place_matching import match_sites as match_sites
+from linger_jax.converters.match.place_matching import PlacePair as PlacePair
+from linger_jax.converters.match.place_matching import match_places as match_places
 from linger_jax.converters.match.torch_names import Naming as Naming
 from linger_jax.converters.match.torch_names import TorchNames as TorchNames
 from linger_jax.converters.match.user_mapping import GivenNames as GivenNames

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
-from linger_jax.converters.model import LayerSlot
+from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.report import ImportProblems
 from linger_jax.nearest_name import nearest_name
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ def resolve_mapping(
     mapping: Mapping[str, str | None],
     keys: Collection[str],
     modules: Collection[str],
-    slots: Sequence[LayerSlot],
+    layers: Sequence[ModelLayer],
     variables: Collection[Path],
     problems: ImportProblems,
 ) -> list[MappingEntry]:
@@ -46,14 +46,14 @@ def resolve_mapping(
       mapping: PyTorch key or prefix to dotted Flax path, or to None.
       keys: of the state dict.
       modules: names of its modules that are no prefixes of keys: the layers of a recurrent one (``rnn.l1``).
-      slots: layers of the model.
+      layers: layers of the model.
       variables: paths of all variables of the model.
       problems: takes the names that nothing has.
     """
     prefixes = {prefix for key in keys for prefix in _prefixes(key)}
-    labels = {slot.label: slot for slot in slots}
+    labels = {layer.label: layer for layer in layers}
     prefixes |= set(modules)
-    places = {path[:n] for slot in slots for path in [slot.path] for n in range(len(path) + 1)}
+    places = {path[:n] for layer in layers for path in [layer.path] for n in range(len(path) + 1)}
     places |= {path[1:n] for path in variables for n in range(1, len(path))}
     entries = []
     for torch_name, flax_name in mapping.items():
@@ -68,9 +68,9 @@ def resolve_mapping(
             continue
         path = tuple(name for name in flax_name.replace("/", ".").split(".") if name)
         variable = next((p for p in variables if p == path or p[1:] == path), None)
-        slot = labels.get(flax_name)
-        if slot is not None:
-            entries.append(MappingEntry(torch_name, is_key, module=slot.path, iteration=slot.iteration))
+        layer = labels.get(flax_name)
+        if layer is not None:
+            entries.append(MappingEntry(torch_name, is_key, module=layer.path, iteration=layer.iteration))
         elif variable is not None and is_key:
             entries.append(MappingEntry(torch_name, is_key, variable=variable))
         elif path in places:

@@ -10,18 +10,18 @@ from linger_jax.converters.files import TorchState
 from linger_jax.converters.match.explicit_mapping import MappingEntry, resolve_mapping
 from linger_jax.converters.match.name_matching import match_by_name, unique_by_name
 from linger_jax.converters.match.order_matching import match_in_order
-from linger_jax.converters.model import LayerSlot, ModelSlots, fits
+from linger_jax.converters.model import ModelInventory, ModelLayer, fits
 from linger_jax.converters.report import TIED, ImportProblems
 from linger_jax.converters.weights import (
-    GATES,
     TorchModule,
+    layer_signature,
     leaf_rules,
     module_signature,
     recurrent_sizes,
-    slot_signature,
     torch_modules,
 )
-from linger_jax.staging import Path
+from linger_jax.kinds import GATE_LETTERS
+from linger_jax.typing import Path
 
 How = Literal["mapping", "name", "order"]
 MatchMode = Literal["auto", "name", "order"]
@@ -53,7 +53,7 @@ class Matching:
 
 def match(
     state: TorchState,
-    slots: ModelSlots,
+    inventory: ModelInventory,
     variables: Mapping[Path, tuple[int, ...]],
     mapping: Mapping[str, str | None],
     mode: MatchMode,
@@ -65,40 +65,40 @@ def match(
 
     Args:
       state: the checkpoint.
-      slots: layers and free variables of the model.
+      layers: layers and free variables of the model.
       variables: shape of every variable.
       mapping: the user's own names, PyTorch to Flax.
       mode: what to do beyond ``mapping``.
       problems: takes what cannot be matched for sure.
       strict: whatever is left over is an error, so that it need not be decided which of several alike it is.
     """
-    split = _one_layer_a_direction(slots.layers) and any(key.endswith("_reverse") for key in state.tensors)
+    split = _one_layer_a_direction(inventory.layers) and any(key.endswith("_reverse") for key in state.tensors)
     if not split:  # which way a layer of one direction runs is then the model's own business
-        layers = tuple(dataclasses.replace(slot, reverse=False) for slot in slots.layers)
-        slots = dataclasses.replace(slots, layers=layers)
-    matcher = _Matcher(state, slots, problems, strict, split)
+        layers = tuple(dataclasses.replace(layer, reverse=False) for layer in inventory.layers)
+        inventory = dataclasses.replace(inventory, layers=layers)
+    matcher = _Matcher(state, inventory, problems, strict, split)
     named = [module.prefix for module in torch_modules(state, split=split) if module.prefix != module.owner]
-    entries = resolve_mapping(mapping, state.tensors.keys(), named, slots.layers, variables.keys(), problems)
+    entries = resolve_mapping(mapping, state.tensors.keys(), named, inventory.layers, variables.keys(), problems)
     matcher.explicit(entries, mode)
     matcher.rest("", (), mode)
     matcher.free_variables(mode)
     return matcher.finish()
 
 
-def _one_layer_a_direction(slots: Sequence[LayerSlot]) -> bool:
+def _one_layer_a_direction(layers: Sequence[ModelLayer]) -> bool:
     """Whether a bidirectional module of PyTorch is two layers of the model."""
-    directions = [recurrent_sizes(slot)[2] for slot in slots if slot.kind in GATES]
-    return 2 not in directions and any(slot.reverse for slot in slots)
+    directions = [recurrent_sizes(layer)[2] for layer in layers if layer.kind in GATE_LETTERS]
+    return 2 not in directions and any(layer.reverse for layer in layers)
 
 
 class _Matcher:
     def __init__(
-        self, state: TorchState, slots: ModelSlots, problems: ImportProblems, strict: bool, split: bool
+        self, state: TorchState, inventory: ModelInventory, problems: ImportProblems, strict: bool, split: bool
     ) -> None:
         self.state = state
         self.split = split
         self.strict = strict
-        self.slots = slots
+        self.inventory = inventory
         self.problems = problems
         self.found = Matching()
         self.taken: set[str] = set()
@@ -110,30 +110,30 @@ class _Matcher:
         left = torch_modules(self.state, self.taken, split=self.split)
         return [m for m in left if not scope or m.prefix == scope or m.prefix.startswith(f"{scope}.")]
 
-    def layers(self, scope: Path = (), iteration: int | None = None) -> list[LayerSlot]:
+    def layers(self, scope: Path = (), iteration: int | None = None) -> list[ModelLayer]:
         """Layers below a path that nothing was matched with."""
         return [
-            slot
-            for slot in self.slots.layers
-            if slot.path[: len(scope)] == scope
-            and (iteration is None or slot.iteration == iteration)
-            and (slot.path, slot.iteration) not in self.found.layers
+            layer
+            for layer in self.inventory.layers
+            if layer.path[: len(scope)] == scope
+            and (iteration is None or layer.iteration == iteration)
+            and (layer.path, layer.iteration) not in self.found.layers
         ]
 
-    def pair(self, module: TorchModule, slot: LayerSlot, how: How) -> None:
+    def pair(self, module: TorchModule, layer: ModelLayer, how: How) -> None:
         """All tensors of a module that the layer has a variable for."""
         before = frozenset(self.taken)
-        self.found.modules[slot.path, slot.iteration] = module.prefix
-        for role, rule in leaf_rules(slot).items():
+        self.found.modules[layer.path, layer.iteration] = module.prefix
+        for role, rule in leaf_rules(layer).items():
             leaf = module.leaf(rule.names)
             if leaf is not None and module.key(leaf) not in before:
-                self.take(module.key(leaf), slot, role, how)
+                self.take(module.key(leaf), layer, role, how)
                 if rule.plus is not None and rule.plus in module.leaves:
-                    self.found.plus[slot.path, slot.iteration, role] = module.key(rule.plus)
+                    self.found.plus[layer.path, layer.iteration, role] = module.key(rule.plus)
                     self.taken.add(module.key(rule.plus))
 
-    def take(self, key: str, slot: LayerSlot, role: str, how: How) -> None:
-        self.found.layers.setdefault((slot.path, slot.iteration), {})[role] = (key, how)
+    def take(self, key: str, layer: ModelLayer, role: str, how: How) -> None:
+        self.found.layers.setdefault((layer.path, layer.iteration), {})[role] = (key, how)
         self.taken.add(key)
 
     # --- the three ways ---
@@ -152,21 +152,21 @@ class _Matcher:
                 self._module(entry, mode)
 
     def _variable(self, key: str, variable: Path) -> None:
-        for slot in self.slots.layers:
-            for role, place in slot.variables.items():
+        for layer in self.inventory.layers:
+            for role, place in layer.variables.items():
                 if place.path == variable:
-                    self.take(key, slot, role, "mapping")
+                    self.take(key, layer, role, "mapping")
                     return
         self.found.free[variable] = (key, "mapping")
         self.taken.add(key)
 
     def _key_into_layer(self, entry: MappingEntry) -> None:
         leaf = entry.torch.rpartition(".")[2]
-        for slot in self.slots.layers:
-            if slot.path == entry.module and slot.iteration == entry.iteration:
-                for role, rule in leaf_rules(slot).items():
+        for layer in self.inventory.layers:
+            if layer.path == entry.module and layer.iteration == entry.iteration:
+                for role, rule in leaf_rules(layer).items():
                     if leaf in rule.names:
-                        self.take(entry.torch, slot, role, "mapping")
+                        self.take(entry.torch, layer, role, "mapping")
                         return
         name = ".".join(entry.module or ())
         self.problems.add_text(f"mapping: {entry.torch} cannot go into {name}: name the variable, as in {name}.kernel")
@@ -174,9 +174,9 @@ class _Matcher:
     def _module(self, entry: MappingEntry, mode: MatchMode) -> None:
         assert entry.module is not None
         exact = [m for m in self.modules() if m.prefix == entry.torch]
-        slots = [s for s in self.slots.layers if s.path == entry.module and s.iteration == entry.iteration]
-        if exact and slots:
-            self.pair(exact[0], slots[0], "mapping")
+        layers = [s for s in self.inventory.layers if s.path == entry.module and s.iteration == entry.iteration]
+        if exact and layers:
+            self.pair(exact[0], layers[0], "mapping")
         else:
             self.rest(entry.torch, entry.module, mode)
 
@@ -184,25 +184,25 @@ class _Matcher:
         """Matches what is left below two names, first by name, then by order."""
         if mode in ("auto", "name"):
             left = self.modules(torch_scope), self.layers(flax_scope)
-            for module, slot in match_by_name(*left, torch_scope, len(flax_scope)):
-                self.pair(module, slot, "name")
+            for module, layer in match_by_name(*left, torch_scope, len(flax_scope)):
+                self.pair(module, layer, "name")
         if mode == "name":
             return
         found = match_in_order(self.modules(torch_scope), self.layers(flax_scope))
-        for module, slot in (*found.pairs, *found.conflicts):
-            self.pair(module, slot, "order")
+        for module, layer in (*found.pairs, *found.conflicts):
+            self.pair(module, layer, "order")
         if found.ambiguous is not None and not (found.partial and self.strict):
-            modules, slots = found.ambiguous
+            modules, layers = found.ambiguous
             self.found.undecided.update(module.key(leaf) for module in modules for leaf in module.leaves)
-            self.found.undecided.update((slot.path, slot.iteration) for slot in slots)
+            self.found.undecided.update((layer.path, layer.iteration) for layer in layers)
             self.problems.add_ambiguous(
                 [(module.label, _sizes(module_signature(module))) for module in modules],
-                [(slot.label, _sizes(slot_signature(slot))) for slot in slots],
+                [(layer.label, _sizes(layer_signature(layer))) for layer in layers],
             )
 
     def free_variables(self, mode: MatchMode) -> None:
         """Tensors and variables of no layer: by name, then by a shape that only one of each has."""
-        paths = [p for p in self.slots.free if p not in self.found.free and p[0] in ("params", "batch_stats")]
+        paths = [p for p in self.inventory.free if p not in self.found.free and p[0] in ("params", "batch_stats")]
         keys = [key for key in self.state.tensors if key not in self.taken]
         if mode in ("auto", "name"):
             numbered = {i: path[1:] for i, path in enumerate(paths)}
@@ -212,7 +212,7 @@ class _Matcher:
             return
         paths = [p for p in paths if p not in self.found.free]
         keys = [key for key in keys if key not in self.taken]
-        options = {p: [k for k in keys if fits(self.state.shape(k), self.slots.free[p])] for p in paths}
+        options = {p: [k for k in keys if fits(self.state.shape(k), self.inventory.free[p])] for p in paths}
         for path, candidates in options.items():
             rivals = [p for p, others in options.items() if candidates and candidates[0] in others]
             if len(candidates) == 1 and rivals == [path]:

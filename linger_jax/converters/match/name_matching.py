@@ -7,9 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from linger_jax.converters.model import LayerSlot
+from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.report import folded_name
-from linger_jax.converters.weights import TorchModule, module_signature, same_sort, slot_signature
+from linger_jax.converters.weights import TorchModule, layer_signature, module_signature, same_sort
 
 # Flax names a submodule Conv_0 where the user gave no name: it says nothing about PyTorch's name.
 _AUTOMATIC = re.compile(r"[A-Z]\w*_\d+")
@@ -50,8 +50,8 @@ def unique_by_name(torch_names: Mapping[str, str], paths: Mapping[int, Sequence[
 
 
 def match_by_name(
-    modules: Sequence[TorchModule], slots: Sequence[LayerSlot], torch_scope: str = "", flax_scope: int = 0
-) -> list[tuple[TorchModule, LayerSlot]]:
+    modules: Sequence[TorchModule], layers: Sequence[ModelLayer], torch_scope: str = "", flax_scope: int = 0
+) -> list[tuple[TorchModule, ModelLayer]]:
     """Pairs modules and layers of equal name that are the same sort of layer.
 
     Args:
@@ -61,14 +61,14 @@ def match_by_name(
     """
     by_prefix = {module.prefix: module for module in modules}
     names = {prefix: module.compared[len(torch_scope) :].strip(".") for prefix, module in by_prefix.items()}
-    paths = {i: slot.path[flax_scope:] for i, slot in enumerate(slots) if slot.iteration is None}
-    pairs = [(by_prefix[name], slots[i]) for name, i in unique_by_name(names, paths)]
-    return [(m, s) for m, s in pairs if same_sort(module_signature(m), slot_signature(s)) or _scales_axes(m, s)]
+    paths = {i: layer.path[flax_scope:] for i, layer in enumerate(layers) if layer.iteration is None}
+    pairs = [(by_prefix[name], layers[i]) for name, i in unique_by_name(names, paths)]
+    return [(m, s) for m, s in pairs if same_sort(module_signature(m), layer_signature(s)) or _scales_axes(m, s)]
 
 
-def _scales_axes(module: TorchModule, slot: LayerSlot) -> bool:
+def _scales_axes(module: TorchModule, layer: ModelLayer) -> bool:
     """Whether a module that is a matrix alone is what a norm over several axes, without bias, multiplies by."""
-    scale = slot.variables.get("scale")
+    scale = layer.variables.get("scale")
     return (
         scale is not None
         and len(scale.shape) > 1

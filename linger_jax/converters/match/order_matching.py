@@ -11,10 +11,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
-from linger_jax.converters.model import LayerSlot
-from linger_jax.converters.weights import Signature, TorchModule, module_signature, same_sort, slot_signature
+from linger_jax.converters.model import ModelLayer
+from linger_jax.converters.weights import Signature, TorchModule, layer_signature, module_signature, same_sort
 
-Pair = tuple[TorchModule, LayerSlot]
+Pair = tuple[TorchModule, ModelLayer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class OrderMatch:
 
     pairs: tuple[Pair, ...] = ()
     conflicts: tuple[Pair, ...] = ()
-    ambiguous: tuple[tuple[TorchModule, ...], tuple[LayerSlot, ...]] | None = None
+    ambiguous: tuple[tuple[TorchModule, ...], tuple[ModelLayer, ...]] | None = None
     partial: bool = False
 
 
@@ -42,31 +42,31 @@ class _Unit:
     signature: Hashable
 
 
-def match_in_order(modules: Sequence[TorchModule], slots: Sequence[LayerSlot]) -> OrderMatch:
+def match_in_order(modules: Sequence[TorchModule], layers: Sequence[ModelLayer]) -> OrderMatch:
     """Pairs modules (in the order of the file) with layers (in the order of execution)."""
     modules = [m for m in modules if module_signature(m) is not None]
-    slots = [s for s in slots if slot_signature(s) is not None]
-    if len(modules) > len(slots):
+    layers = [s for s in layers if layer_signature(s) is not None]
+    if len(modules) > len(layers):
         distinct = [m for m in modules if m.tied is None or all(m.tied != other.prefix for other in modules)]
-        modules = distinct if len(distinct) >= len(slots) else modules
+        modules = distinct if len(distinct) >= len(layers) else modules
     ours: list[Signature] = [s for m in modules if (s := module_signature(m)) is not None]
-    theirs: list[Signature] = [s for t in slots if (s := slot_signature(t)) is not None]
+    theirs: list[Signature] = [s for t in layers if (s := layer_signature(t)) is not None]
 
     def pairs(indices: Sequence[tuple[int, int]]) -> tuple[Pair, ...]:
-        return tuple((modules[i], slots[j]) for i, j in sorted(indices, key=lambda pair: pair[1]))
+        return tuple((modules[i], layers[j]) for i, j in sorted(indices, key=lambda pair: pair[1]))
 
     if ours == theirs:
         return OrderMatch(pairs([(i, i) for i in range(len(ours))]))
     if Counter(ours) == Counter(theirs):
         if len(set(ours)) == len(ours):
             return OrderMatch(pairs([(ours.index(signature), j) for j, signature in enumerate(theirs)]))
-        units = _module_units(ours), _slot_units(slots, theirs)
+        units = _module_units(ours), _layer_units(layers, theirs)
         found = _by_sort(*units) or _unique(*units) or _unique(_singles(ours), _singles(theirs))
         if found is not None:
             return OrderMatch(pairs(found))
         start, end = _common_ends(ours, theirs)
         ends = [*range(start), *range(len(ours) - end, len(ours))]
-        between = tuple(modules[start : len(ours) - end]), tuple(slots[start : len(theirs) - end])
+        between = tuple(modules[start : len(ours) - end]), tuple(layers[start : len(theirs) - end])
         return OrderMatch(pairs([(i, i) for i in ends]), ambiguous=between)
     if len(ours) == len(theirs) and all(same_sort(a, b) for a, b in zip(ours, theirs, strict=True)):
         at = range(len(ours))
@@ -80,7 +80,9 @@ def match_in_order(modules: Sequence[TorchModule], slots: Sequence[LayerSlot]) -
     if len(left) == len(right) and all(same_sort(ours[i], theirs[j]) for i, j in zip(left, right, strict=True)):
         conflicts = list(zip(left, right, strict=True))
     unsure = not unique or {ours[i] for i in left} & {theirs[j] for j in right}
-    return OrderMatch(pairs(common), pairs(conflicts), (tuple(modules), tuple(slots)) if unsure else None, partial=True)
+    return OrderMatch(
+        pairs(common), pairs(conflicts), (tuple(modules), tuple(layers)) if unsure else None, partial=True
+    )
 
 
 # --- units ---
@@ -117,14 +119,14 @@ def _module_units(signatures: Sequence[Signature]) -> list[_Unit]:
     return _paired(signatures, belongs)
 
 
-def _slot_units(slots: Sequence[LayerSlot], signatures: Sequence[Signature]) -> list[_Unit]:
+def _layer_units(layers: Sequence[ModelLayer], signatures: Sequence[Signature]) -> list[_Unit]:
     """A batch norm belongs to the product whose result it reads."""
-    at = {(slot.path, slot.iteration): i for i, slot in enumerate(slots)}
+    at = {(layer.path, layer.iteration): i for i, layer in enumerate(layers)}
 
     def belongs(i: int) -> int | None:
-        if signatures[i][0] != "batch_norm" or slots[i].follows is None:
+        if signatures[i][0] != "batch_norm" or layers[i].follows is None:
             return None
-        before = at.get((slots[i].follows, slots[i].iteration))  # type: ignore[arg-type]
+        before = at.get((layers[i].follows, layers[i].iteration))  # type: ignore[arg-type]
         return before if before is not None and signatures[before][0] == "product" else None
 
     return _paired(signatures, belongs)

@@ -87,13 +87,13 @@ class TorchNames:
                     return _joined(self._modules[known], *_default(parts[count:], number))
         return ".".join(_default(parts, iteration))
 
-    def site(self, path: str, iteration: int | None = None) -> str:
+    def place(self, path: str, iteration: int | None = None) -> str:
         """Name of the module that a place of quantizers is in linger; of a layer or an operator."""
         suffix = "" if iteration is None else f"[{iteration}]"
         known = self._sites.get(path + suffix)
         return known if known is not None else self.module(path, iteration)
 
-    def names_site(self, path: str) -> bool:
+    def names_place(self, path: str) -> bool:
         """Whether the import or the user has said what an operator is called."""
         return path in self._sites or f"{path}[0]" in self._sites
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +13,11 @@ import numpy as np
 from linger_jax.converters.files import TorchState
 from linger_jax.converters.layout import FeatureOrders
 from linger_jax.converters.match.matching import How, Matching
-from linger_jax.converters.model import ModelSlots, free_conversion
+from linger_jax.converters.model import ModelInventory, free_conversion
 from linger_jax.converters.report import ImportProblems, ImportRow
 from linger_jax.converters.weights import leaf_rules
 from linger_jax.errors import ConversionError
-from linger_jax.staging import Path
-
-Array = np.ndarray[Any, Any]
+from linger_jax.typing import HostArray, Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +34,7 @@ class Conversion:
     path: Path
     iteration: int | None
     shape: tuple[int, ...]
-    to_flax: Callable[[Array], Array]
+    to_flax: Callable[[HostArray], HostArray]
     transform: str
     how: How
     plus: str | None = None
@@ -46,34 +43,34 @@ class Conversion:
 
 
 def conversions(
-    state: TorchState, slots: ModelSlots, found: Matching, orders: FeatureOrders, problems: ImportProblems
+    state: TorchState, inventory: ModelInventory, found: Matching, orders: FeatureOrders, problems: ImportProblems
 ) -> list[Conversion]:
     """What to convert, in the order of the checkpoint; shapes that do not fit become problems."""
     result = []
-    for slot in slots.layers:
-        matched = found.layers.get((slot.path, slot.iteration), {})
-        rules = leaf_rules(slot, orders.inputs.get(slot.path), orders.outputs.get(slot.path))
+    for layer in inventory.layers:
+        matched = found.layers.get((layer.path, layer.iteration), {})
+        rules = leaf_rules(layer, orders.inputs.get(layer.path), orders.outputs.get(layer.path))
         for role, (key, how) in matched.items():
-            rule, variable = rules[role], slot.variables[role]
-            plus = found.plus.get((slot.path, slot.iteration, role))
+            rule, variable = rules[role], layer.variables[role]
+            plus = found.plus.get((layer.path, layer.iteration, role))
             if rule.accepts(state.shape(key)) and (plus is None or rule.accepts(state.shape(plus))):
                 step = Conversion(
                     key,
                     variable.path,
-                    slot.iteration,
+                    layer.iteration,
                     variable.shape,
                     rule.to_flax,
                     rule.transform,
                     how,
                     plus,
-                    slot.path,
+                    layer.path,
                 )
-                result.append(dataclasses.replace(step, module=found.modules.get((slot.path, slot.iteration))))
+                result.append(dataclasses.replace(step, module=found.modules.get((layer.path, layer.iteration))))
             else:
-                name = ".".join(variable.path) + ("" if slot.iteration is None else f"[{slot.iteration}]")
+                name = ".".join(variable.path) + ("" if layer.iteration is None else f"[{layer.iteration}]")
                 problems.add_conflict(key, state.shape(key), name, rule.shape, variable.shape)
     for path, (key, how) in found.free.items():
-        shape = slots.free[path]
+        shape = inventory.free[path]
         product, order = path in orders.products, orders.parameters.get(path)
         if order is not None and order.index is None:
             problems.add_text(f"{'.'.join(path)} is combined with features whose order cannot be told: {order.doubt}")
@@ -109,7 +106,7 @@ def fill(
       problems: takes the tensors that cannot be used.
     """
     values: dict[Path, jax.Array] = {}
-    stacks: dict[Path, Array] = {}
+    stacks: dict[Path, HostArray] = {}
     rows = []
     uses = Counter(key for step in planned for key in (step.key, step.plus) if key is not None)
     for key in state.tensors:

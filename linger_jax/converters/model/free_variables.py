@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from linger_jax.converters.layout import AxisOrder
+from linger_jax.typing import HostArray, Shape
 
-Array = np.ndarray[Any, Any]
-Shape = tuple[int, ...]
-Conversion = tuple[Callable[[Array], Array], str]
+Conversion = tuple[Callable[[HostArray], HostArray], str]
 
 
 def free_conversion(

@@ -15,8 +15,7 @@ from linger_jax.api import fold_variables
 from linger_jax.config import QuantConfig
 from linger_jax.plan import Plan, PlanSettings, build_plan
 from linger_jax.staging import NOTHING_FOLDED, split_call, stage
-
-Variables = dict[str, Any]
+from linger_jax.typing import Tree
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,18 +37,18 @@ class ModelCall:
     method: Callable[..., Any] | str | None
     fused: PlanSettings | None = None
 
-    def shapes(self) -> Variables:
+    def shapes(self) -> Tree:
         """Shape and dtype of every variable."""
         call, arrays = split_call(self.args, self.kwargs, self.rngs, self.method, ())
         return self._folded(_plain(jax.eval_shape(self._init(call), arrays)))
 
-    def init(self) -> Variables:
+    def init(self) -> Tree:
         """Values of every variable, as the model initialises them; shapes in the arguments count as zeros."""
         call, arrays = split_call(self.args, self.kwargs, self.rngs, self.method, ())
         zeros = [jnp.zeros(a.shape, a.dtype) if isinstance(a, jax.ShapeDtypeStruct) else a for a in arrays]
         return self._folded(_plain(self._init(call)(zeros)))
 
-    def plan(self, shapes: Variables) -> Plan:
+    def plan(self, shapes: Tree) -> Plan:
         """The plan of the float model; nothing in it is quantized and no chip's limits are checked."""
         mutable = tuple(name for name in shapes if name != "params")
         call, arrays = split_call(self.args, self.kwargs, self.rngs, self.method, mutable)
@@ -57,7 +56,7 @@ class ModelCall:
         staged = stage(self.model, shapes, call, arrays, norms)
         return build_plan(staged, PlanSettings(config=QuantConfig(custom_layers=False), purpose="constrain"))
 
-    def _folded(self, variables: Variables) -> Variables:
+    def _folded(self, variables: Tree) -> Tree:
         return variables if self.fused is None else fold_variables(self.fused, variables)
 
     def _init(self, call: Any) -> Callable[[list[Any]], Any]:
@@ -68,7 +67,7 @@ class ModelCall:
         return run
 
 
-def _plain(variables: Any) -> Variables:
+def _plain(variables: Any) -> Tree:
     """Nested dicts of arrays, without Flax's boxes and frozen dicts."""
-    unboxed: Variables = flax.core.unfreeze(nn.unbox(variables))
+    unboxed: Tree = flax.core.unfreeze(nn.unbox(variables))
     return unboxed

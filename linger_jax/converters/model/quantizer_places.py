@@ -1,26 +1,25 @@
-"""Where a plan keeps quantizer state: the sites of layers, operators and pools, in the order of execution."""
+"""Where a plan keeps quantizer state: the places of layers, operators and pools, in the order of execution."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from linger_jax.plan import Node, Plan, Quantizer
-from linger_jax.quantizers import initial_state
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 # Begins the names that linger_jax and linger make up for operators and functions without a module.
 MADE_UP = "_linger_"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class QuantizerSite:
+class QuantizerPlace:
     """A place with quantizers.
 
     Attributes:
       path: of the place; quantizers and entries follow.
       op: what it is in the plan.
-      quantizers: by name below the site, as linger writes it (``input_quantizer.0``).
+      quantizers: by name below the place, as linger writes it (``input_quantizer.0``).
     """
 
     path: Path
@@ -43,19 +42,14 @@ class QuantizerSite:
         return next(iter(self.quantizers.values())).stack
 
 
-def quantizer_sites(plan: Plan) -> list[QuantizerSite]:
-    """Every site of a plan that has quantizers."""
-    ops = {node.site: node.op for node in plan.graph.walk() if node.site is not None and _has_state(node)}
+def quantizer_places(plan: Plan) -> list[QuantizerPlace]:
+    """Every place of a plan that has quantizers."""
+    ops = {node.state_path: node.op for node in plan.graph.walk() if node.state_path is not None and _has_state(node)}
     found: dict[Path, dict[str, Quantizer]] = {}
     for path, quantizer in plan.quantizers.items():
         length = 2 if path[-1].isdigit() else 1
         found.setdefault(path[:-length], {})[".".join(path[-length:])] = quantizer
-    return [QuantizerSite(path, ops.get(path, "layer"), names) for path, names in found.items()]
-
-
-def entry_names(quantizer: Quantizer) -> Sequence[str]:
-    """Names of the entries of a quantizer, in linger's order."""
-    return tuple(initial_state(quantizer.spec))
+    return [QuantizerPlace(path, ops.get(path, "layer"), names) for path, names in found.items()]
 
 
 def _has_state(node: Node) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from linger_jax.plan import Constant, Graph, Node, Plan
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 Places = dict[int, Path]
 
@@ -14,7 +14,7 @@ def entering_places(plan: Plan) -> Mapping[Path, Path]:
     """The place whose result enters a place, where that is one and its scale is handed on.
 
     In a checkpoint ``input_quantizer.scale`` of the one is then ``output_quantizer.scale`` of the other
-    (spec/quantizers.md section 9).
+    (docs/specification/quantizers.md section 9).
     """
     found: dict[Path, Path] = {}
     _region(plan.graph, {}, found)
@@ -31,10 +31,10 @@ def _region(graph: Graph, places: Places, found: dict[Path, Path]) -> Places:
             inner = _region(node.body, inner, found)
             results = zip(node.outputs, node.body.outputs, strict=True)
             places |= {o: inner[i] for o, i in results if not isinstance(i, Constant) and i in inner}
-        elif node.site is not None and node.quantized:
+        elif node.state_path is not None and node.quantized:
             if len(entering) == 1:
-                found[node.site] = entering[0]
-            places[node.outputs[0]] = node.site
+                found[node.state_path] = entering[0]
+            places[node.outputs[0]] = node.state_path
         elif len(entering) == 1 and _hands_on(node):
             places |= dict.fromkeys(node.outputs, entering[0])
     return places

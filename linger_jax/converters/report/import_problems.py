@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from linger_jax.converters.report.folded_name import folded_name
 from linger_jax.errors import ConversionError
+from linger_jax.typing import Shape
 
-Shape = tuple[int, ...]
 _MOST_LINES = 40
 
 _QUANTIZER = "state of a quantizer, from quantization-aware training: import it by load_linger_checkpoint"

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from linger_jax.converters.layout import UNFOLLOWED, AxisOrder, FeatureOrders, order_or_none
-from linger_jax.converters.model import LayerSlot
+from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.report import ImportProblems
-from linger_jax.converters.weights.recurrent_matrices import GATES, recurrent_sizes
+from linger_jax.converters.weights.recurrent_matrices import recurrent_sizes
+from linger_jax.kinds import GATE_LETTERS
 from linger_jax.nearest_name import nearest_name
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 FlattenOrder = Literal["channels_first", "channels_last"] | Sequence[int]
 
 
 def decided_orders(
     orders: FeatureOrders,
-    layers: Sequence[LayerSlot],
+    layers: Sequence[ModelLayer],
     chosen: Mapping[str, FlattenOrder],
     filled: Collection[Path],
     problems: ImportProblems,
@@ -35,19 +36,19 @@ def decided_orders(
       filled: module paths of the layers that the checkpoint has weights for.
       problems: takes what cannot be settled.
     """
-    by_path = {slot.path: slot for slot in layers}
+    by_path = {layer.path: layer for layer in layers}
     choices = {tuple(name.replace("/", ".").split(".")) if name else (): choice for name, choice in chosen.items()}
     for path in choices.keys() - by_path.keys():
         name = ".".join(path)
         near = nearest_name(name, [".".join(p) for p in by_path])
         problems.add_text(f"flatten_order: the model has no layer {name!r}" + (f"; nearest: {near!r}" if near else ""))
     inputs: dict[Path, AxisOrder] = {}
-    for path, slot in by_path.items():
+    for path, layer in by_path.items():
         order = orders.inputs.get(path)
         if path in choices:
-            order = _choose(slot, order, choices[path], problems)
+            order = _choose(layer, order, choices[path], problems)
         elif order is not None and path in filled and (order.index is None or order.doubt):
-            problems.add_text(_question(slot, order))
+            problems.add_text(_question(layer, order))
         if order is not None and order.index is not None:
             inputs[path] = order
     outputs: dict[Path, AxisOrder] = {}
@@ -65,22 +66,22 @@ def decided_orders(
     return dataclasses.replace(orders, inputs=inputs, outputs=outputs)
 
 
-def feature_count(slot: LayerSlot) -> int:
+def feature_count(layer: ModelLayer) -> int:
     """How many features a layer reads."""
-    kernel = slot.variables.get("kernel")
-    if slot.kind in GATES:
-        return recurrent_sizes(slot)[0]
+    kernel = layer.variables.get("kernel")
+    if layer.kind in GATE_LETTERS:
+        return recurrent_sizes(layer)[0]
     if kernel is None:
-        return max((math.prod(v.shape) for role, v in slot.variables.items() if role != "embedding"), default=0)
-    if slot.kind == "dense":
-        return math.prod(kernel.shape[: slot.contracted])
-    return kernel.shape[-1 if slot.flipped else -2]
+        return max((math.prod(v.shape) for role, v in layer.variables.items() if role != "embedding"), default=0)
+    if layer.kind == "dense":
+        return math.prod(kernel.shape[: layer.contracted])
+    return kernel.shape[-1 if layer.flipped else -2]
 
 
 def _choose(
-    slot: LayerSlot, order: AxisOrder | None, choice: FlattenOrder, problems: ImportProblems
+    layer: ModelLayer, order: AxisOrder | None, choice: FlattenOrder, problems: ImportProblems
 ) -> AxisOrder | None:
-    count = feature_count(slot)
+    count = feature_count(layer)
     if isinstance(choice, str):
         if choice == "channels_last":
             return None
@@ -88,22 +89,42 @@ def _choose(
             return AxisOrder(order.index)
         allowed = "is neither 'channels_first', 'channels_last' nor a list of indices"
         lost = f"cannot be followed here; give PyTorch's index of each of its {count} features"
-        problems.add_text(f"flatten_order: {slot.label}: {choice!r} {lost if choice == 'channels_first' else allowed}")
+        problems.add_text(f"flatten_order: {layer.label}: {choice!r} {lost if choice == 'channels_first' else allowed}")
         return None
     index = np.asarray(choice)
     if index.shape != (count,) or not np.array_equal(np.sort(index), np.arange(count)):
         problems.add_text(
-            f"flatten_order: {slot.label} reads {count} features: the indices must be a permutation of 0 to {count - 1}"
+            f"flatten_order: {layer.label} reads {count} features: "
+            f"the indices must be a permutation of 0 to {count - 1}"
         )
         return None
     return order_or_none(index.astype(np.int64))
 
 
-def _question(slot: LayerSlot, order: AxisOrder) -> str:
-    name = ".".join(slot.path)
+def _question(layer: ModelLayer, order: AxisOrder) -> str:
+    name = ".".join(layer.path)
     known = "" if order.index is None else "'channels_first' (as PyTorch flattens), "
     return (
-        f"{slot.label} reads features whose order in PyTorch cannot be told: {order.doubt}. "
+        f"{layer.label} reads features whose order in PyTorch cannot be told: {order.doubt}. "
         f"Say it by flatten_order={{{name!r}: ...}} with {known}'channels_last' (as here), or PyTorch's index of each "
         f"feature"
     )
+
+
+def stored_otherwise(layers: Iterable[ModelLayer], rank: Callable[[ModelLayer], int]) -> dict[str, set[Path]]:
+    """Layers that are linear on one side and 1 x 1 convolutions on the other: PyTorch's side tells its layout.
+
+    Args:
+      layers: of the model.
+      rank: of a layer's kernel in PyTorch; 0 where none is known.
+
+    Returns:
+      Paths of the ``convolutions`` and of the ``linears`` of PyTorch that are the other kind in Flax.
+    """
+    other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
+    for layer in layers:
+        if layer.kind == "dense" and rank(layer) > 2:
+            other["convolutions"].add(layer.path)
+        elif layer.kind == "conv" and rank(layer) == 2:
+            other["linears"].add(layer.path)
+    return other

@@ -6,12 +6,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from linger_jax.converters.layout import AxisOrder
-from linger_jax.converters.model import LayerSlot
+from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.weights.recurrent_matrices import (
     in_words,
     recurrent_pieces,
@@ -19,10 +18,8 @@ from linger_jax.converters.weights.recurrent_matrices import (
     take_piece,
     torch_shape,
 )
-from linger_jax.plan.decide import RECURRENT_KINDS
-
-Array = np.ndarray[Any, Any]
-Shape = tuple[int, ...]
+from linger_jax.kinds import RECURRENT_KINDS
+from linger_jax.typing import HostArray, Shape
 
 # Names inside a PyTorch layer; the second ones are those of older norm layers.
 WEIGHT, BIAS = ("weight", "gamma"), ("bias", "beta")
@@ -47,7 +44,7 @@ class LeafRule:
     names: tuple[str, ...]
     shape: Shape
     also: tuple[Shape, ...]
-    to_flax: Callable[[Array], Array]
+    to_flax: Callable[[HostArray], HostArray]
     transform: str
     plus: str | None = None
 
@@ -57,46 +54,46 @@ class LeafRule:
 
 
 def leaf_rules(
-    slot: LayerSlot, rows: AxisOrder | None = None, columns: AxisOrder | None = None
+    layer: ModelLayer, rows: AxisOrder | None = None, columns: AxisOrder | None = None
 ) -> Mapping[str, LeafRule]:
     """The rules of a layer, by variable name.
 
     Args:
-      slot: the layer.
+      layer: the layer.
       rows: order of the features it reads.
       columns: order of the features it makes.
     """
-    make = _KINDS.get(slot.kind)
+    make = _KINDS.get(layer.kind)
     if make is None:
         return {}
     incoming = None if rows is None else rows.index
     outgoing = None if columns is None else columns.index
-    rules = make(slot, incoming, outgoing)
-    return {rule.role: rule for rule in rules if rule.role in slot.variables}
+    rules = make(layer, incoming, outgoing)
+    return {rule.role: rule for rule in rules if rule.role in layer.variables}
 
 
 def _text(*steps: str | None) -> str:
     return ", ".join(step for step in steps if step) or "as is"
 
 
-def _shape(slot: LayerSlot, role: str) -> Shape:
-    variable = slot.variables.get(role)
+def _shape(layer: ModelLayer, role: str) -> Shape:
+    variable = layer.variables.get(role)
     return variable.shape if variable is not None else ()
 
 
-def _taken(array: Array, index: Array | None, axis: int) -> Array:
+def _taken(array: HostArray, index: HostArray | None, axis: int) -> HostArray:
     return array if index is None else np.take(array, index, axis=axis)
 
 
-def _dense(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
-    kernel = _shape(slot, "kernel")
-    rows, columns = math.prod(kernel[: slot.contracted]), math.prod(kernel[slot.contracted :])
-    bias = _shape(slot, "bias")
+def _dense(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
+    kernel = _shape(layer, "kernel")
+    rows, columns = math.prod(kernel[: layer.contracted]), math.prod(kernel[layer.contracted :])
+    bias = _shape(layer, "bias")
     order_in = "rows from (C, H, W) order" if incoming is not None else None
     order_out = "columns from (C, H, W) order" if outgoing is not None else None
     shaped = f"reshape to {kernel}" if len(kernel) > 2 else None
 
-    def to_kernel(weight: Array) -> Array:
+    def to_kernel(weight: HostArray) -> HostArray:
         matrix = weight.reshape(columns, rows).T
         return _taken(_taken(matrix, incoming, 0), outgoing, 1).reshape(kernel)
 
@@ -123,56 +120,59 @@ def _dense(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> l
 _AXES = {1: "W", 2: "HW", 3: "DHW"}
 
 
-def _conv(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
+def _conv(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     del outgoing
-    kernel = _shape(slot, "kernel")
+    kernel = _shape(layer, "kernel")
     window, (inside, outside) = kernel[:-2], kernel[-2:]
     torch_shape = (outside, inside, *window)
     axes = _AXES.get(len(window), f"{len(window)}d")
 
-    def to_kernel(weight: Array) -> Array:
+    def to_kernel(weight: HostArray) -> HostArray:
         moved = np.moveaxis(weight.reshape(torch_shape), (0, 1), (-1, -2))
         return _taken(moved, incoming, -2)
 
     text = _text(f"OI{axes} -> {axes}IO", "input channels reordered" if incoming is not None else None)
     also = ((outside, inside),) if math.prod(window) == 1 else ()
-    return [LeafRule("kernel", WEIGHT, torch_shape, also, to_kernel, text), _vector("bias", BIAS, _shape(slot, "bias"))]
+    return [
+        LeafRule("kernel", WEIGHT, torch_shape, also, to_kernel, text),
+        _vector("bias", BIAS, _shape(layer, "bias")),
+    ]
 
 
-def _conv_transpose(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
+def _conv_transpose(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     """PyTorch stores [in, out/groups, window] and flips the window; Flax flips only with ``transpose_kernel=True``.
 
     With groups (``linger_jax.nn.ConvTranspose``) the kernel is [window, in/groups, out].
     """
     del outgoing
-    kernel = _shape(slot, "kernel")
-    window, groups = kernel[:-2], slot.groups
-    inside, outside = (kernel[-1], kernel[-2]) if slot.flipped else (kernel[-2], kernel[-1])
+    kernel = _shape(layer, "kernel")
+    window, groups = kernel[:-2], layer.groups
+    inside, outside = (kernel[-1], kernel[-2]) if layer.flipped else (kernel[-2], kernel[-1])
     torch_shape = (inside * groups, outside // groups, *window)
     axes = _AXES.get(len(window), f"{len(window)}d")
 
-    def to_kernel(weight: Array) -> Array:
+    def to_kernel(weight: HostArray) -> HostArray:
         weight = _taken(weight, incoming, 0)
-        if slot.flipped:
+        if layer.flipped:
             return np.moveaxis(weight, (0, 1), (-1, -2))
         grouped = np.moveaxis(weight.reshape(groups, inside, outside // groups, *window), 0, 1)
         joined = grouped.reshape(inside, outside, *window)
         return np.flip(np.moveaxis(joined, (0, 1), (-2, -1)), tuple(range(len(window))))
 
     text = _text(
-        f"IO{axes} -> {axes}{'OI' if slot.flipped else 'IO'}",
-        None if slot.flipped else "flipped",
+        f"IO{axes} -> {axes}{'OI' if layer.flipped else 'IO'}",
+        None if layer.flipped else "flipped",
         f"{groups} groups joined" if groups > 1 else None,
         "input channels reordered" if incoming is not None else None,
     )
     return [
         LeafRule("kernel", WEIGHT, torch_shape, (), to_kernel, text),
-        _vector("bias", BIAS, _shape(slot, "bias")),
+        _vector("bias", BIAS, _shape(layer, "bias")),
     ]
 
 
-def _vector(role: str, names: tuple[str, ...], shape: Shape, order: Array | None = None) -> LeafRule:
-    def to_flax(values: Array) -> Array:
+def _vector(role: str, names: tuple[str, ...], shape: Shape, order: HostArray | None = None) -> LeafRule:
+    def to_flax(values: HostArray) -> HostArray:
         return _taken(values.reshape(-1), order, 0).reshape(shape)
 
     # A norm over whole images has the shape [C, H, W] in PyTorch.
@@ -182,44 +182,44 @@ def _vector(role: str, names: tuple[str, ...], shape: Shape, order: Array | None
 
 
 def _norm(
-    slot: LayerSlot, incoming: Array | None, outgoing: Array | None, *, statistics: bool = False
+    layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None, *, statistics: bool = False
 ) -> list[LeafRule]:
     del outgoing
     named: list[tuple[str, tuple[str, ...]]] = [("scale", WEIGHT), ("bias", BIAS)]
     if statistics:
         named += [("mean", MEAN), ("var", VARIANCE)]
-    return [_vector(role, names, _shape(slot, role), incoming) for role, names in named]
+    return [_vector(role, names, _shape(layer, role), incoming) for role, names in named]
 
 
-def _embed(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
+def _embed(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     del incoming
-    shape = _shape(slot, "embedding")
+    shape = _shape(layer, "embedding")
     text = _text("columns from (C, H, W) order" if outgoing is not None else None)
     return [LeafRule("embedding", ("weight",), shape, (), lambda w: _taken(w, outgoing, 1), text)]
 
 
-def _recurrent(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
+def _recurrent(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     del outgoing
-    _, hidden, _ = recurrent_sizes(slot)
+    _, hidden, _ = recurrent_sizes(layer)
     return [
         LeafRule(
             role,
             (piece.name,),
-            torch_shape(slot, piece.name),
+            torch_shape(layer, piece.name),
             (),
             functools.partial(take_piece, piece, hidden=hidden, incoming=incoming),
-            in_words(piece, slot.kind, reordered=incoming is not None),
+            in_words(piece, layer.kind, reordered=incoming is not None),
             piece.plus,
         )
-        for role, piece in recurrent_pieces(slot).items()
+        for role, piece in recurrent_pieces(layer).items()
     ]
 
 
-def _sparify_ffn(slot: LayerSlot, incoming: Array | None, outgoing: Array | None) -> list[LeafRule]:
+def _sparify_ffn(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     """linger's sparse feed-forward block: matrices [out, in]; only the first two read the block's input."""
     del outgoing
     rules = []
-    for role, variable in slot.variables.items():
+    for role, variable in layer.variables.items():
         if not role.startswith("weight_"):
             rules.append(_vector(role, (role,), variable.shape))
             continue
@@ -230,11 +230,11 @@ def _sparify_ffn(slot: LayerSlot, incoming: Array | None, outgoing: Array | None
     return rules
 
 
-def _turned(weight: Array, index: Array | None) -> Array:
+def _turned(weight: HostArray, index: HostArray | None) -> HostArray:
     return _taken(weight.T, index, 0)
 
 
-_KINDS: Mapping[str, Callable[[LayerSlot, Array | None, Array | None], list[LeafRule]]] = {
+_KINDS: Mapping[str, Callable[[ModelLayer, HostArray | None, HostArray | None], list[LeafRule]]] = {
     "dense": _dense,
     "conv": _conv,
     "conv_transpose": _conv_transpose,

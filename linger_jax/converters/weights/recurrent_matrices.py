@@ -5,18 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from linger_jax.converters.model import LayerSlot
-from linger_jax.plan.decide import GATE_LETTERS
+from linger_jax.converters.model import ModelLayer
+from linger_jax.kinds import GATE_LETTERS
+from linger_jax.typing import HostArray, Shape
 
-Array = np.ndarray[Any, Any]
-Shape = tuple[int, ...]
-
-# Gates in PyTorch's order, by the letters of Flax's cells.
-GATES: Mapping[str, str] = {str(kind): letters for kind, letters in GATE_LETTERS.items()}
 # Names inside torch.nn.LSTM and GRU, of a layer and a direction.
 _LEAF = re.compile(r"(?P<weight>(?:weight|bias)_(?:ih|hh))_l(?P<layer>\d+)(?P<reverse>_reverse)?")
 
@@ -61,43 +56,43 @@ class RecurrentPiece:
     gate: int | None
 
 
-def recurrent_pieces(slot: LayerSlot) -> Mapping[str, RecurrentPiece]:
+def recurrent_pieces(layer: ModelLayer) -> Mapping[str, RecurrentPiece]:
     """The pieces of a layer, by variable name: ``0.weight_ih``, or ``1.hf.kernel`` of Flax's own cells."""
-    return {role: _piece(slot, role) for role in slot.variables}
+    return {role: _piece(layer, role) for role in layer.variables}
 
 
-def _piece(slot: LayerSlot, role: str) -> RecurrentPiece:
+def _piece(layer: ModelLayer, role: str) -> RecurrentPiece:
     direction, *rest = role.split(".")
     reverse = "_reverse" if direction == "1" else ""
     if len(rest) == 1:
         return RecurrentPiece(rest[0] + reverse, None, None)
     side, letter, leaf = rest[0][0], rest[0][1], rest[1]
-    gate = GATES[slot.kind].index(letter)
+    gate = GATE_LETTERS[layer.kind].index(letter)
     if leaf == "kernel":
         return RecurrentPiece(f"weight_{side}h{reverse}", None, gate)
     other = f"{direction}.{'h' if side == 'i' else 'i'}{letter}.bias"
-    plus = None if other in slot.variables else f"bias_{'h' if side == 'i' else 'i'}h{reverse}"
+    plus = None if other in layer.variables else f"bias_{'h' if side == 'i' else 'i'}h{reverse}"
     return RecurrentPiece(f"bias_{side}h{reverse}", plus, gate)
 
 
-def recurrent_sizes(slot: LayerSlot) -> tuple[int, int, int]:
+def recurrent_sizes(layer: ModelLayer) -> tuple[int, int, int]:
     """Features of the input, of the hidden state, and directions of a layer."""
-    pieces = recurrent_pieces(slot)
+    pieces = recurrent_pieces(layer)
     directions = 2 if any(role.startswith("1.") for role in pieces) else 1
-    inputs = next(v.shape[0] for role, v in slot.variables.items() if pieces[role].name == "weight_ih")
-    hidden = next(v.shape[0] for role, v in slot.variables.items() if pieces[role].name == "weight_hh")
+    inputs = next(v.shape[0] for role, v in layer.variables.items() if pieces[role].name == "weight_ih")
+    hidden = next(v.shape[0] for role, v in layer.variables.items() if pieces[role].name == "weight_hh")
     return inputs, hidden, directions
 
 
-def torch_shape(slot: LayerSlot, name: str) -> Shape:
+def torch_shape(layer: ModelLayer, name: str) -> Shape:
     """Shape of a tensor of the layer in PyTorch."""
-    inputs, hidden, _ = recurrent_sizes(slot)
-    rows = len(GATES[slot.kind]) * hidden
+    inputs, hidden, _ = recurrent_sizes(layer)
+    rows = len(GATE_LETTERS[layer.kind]) * hidden
     base = name.removesuffix("_reverse")
     return {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}.get(base, (rows,))
 
 
-def take_piece(piece: RecurrentPiece, tensor: Array, hidden: int, incoming: Array | None) -> Array:
+def take_piece(piece: RecurrentPiece, tensor: HostArray, hidden: int, incoming: HostArray | None) -> HostArray:
     """The variable that a tensor holds: rows of its gate, transposed; ``incoming`` reorders the input's features."""
     rows = tensor if piece.gate is None else tensor[piece.gate * hidden : (piece.gate + 1) * hidden]
     if rows.ndim == 1:
@@ -109,7 +104,7 @@ def take_piece(piece: RecurrentPiece, tensor: Array, hidden: int, incoming: Arra
 
 def in_words(piece: RecurrentPiece, kind: str, *, reordered: bool) -> str:
     """What is done to the tensor."""
-    gate = "" if piece.gate is None else f"gate {GATES[kind][piece.gate]}"
+    gate = "" if piece.gate is None else f"gate {GATE_LETTERS[kind][piece.gate]}"
     steps = [gate, "[out, in] -> [in, out]" if piece.name.startswith("weight") else ""]
     steps.append("" if piece.plus is None else f"{piece.plus} added")
     steps.append("rows from (C, H, W) order" if reordered and piece.name.startswith("weight_ih") else "")

@@ -7,11 +7,12 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from linger_jax.converters.files import TorchState
-from linger_jax.converters.model import LayerSlot
-from linger_jax.converters.weights.layer_weights import BIAS, MEAN, VARIANCE, WEIGHT
-from linger_jax.converters.weights.recurrent_matrices import GATES, numbered, recurrent_leaf, recurrent_sizes
+from linger_jax.converters.model import ModelLayer
+from linger_jax.converters.weights.layer_weights import BIAS, MEAN, WEIGHT
+from linger_jax.converters.weights.recurrent_matrices import numbered, recurrent_leaf, recurrent_sizes
+from linger_jax.kinds import GATE_LETTERS
+from linger_jax.typing import Shape
 
-Shape = tuple[int, ...]
 # What must agree for a PyTorch module to go into a Flax layer: what it is, and the shape of its weight in PyTorch.
 Signature = tuple[str, Shape]
 
@@ -19,7 +20,6 @@ Signature = tuple[str, Shape]
 _BACKWARD = -1
 # Tells linger's sparse feed-forward block.
 _SPARIFY = "weight_fc1"
-LAYER_LEAVES = frozenset({*WEIGHT, *BIAS, *MEAN, *VARIANCE})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,35 +112,35 @@ def module_signature(module: TorchModule) -> Signature | None:
     return _product(shape)
 
 
-def slot_signature(slot: LayerSlot) -> Signature | None:
+def layer_signature(layer: ModelLayer) -> Signature | None:
     """What a layer of the model asks for, in PyTorch's shapes; None where it can be filled by explicit keys only."""
-    if slot.kind in GATES:
-        inputs, hidden, directions = recurrent_sizes(slot)
-        return slot.kind, (inputs, hidden, _BACKWARD if slot.reverse else directions)
-    shapes = {role: variable.shape for role, variable in slot.variables.items()}
-    if slot.kind == "sparify_ffn":
-        return slot.kind, shapes[_SPARIFY][::-1]
-    if slot.kind == "batch_norm":
+    if layer.kind in GATE_LETTERS:
+        inputs, hidden, directions = recurrent_sizes(layer)
+        return layer.kind, (inputs, hidden, _BACKWARD if layer.reverse else directions)
+    shapes = {role: variable.shape for role, variable in layer.variables.items()}
+    if layer.kind == "sparify_ffn":
+        return layer.kind, shapes[_SPARIFY][::-1]
+    if layer.kind == "batch_norm":
         return "batch_norm", shapes.get("mean", shapes.get("scale", ()))
-    if slot.kind in ("layer_norm", "group_norm", "instance_norm", "rms_norm"):
+    if layer.kind in ("layer_norm", "group_norm", "instance_norm", "rms_norm"):
         shape = shapes.get("scale", shapes.get("bias", ()))
         return "norm", (math.prod(shape),)
-    if slot.kind == "embed":
+    if layer.kind == "embed":
         return _product(shapes["embedding"]) if "embedding" in shapes else None
     if "kernel" not in shapes:
         return None
     kernel = shapes["kernel"]
-    if slot.kind == "dense":
-        return _product((math.prod(kernel[slot.contracted :]), math.prod(kernel[: slot.contracted])))
-    if slot.kind == "conv_transpose" and not slot.flipped:
-        return _product((kernel[-2] * slot.groups, kernel[-1] // slot.groups, *kernel[:-2]))
+    if layer.kind == "dense":
+        return _product((math.prod(kernel[layer.contracted :]), math.prod(kernel[: layer.contracted])))
+    if layer.kind == "conv_transpose" and not layer.flipped:
+        return _product((kernel[-2] * layer.groups, kernel[-1] // layer.groups, *kernel[:-2]))
     return _product((kernel[-1], kernel[-2], *kernel[:-2]))
 
 
 def _recurrent(leaves: Mapping[str, Shape], *, reverse: bool) -> Signature | None:
     """Kind, features of input and hidden state, directions."""
     (rows, inputs), hidden = leaves["weight_ih"][:2], leaves["weight_hh"][-1]
-    kind = {len(gates): name for name, gates in GATES.items()}.get(rows // max(hidden, 1))
+    kind = {len(gates): name for name, gates in GATE_LETTERS.items()}.get(rows // max(hidden, 1))
     directions = _BACKWARD if reverse else 2 if "weight_ih_reverse" in leaves else 1
     return None if kind is None else (kind, (inputs, hidden, directions))
 

@@ -13,7 +13,7 @@ from linger_jax.export.lint.checks import CHECKS, file_checks
 from linger_jax.export.lint.device_limits import device, platforms
 from linger_jax.export.lint.device_report import DeviceReport
 from linger_jax.export.lint.finding import Finding, Problem, Severity
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program, program
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def check_onnx(model: str | Path | ModelProto, platform: Platform | str | None = None) -> DeviceReport:
     """Says what the vendor's packer and executor will make of a file, without running them.
 
-    Every rule of spec/onnx_export.md sections 4 and 5 is one row of a table of checks.
+    Every rule of docs/specification/onnx_export.md sections 4 and 5 is one row of a table of checks.
 
     Args:
       model: an ``.onnx`` file, of this package or of linger, or a model in memory.
@@ -89,16 +89,16 @@ def _of_file(whole: Program, options: PackOptions) -> Iterator[Finding]:
 
 
 def _of_nodes(whole: Program) -> Iterator[Finding]:
-    for site in whole.sites:
+    for view in whole.views:
         for check in CHECKS:
-            if not check.concerns(site, whole):
+            if not check.concerns(view, whole):
                 continue
-            for problem in check.look(site, whole):
-                yield _finding(check.name, problem, site)
+            for problem in check.look(view, whole):
+                yield _finding(check.name, problem, view)
 
 
-def _finding(check: str, problem: Problem, site: Site | None = None) -> Finding:
+def _finding(check: str, problem: Problem, view: NodeView | None = None) -> Finding:
     said = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
-    if site is None:
+    if view is None:
         return Finding(check=check, node="", op="", layer="", **said)
-    return Finding(check=check, node=site.node.name, op=site.written, layer=site.node.layer, **said)
+    return Finding(check=check, node=view.node.name, op=view.written, layer=view.node.layer, **said)

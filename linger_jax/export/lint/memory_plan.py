@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
@@ -51,8 +51,8 @@ def memory_use(program: Program, options: PackOptions) -> MemoryUse:
     """
     found = lives(program)
     moved = {life.name for life in found if _moved(life, options)}
-    scratch = max((_scratch(site, program, moved) for site in program.sites), default=0)
-    parameters = [_parameters(site) for site in program.sites]
+    scratch = max((_scratch(view, program, moved) for view in program.views), default=0)
+    parameters = [_parameters(view) for view in program.views]
     weights = [size for size in parameters if size]
     buffers = max(weights[::2], default=0) + max(weights[1::2], default=0) if options.prefetch else 0
     share = _blocks(life for life in found if life.name not in moved)
@@ -65,26 +65,29 @@ def lives(program: Program) -> tuple[Life, ...]:
     sizes: dict[str, int] = {}
     begins: dict[str, int] = {}
     ends: dict[str, int] = {}
-    for site in program.sites:
-        for tensor in (*site.inputs, *site.outputs):
+    for view in program.views:
+        for tensor in (*view.inputs, *view.outputs):
             if tensor is None or tensor.constant is not None or not tensor.name:
                 continue
             root = roots.get(tensor.name, tensor.name)
-            begins.setdefault(root, site.index)
-            ends[root] = site.index
+            begins.setdefault(root, view.index)
+            ends[root] = view.index
             if tensor.bits is not None:  # what floats at the boundary become is counted as their Quant
                 sizes[root] = max(sizes.get(root, 0), _aligned(tensor.size or 0))
-    last = len(program.sites)
+    last = len(program.views)
     kept = {roots.get(name, name) for name in program.graph.outputs}
     return tuple(Life(r, size, begins[r], last if r in kept else ends[r]) for r, size in sizes.items())
 
 
 def stays_in_share_memory(program: Program) -> Iterator[str]:
-    """Tensors that may not be moved to PSRAM: the executor or the packer stops (spec/onnx_export.md section 5)."""
+    """Tensors that may not be moved to PSRAM: the executor or the packer stops.
+
+    Source: docs/specification/onnx_export.md section 5.
+    """
     roots = _roots(program)
-    for site in program.sites:
-        held = {"QSoftmax": site.outputs[:1], "QConv1d": site.inputs[:1], "QLSTM": (site.inputs[0], *site.outputs)}
-        for tensor in held.get(site.kind, ()):
+    for view in program.views:
+        held = {"QSoftmax": view.outputs[:1], "QConv1d": view.inputs[:1], "QLSTM": (view.inputs[0], *view.outputs)}
+        for tensor in held.get(view.kind, ()):
             if tensor is not None:
                 yield roots.get(tensor.name, tensor.name)
 
@@ -92,19 +95,19 @@ def stays_in_share_memory(program: Program) -> Iterator[str]:
 def _roots(program: Program) -> Mapping[str, str]:
     """The tensor in whose memory another lies."""
     roots: dict[str, str] = {}
-    for site in program.sites:
-        source = site.input(0)
-        if source is None or not site.outputs:
+    for view in program.views:
+        source = view.input(0)
+        if source is None or not view.outputs:
             continue
         maker = program.maker(source)
         fused = (
-            site.kind == "Relu"
+            view.kind == "Relu"
             and maker is not None
             and maker.kind in CONVOLUTIONS
             and len(program.readers[source.name]) == 1
         )
-        if site.kind in _VIEWS or fused:
-            roots[site.outputs[0].name] = roots.get(source.name, source.name)
+        if view.kind in _VIEWS or fused:
+            roots[view.outputs[0].name] = roots.get(source.name, source.name)
     return roots
 
 
@@ -112,18 +115,18 @@ def _moved(life: Life, options: PackOptions) -> bool:
     return life.name in options.psram or (options.threshold4 is not None and life.size > options.threshold4)
 
 
-def _scratch(site: Site, program: Program, moved: set[str]) -> int:
-    source, result = site.input(0), site.outputs[0] if site.outputs else None
+def _scratch(view: NodeView, program: Program, moved: set[str]) -> int:
+    source, result = view.input(0), view.outputs[0] if view.outputs else None
     if source is None or result is None or source.size is None:
         return 0
-    if site.kind == "QLinear":
+    if view.kind == "QLinear":
         return _aligned(source.size) + _aligned(result.size or 0)
-    if site.kind == "QSoftmax" and source.shape:
-        axis = source.shape[(site.integer("axis", -1) or 0) % len(source.shape)]
+    if view.kind == "QSoftmax" and source.shape:
+        axis = source.shape[(view.integer("axis", -1) or 0) % len(source.shape)]
         return program.device.softmax_workspace * math.prod(source.shape) + _AXIS_BYTES * axis
-    if site.kind == "QLSTM":
-        return _parameters(site) + _GATE_BYTES * 4 * (site.integer("hidden_size", 0) or 0)
-    if site.kind in CONVOLUTIONS | TRANSPOSED:
+    if view.kind == "QLSTM":
+        return _parameters(view) + _GATE_BYTES * 4 * (view.integer("hidden_size", 0) or 0)
+    if view.kind in CONVOLUTIONS | TRANSPOSED:
         readers = program.readers.get(result.name, ())
         names = {result.name, *(s.outputs[0].name for s in readers if s.kind == "Relu")}
         size = result.size or 0
@@ -132,10 +135,10 @@ def _scratch(site: Site, program: Program, moved: set[str]) -> int:
     return 0
 
 
-def _parameters(site: Site) -> int:
-    if not site.kind.startswith("Q"):
-        return sum(_aligned(t.size or 0) for t in site.inputs[:1] if t is not None and t.constant is not None)
-    return sum(_aligned(t.size or 0) for t in site.inputs if t is not None and t.constant is not None)
+def _parameters(view: NodeView) -> int:
+    if not view.kind.startswith("Q"):
+        return sum(_aligned(t.size or 0) for t in view.inputs[:1] if t is not None and t.constant is not None)
+    return sum(_aligned(t.size or 0) for t in view.inputs if t is not None and t.constant is not None)
 
 
 def _aligned(size: int) -> int:

@@ -52,7 +52,7 @@ class Tensor:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Site:
+class NodeView:
     """A node of a file.
 
     Attributes:

@@ -9,12 +9,12 @@ import numpy as np
 
 from linger_jax.config import Platform
 from linger_jax.export.lint.device_limits import Device
-from linger_jax.export.lint.node_view import Site, Tensor
+from linger_jax.export.lint.node_view import NodeView, Tensor
 from linger_jax.export.lint.operator_names import LINGER_PREFIX, operator_names
 from linger_jax.export.lint.shapes import result_shapes
 from linger_jax.export.onnx import FileGraph, FileNode
 
-# spec/onnx_export.md section 2: a quantized tensor keeps its scale and width in these.
+# docs/specification/onnx_export.md section 2: a quantized tensor keeps its scale and width in these.
 PASSING = frozenset(
     {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Pad", "Gather", "Expand", "Tile"}
     | {"Relu", "Clip", "Split", "MaxPool"}
@@ -30,25 +30,25 @@ class Program:
     Attributes:
       graph: the file.
       device: the target.
-      sites: its nodes, in order.
+      views: its nodes, in order.
       tensors: by name.
       readers: the nodes that read a tensor.
     """
 
     graph: FileGraph
     device: Device
-    sites: tuple[Site, ...]
+    views: tuple[NodeView, ...]
     tensors: Mapping[str, Tensor]
-    readers: Mapping[str, tuple[Site, ...]]
+    readers: Mapping[str, tuple[NodeView, ...]]
 
     @property
     def platform(self) -> Platform:
         """The target chip."""
         return self.device.platform
 
-    def maker(self, tensor: Tensor) -> Site | None:
+    def maker(self, tensor: Tensor) -> NodeView | None:
         """The node that makes a tensor."""
-        return None if tensor.maker is None else self.sites[tensor.maker]
+        return None if tensor.maker is None else self.views[tensor.maker]
 
     def origin(self, tensor: Tensor) -> Tensor:
         """The tensor whose values these are, before a Quant: the packer drops those at the boundary."""
@@ -68,8 +68,8 @@ def program(graph: FileGraph, device: Device) -> Program:
     for entry in graph.inputs:
         bits = 8 * entry.dtype.itemsize if np.issubdtype(entry.dtype, np.integer) else None
         tensors[entry.name] = Tensor(entry.name, entry.shape, bits=bits)
-    sites = []
-    readers: dict[str, list[Site]] = {}
+    views = []
+    readers: dict[str, list[NodeView]] = {}
     for index, node in enumerate(graph.nodes):
         written = node.op.removeprefix(LINGER_PREFIX)
         kind = operator_names().kind(written)
@@ -80,12 +80,12 @@ def program(graph: FileGraph, device: Device) -> Program:
             shape = shapes[position] if position < len(shapes) else None
             scale, bits = _grid(kind, node, inputs, position)
             outputs.append(Tensor(name, shape, scale, bits, maker=index))
-        site = Site(index, node, written, kind, inputs, tuple(outputs))
+        view = NodeView(index, node, written, kind, inputs, tuple(outputs))
         tensors.update((tensor.name, tensor) for tensor in outputs if tensor.name)
         for name in dict.fromkeys(filter(None, node.inputs)):
-            readers.setdefault(name, []).append(site)
-        sites.append(site)
-    return Program(graph, device, tuple(sites), tensors, {name: tuple(found) for name, found in readers.items()})
+            readers.setdefault(name, []).append(view)
+        views.append(view)
+    return Program(graph, device, tuple(views), tensors, {name: tuple(found) for name, found in readers.items()})
 
 
 def _stated(graph: FileGraph, node: FileNode) -> tuple[tuple[int, ...] | None, ...]:

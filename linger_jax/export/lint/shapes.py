@@ -14,7 +14,7 @@ from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.onnx import FileNode
 from linger_jax.export.runner import IntegerTensor
 from linger_jax.export.runner.operators import RULES, Call
-from linger_jax.plan import choices
+from linger_jax.plan import semantics
 
 Shapes = tuple[tuple[int, ...] | None, ...]
 
@@ -39,7 +39,7 @@ def result_shapes(node: FileNode, kind: str, inputs: Sequence[Tensor | None]) ->
 
     def run(given: dict[int, Any]) -> list[Any]:
         operands = tuple(given.get(i, value) for i, value in enumerate(fixed))
-        results = rule(Call(node, operands, choices(Compat.reference)))
+        results = rule(Call(node, operands, semantics(Compat.reference)))
         return [r.value if isinstance(r, IntegerTensor) else jnp.asarray(r) for r in results]
 
     try:

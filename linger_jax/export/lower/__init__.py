@@ -5,6 +5,6 @@ from linger_jax.export.lower.evaluation_record import RecordedArrays as Recorded
 from linger_jax.export.lower.evaluation_record import as_record as as_record
 from linger_jax.export.lower.evaluation_record import recorded_arrays as recorded_arrays
 from linger_jax.export.lower.exported_values import Grid as Grid
-from linger_jax.export.lower.exported_values import HostArray as HostArray
 from linger_jax.export.lower.lower_graph import export_graph as export_graph
 from linger_jax.export.lower.lower_graph import model_arguments as model_arguments
+from linger_jax.typing import HostArray as HostArray

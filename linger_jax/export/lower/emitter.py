@@ -12,17 +12,16 @@ from linger_jax.errors import ExportError
 from linger_jax.export.lower.evaluation_record import Record, Visit
 from linger_jax.export.lower.exported_values import (
     Axes,
-    Exported,
+    ExportedValue,
     Grid,
-    HostArray,
-    Known,
-    Laid,
+    HostValue,
+    TensorValue,
     channels_first,
-    natural,
+    flax_order,
 )
 from linger_jax.export.onnx import LINGER, ElementType, OnnxGraph, integer_type
 from linger_jax.plan import Node
-from linger_jax.staging import Path
+from linger_jax.typing import HostArray, Path
 
 
 class Emitter:
@@ -31,7 +30,7 @@ class Emitter:
     Attributes:
       record: the evaluation that is exported.
       graph: the graph under construction.
-      platform: written on every node of the field.
+      platform: written on every node of linger's domain.
       visit: what evaluation used at the node that is being written.
       loops: the loops around it, outermost first: path of the module that loops, and the iteration.
     """
@@ -56,14 +55,14 @@ class Emitter:
         op: str,
         inputs: Sequence[str],
         grid: Grid,
-        like: Laid,
+        like: TensorValue,
         *,
         attributes: Mapping[str, Any],
         node: Node,
         shape: tuple[int, ...] | None = None,
         axes: Axes | None = None,
         domain: str = LINGER,
-    ) -> Laid:
+    ) -> TensorValue:
         """A node that makes integers.
 
         Args:
@@ -71,7 +70,7 @@ class Emitter:
           inputs: tensors.
           grid: of the result.
           like: value whose shape, axes and kind the result has where ``shape`` and ``axes`` do not say otherwise.
-          attributes: of the node; the platform is added to those of the field.
+          attributes: of the node; the platform is added to those of linger's domain.
           node: the plan's node.
           shape: Flax's shape.
           axes: order of the axes.
@@ -89,14 +88,14 @@ class Emitter:
         shape, axes = like.shape if shape is None else shape, like.axes if axes is None else axes
         return self.made(dataclasses.replace(like, tensor=tensor, grid=grid, shape=shape, axes=axes))
 
-    def made(self, value: Laid) -> Laid:
+    def made(self, value: TensorValue) -> TensorValue:
         """Notes the shape of a new tensor."""
         self.graph.shapes[value.tensor] = value.tensor_shape
         return value
 
     def moved(
-        self, op: str, value: Laid, attributes: Mapping[str, Any], inputs: Sequence[str] = (), **changes: Any
-    ) -> Laid:
+        self, op: str, value: TensorValue, attributes: Mapping[str, Any], inputs: Sequence[str] = (), **changes: Any
+    ) -> TensorValue:
         """A standard node that moves the elements of a value; ``changes`` are fields of the result.
 
         ``linger::Squeeze`` stands for Squeeze where the value holds integers.
@@ -109,7 +108,7 @@ class Emitter:
         return self.made(dataclasses.replace(value, tensor=tensor, **changes))
 
     @staticmethod
-    def element_type(value: Laid) -> ElementType:
+    def element_type(value: TensorValue) -> ElementType:
         """Element type of a value's tensor."""
         if value.grid is not None:
             return integer_type(value.grid.bits)
@@ -133,24 +132,24 @@ class Emitter:
 
     # --- axis order ---
 
-    def arranged(self, value: Laid, axes: Axes) -> Laid:
+    def arranged(self, value: TensorValue, axes: Axes) -> TensorValue:
         """The value with its tensor's axes in another order; a Transpose where they are not."""
         if _same_order(value, axes):
             return dataclasses.replace(value, axes=axes)
         perm = [value.axes.index(axis) for axis in axes]
         return self.moved("Transpose", value, {"perm": perm}, axes=axes)
 
-    def as_image(self, value: Laid) -> Laid:
+    def as_image(self, value: TensorValue) -> TensorValue:
         """The value channels-first."""
         return dataclasses.replace(self.arranged(value, channels_first(value.rank)), image=True)
 
-    def in_flax_order(self, value: Laid) -> Laid:
+    def in_flax_order(self, value: TensorValue) -> TensorValue:
         """The value with Flax's order of axes."""
-        return self.arranged(value, natural(value.rank))
+        return self.arranged(value, flax_order(value.rank))
 
     # --- floats and integers ---
 
-    def quantized(self, value: Exported, path: Path, node: Node) -> Laid:
+    def quantized(self, value: ExportedValue, path: Path, node: Node) -> TensorValue:
         """The value as integers: as it is, or behind a Quant node, or a constant rounded now.
 
         Args:
@@ -158,7 +157,7 @@ class Emitter:
           path: its quantizer.
           node: the plan's node.
         """
-        if isinstance(value, Known):
+        if isinstance(value, HostValue):
             grid = self.visit.grid(path) if value.grid is None else value.grid
             return self._quantized_constant(value, grid, path)
         if value.grid is not None:
@@ -169,16 +168,16 @@ class Emitter:
         attributes = {"scale_x": grid.scale, "data_bits": grid.bits, "zero_point": 0}
         return self.integers("Quant", [value.tensor], grid, value, attributes=attributes, node=node)
 
-    def _quantized_constant(self, value: Known, grid: Grid, path: Path) -> Laid:
+    def _quantized_constant(self, value: HostValue, grid: Grid, path: Path) -> TensorValue:
         spec = self.record.plan.quantizers[path].spec
         steps = _ROUND[spec.round_mode.value](np.asarray(value.array, np.float32) * np.float32(grid.scale))
         least, most = -(2 ** (grid.bits - 1)), 2 ** (grid.bits - 1) - 1
         stored = np.clip(steps, least, most).astype(integer_type(grid.bits))
         name = path[: path.index(next(p for p in path if p.startswith("input_quantizer")))]
         tensor = self.graph.constant(".".join((*name, "constant")), stored)
-        return Laid(tensor, value.shape, natural(len(value.shape)), np.dtype(np.float32), grid)
+        return TensorValue(tensor, value.shape, flax_order(len(value.shape)), np.dtype(np.float32), grid)
 
-    def real(self, value: Laid) -> Laid:
+    def real(self, value: TensorValue) -> TensorValue:
         """The value as real numbers: behind a Dequant node where it holds integers."""
         if value.grid is None:
             return value
@@ -195,8 +194,8 @@ class Emitter:
 
     def output_grid(self, node: Node, quantizer: str = "output_quantizer") -> Grid:
         """Grid of a layer's or operator's result."""
-        assert node.site is not None
-        path = (*node.site, quantizer)
+        assert node.state_path is not None
+        path = (*node.state_path, quantizer)
         return self.visit.grid(path)
 
     def round_mode(self, node: Node) -> str:
@@ -204,8 +203,8 @@ class Emitter:
         config = node.config or self.record.plan.settings.config
         return config.quant_info.round_mode.value
 
-    def act(self, node: Node, x: Laid, output: Grid) -> dict[str, Any]:
-        """Attributes of a node with one operand (spec/onnx_export.md section 3, [act])."""
+    def act(self, node: Node, x: TensorValue, output: Grid) -> dict[str, Any]:
+        """Attributes of a node with one operand (docs/specification/onnx_export.md section 3, [act])."""
         assert x.grid is not None
         return {
             "x_bits": x.grid.bits,
@@ -225,7 +224,7 @@ _ROUND: Mapping[str, Callable[[HostArray], HostArray]] = {
 }
 
 
-def _same_order(value: Laid, axes: Axes) -> bool:
+def _same_order(value: TensorValue, axes: Axes) -> bool:
     """Whether two orders differ at most in where axes of length one stand: then the elements lie alike.
 
     Only an order with every axis at its place keeps the tensor's shape, so lengths must agree too.

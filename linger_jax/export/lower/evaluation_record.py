@@ -8,15 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpy.typing as npt
 
 from linger_jax.export.lower.exported_values import Grid
 from linger_jax.interpret import Key, Place, Recording
 from linger_jax.plan import Plan
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import Path
-
-HostArray = npt.NDArray[Any]
+from linger_jax.typing import HostArray, Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

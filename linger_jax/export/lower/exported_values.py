@@ -1,8 +1,9 @@
 """Values of an exported graph: which ONNX tensor, and how its axes lie to Flax's.
 
-A Flax model is channels-last, a file channels-first (decision D20). A value remembers in which order its tensor holds
-the Flax axes; a Transpose node is written only where an operator needs another order than the one at hand. A reshape
-that flattens an image keeps the tensor's element order and remembers it; the Dense behind it permutes its weights.
+A Flax model is channels-last, a file channels-first (docs/decisions.md D20). A value remembers in which order its
+tensor holds the Flax axes; a Transpose node is written only where an operator needs another order than the one at hand.
+A reshape that flattens an image keeps the tensor's element order and remembers it; the Dense behind it permutes its
+weights.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-HostArray = npt.NDArray[Any]
+from linger_jax.typing import HostArray
+
 Axes = tuple[int, ...]
 
 
@@ -26,7 +27,7 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Laid:
+class TensorValue:
     """A value that a tensor holds.
 
     Attributes:
@@ -63,7 +64,7 @@ class Laid:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Known:
+class HostValue:
     """A value that depends on variables and constants alone.
 
     Attributes:
@@ -80,7 +81,7 @@ class Known:
         return tuple(self.array.shape)
 
 
-Exported = Laid | Known
+ExportedValue = TensorValue | HostValue
 
 
 def channels_first(rank: int) -> Axes:
@@ -88,6 +89,6 @@ def channels_first(rank: int) -> Axes:
     return (0, rank - 1, *range(1, rank - 1))
 
 
-def natural(rank: int) -> Axes:
+def flax_order(rank: int) -> Axes:
     """Flax's own order."""
     return tuple(range(rank))

@@ -10,13 +10,21 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.compat import leaf_count, parts_of_tuple
 from linger_jax.errors import ExportError
 from linger_jax.export.lower.emitter import Emitter
 from linger_jax.export.lower.evaluation_record import Record
-from linger_jax.export.lower.exported_values import Exported, Grid, Known, Laid, channels_first, natural
+from linger_jax.export.lower.exported_values import (
+    ExportedValue,
+    Grid,
+    HostValue,
+    TensorValue,
+    channels_first,
+    flax_order,
+)
 from linger_jax.export.lower.lower_loops import stacked_floats
 from linger_jax.export.lower.lower_weighted import reads_channels_last
-from linger_jax.export.lower.lowering_step import Step
+from linger_jax.export.lower.lowering_step import LoweringStep
 from linger_jax.export.lower.rule_of_step import RULES
 from linger_jax.export.onnx import ElementType, GraphInput, OnnxGraph, clean
 from linger_jax.interpret import place_of
@@ -51,7 +59,7 @@ class _Walk:
         self.emit = Emitter(record)
         self.graph: Graph = record.plan.graph
         self.readers: dict[int, list[Node]] = defaultdict(list)
-        self.env: dict[int, Exported] = {}
+        self.env: dict[int, ExportedValue] = {}
         self.same: dict[int, list[int]] = defaultdict(list)
         self.infos = dict(self.graph.infos)
         for node in self.graph.walk():
@@ -72,17 +80,18 @@ class _Walk:
         staged, graph = self.record.plan.staged, self.graph
         count = len(staged.variables)
         for path, variable in zip(staged.variables, graph.inputs[:count], strict=True):
-            self.env[variable] = Known(self.record.variables[path])
+            self.env[variable] = HostValue(self.record.variables[path])
         entering = model_arguments(staged.arguments)
         for name, argument in zip(input_names, graph.inputs[count:], strict=False):
             self.env[argument] = self._input(name, argument)
         for key in graph.inputs[count + len(entering) :]:
             shape = graph.infos[key].shape
-            self.env[key] = Laid(_KEY, shape, natural(len(shape)), np.dtype(np.uint32))
-        returned = graph.outputs[: staged.out_tree.children()[0].num_leaves]
+            self.env[key] = TensorValue(_KEY, shape, flax_order(len(shape)), np.dtype(np.uint32))
+        returns, _ = parts_of_tuple(staged.out_tree)
+        returned = graph.outputs[: leaf_count(returns)]
         self._region(dataclasses.replace(graph, outputs=returned))
         outputs = [self._read(atom) for atom in returned]
-        names = output_names or _output_names(staged.out_tree.children()[0], input_names)
+        names = output_names or _output_names(returns, input_names)
         if len(names) != len(outputs):
             raise ExportError(f"the model has {len(outputs)} output(s), {len(names)} names were given: {list(names)}")
         if len({*names, *input_names}) != len(names) + len(input_names):
@@ -93,15 +102,15 @@ class _Walk:
         self.emit.graph.rename_intermediates()
         return self.emit.graph
 
-    def _input(self, name: str, value: int) -> Laid:
+    def _input(self, name: str, value: int) -> TensorValue:
         info = self.graph.infos[value]
         rank = len(info.shape)
         image = rank >= 3 and self._wants_image(value, set())
-        axes = channels_first(rank) if image else natural(rank)
+        axes = channels_first(rank) if image else flax_order(rank)
         kind: ElementType = "float32" if np.issubdtype(info.dtype, np.inexact) else "int64"
-        laid = Laid(name, info.shape, axes, info.dtype, image=image)
-        self.emit.graph.inputs.append(GraphInput(name, laid.tensor_shape, kind))
-        return laid
+        exported = TensorValue(name, info.shape, axes, info.dtype, image=image)
+        self.emit.graph.inputs.append(GraphInput(name, exported.tensor_shape, kind))
+        return exported
 
     def _wants_image(self, value: int, seen: set[int]) -> bool:
         """Whether a convolution or pool reads the value, directly or behind steps that keep its axes."""
@@ -129,9 +138,9 @@ class _Walk:
                 return False
         return bool(self.readers[value]) and not self.same[value] and value not in self.graph.outputs
 
-    def _read(self, atom: Any) -> Exported:
+    def _read(self, atom: Any) -> ExportedValue:
         if isinstance(atom, Constant):
-            return Known(np.asarray(atom.value, atom.dtype))
+            return HostValue(np.asarray(atom.value, atom.dtype))
         return self.env[atom]
 
     def _region(self, graph: Graph, iterations: tuple[int, ...] = ()) -> None:
@@ -142,19 +151,19 @@ class _Walk:
                 self._body(node, node.body, operands, iterations)
                 continue
             place = place_of(iterations, node) if node.outputs else ()
-            results: Sequence[Exported]
-            if all(isinstance(value, Known) for value in operands) and node.quantized:
+            results: Sequence[ExportedValue]
+            if all(isinstance(value, HostValue) for value in operands) and node.quantized:
                 results = _recorded(self.record.results[place])
-            elif all(isinstance(value, Known) for value in operands) and node.run is not None:
+            elif all(isinstance(value, HostValue) for value in operands) and node.run is not None:
                 results = _evaluated(node, operands)
             else:
                 self.emit.visit = self.record.at(place)
                 keeps_flat_order = bool(node.outputs) and self._keeps_flat_order(node.outputs[0])
-                results = self._rule(node)(Step(self.emit, graph, node, operands, keeps_flat_order))
+                results = self._rule(node)(LoweringStep(self.emit, graph, node, operands, keeps_flat_order))
             self.env.update(zip(node.outputs, results, strict=True))
         self.emit.graph.label = ""
 
-    def _body(self, node: Node, body: Graph, operands: Sequence[Exported], iterations: tuple[int, ...]) -> None:
+    def _body(self, node: Node, body: Graph, operands: Sequence[ExportedValue], iterations: tuple[int, ...]) -> None:
         """``remat`` stands in the file as it is; a loop is written out, every iteration with its own parameters."""
         if node.op == "remat":
             self.env.update(zip(body.inputs, operands, strict=True))
@@ -162,9 +171,9 @@ class _Walk:
             self.env.update(zip(node.outputs, map(self._read, body.outputs), strict=True))
             return
         a, loops = node.attributes, self.emit.loops
-        fixed, carried = int(a["num_consts"]), int(a["num_carry"])
+        fixed, carried = int(a["consts"]), int(a["carry"])
         carry = [self._carried(v, bits) for v, bits in zip(operands[fixed:][:carried], a["carry_bits"], strict=True)]
-        stacked: dict[int, list[Exported]] = {}
+        stacked: dict[int, list[ExportedValue]] = {}
         for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
             entries = [self._entry(node, x, i) for x in operands[fixed + carried :]]
             self.emit.loops = (*loops, (node.owner.path, i))
@@ -180,16 +189,16 @@ class _Walk:
                 parts = [stacked[i][position] for i in sorted(stacked)]
                 self.env[value] = stacked_floats(self.emit, parts)
 
-    def _carried(self, value: Exported, bits: int | None) -> Exported:
+    def _carried(self, value: ExportedValue, bits: int | None) -> ExportedValue:
         """What leaves an iteration: integers only where every iteration has integers of that width."""
         if bits is not None:
             return value
-        return Known(value.array) if isinstance(value, Known) else self.emit.real(value)
+        return HostValue(value.array) if isinstance(value, HostValue) else self.emit.real(value)
 
-    def _entry(self, node: Node, x: Exported, i: int) -> Exported:
+    def _entry(self, node: Node, x: ExportedValue, i: int) -> ExportedValue:
         """What an iteration gets of an array that the loop runs over."""
-        if isinstance(x, Known):
-            return Known(x.array[i])
+        if isinstance(x, HostValue):
+            return HostValue(x.array[i])
         if x.order is not None:
             raise self.emit.error(node, "a loop runs over a flattened image")
         x = self.emit.real(x)
@@ -203,7 +212,7 @@ class _Walk:
         rule = RULES["structural"] if moves else RULES.get(node.op)
         if rule is None or not (node.quantized or moves or node.op in _IN_BOTH):
             reason = f": {node.reason}" if node.reason else ""
-            if any(isinstance(v, Laid) and v.tensor == _KEY for v in map(self._read, node.inputs)):
+            if any(isinstance(v, TensorValue) and v.tensor == _KEY for v in map(self._read, node.inputs)):
                 raise self.emit.error(node, f"this call draws random numbers; {_EVALUATION}")
             if node.op in _REFUSED:
                 raise self.emit.error(node, _REFUSED[node.op])
@@ -211,15 +220,15 @@ class _Walk:
             raise self.emit.error(node, f"{what} no form in a file{reason}; {_REMEDY}")
         return rule
 
-    def _output(self, name: str, value: Exported) -> None:
-        if isinstance(value, Known):
+    def _output(self, name: str, value: ExportedValue) -> None:
+        if isinstance(value, HostValue):
             raise ExportError(f"output {name} does not depend on the model's input; leave it out of the model's result")
         assert value.order is None  # a reshape whose result leaves the graph keeps Flax's order
-        axes = channels_first(value.rank) if value.image else natural(value.rank)
-        laid = self.emit.real(self.emit.arranged(value, axes))
-        if laid.tensor in self.emit.graph.outputs or laid.tensor in {e.name for e in self.emit.graph.inputs}:
-            laid = self.emit.moved("Identity", laid, {})
-        self.emit.graph.name_output(laid.tensor, name)
+        axes = channels_first(value.rank) if value.image else flax_order(value.rank)
+        exported = self.emit.real(self.emit.arranged(value, axes))
+        if exported.tensor in self.emit.graph.outputs or exported.tensor in {e.name for e in self.emit.graph.inputs}:
+            exported = self.emit.moved("Identity", exported, {})
+        self.emit.graph.name_output(exported.tensor, name)
 
 
 def _needed(graph: Graph) -> list[Node]:
@@ -240,7 +249,7 @@ def model_arguments(arguments: Sequence[str]) -> list[str]:
 
 def _output_names(tree: Any, taken: Sequence[str]) -> list[str]:
     """Keys, where the model returns a dict; else ``y``, or ``y0``, ``y1``, ..."""
-    count = tree.num_leaves
+    count = leaf_count(tree)
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree.unflatten(range(count)))[0]]
     keys = [[entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)] for path in paths]
     names = ["_".join(map(str, own)) for own in keys]
@@ -250,18 +259,18 @@ def _output_names(tree: Any, taken: Sequence[str]) -> list[str]:
     return ["y"] if count == 1 else [f"y{i}" for i in range(count)]
 
 
-def _evaluated(node: Node, operands: Sequence[Exported]) -> list[Exported]:
+def _evaluated(node: Node, operands: Sequence[ExportedValue]) -> list[ExportedValue]:
     """A step on constants, computed now."""
     assert node.run is not None
-    arrays = [jax.numpy.asarray(value.array) for value in operands if isinstance(value, Known)]
-    return [Known(np.asarray(result)) for result in node.run(*arrays)]
+    arrays = [jax.numpy.asarray(value.array) for value in operands if isinstance(value, HostValue)]
+    return [HostValue(np.asarray(result)) for result in node.run(*arrays)]
 
 
-def _recorded(values: Sequence[Any]) -> list[Known]:
+def _recorded(values: Sequence[Any]) -> list[HostValue]:
     """A quantized step on constants, as evaluation computed it."""
     grids = [Grid(float(v.scale), v.bits) if isinstance(v, QTensor) else None for v in values]
     arrays = [np.asarray(v.value if isinstance(v, QTensor) else v) for v in values]
-    return [Known(array, grid) for array, grid in zip(arrays, grids, strict=True)]
+    return [HostValue(array, grid) for array, grid in zip(arrays, grids, strict=True)]
 
 
 _KEY = "a key of random numbers"
@@ -282,7 +291,7 @@ _REMEDY = (
 _MOVES = frozenset(
     (
         *("reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "split", "pad", "broadcast_in_dim", "copy"),
-        *("gather", "dynamic_slice", "tile", "stop_gradient"),
+        *("unstack", "gather", "dynamic_slice", "tile", "stop_gradient", "name"),
     )
 )
 _IN_BOTH = frozenset({"structural", "dropout", "relu", "relu6", "reduce_window_max", "argmax"})

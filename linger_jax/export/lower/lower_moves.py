@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from linger_jax.export.lower.exported_values import Exported, Known, Laid, natural
+from linger_jax.compat import equations
+from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue, flax_order
 from linger_jax.export.lower.lower_operators import flattened, joined
 from linger_jax.export.lower.lower_selection import selected
 from linger_jax.export.lower.lower_weighted import padded, reshaped
-from linger_jax.export.lower.lowering_step import Rule, Step
+from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
 
 
-def structural(step: Step) -> Sequence[Exported]:
+def structural(step: LoweringStep) -> Sequence[ExportedValue]:
     """A step of the plan that passes scale and bits on, by its primitive.
 
     Raises:
@@ -25,18 +26,18 @@ def structural(step: Step) -> Sequence[Exported]:
     rule = _PRIMITIVES.get(primitive)
     if rule is None:
         raise step.error(f"{primitive} has no form in a file; compute it in front of or behind the exported model")
-    value = step.laid(0)
+    value = step.tensor(0)
     if value.order is not None and primitive not in _KEEPS_LAST_AXIS:
         raise step.error(f"a flattened image passes through {primitive}")
     return rule(step, value)
 
 
-def _unchanged(step: Step, value: Laid) -> Sequence[Exported]:
+def _unchanged(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     del step
     return [value]
 
 
-def _transpose(step: Step, value: Laid) -> Sequence[Exported]:
+def _transpose(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """Nothing moves: the tensor's axes get other names."""
     permutation = [int(p) for p in step.node.attributes["permutation"]]
     axes = tuple(permutation.index(axis) for axis in value.axes)
@@ -44,7 +45,7 @@ def _transpose(step: Step, value: Laid) -> Sequence[Exported]:
     return [dataclasses.replace(value, shape=step.shape(), axes=axes, image=keeps_image)]
 
 
-def _reshape(step: Step, value: Laid) -> Sequence[Exported]:
+def _reshape(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """Axes of length one come and go without a look at the order; an image is flattened as it lies where that is
     possible; everything else is reshaped in Flax's order."""
     before, after = value.shape, step.shape()
@@ -55,12 +56,12 @@ def _reshape(step: Step, value: Laid) -> Sequence[Exported]:
         return [flattened(step, value)]
     if _without_units(before) == _without_units(after):
         return [_unit_axes(step, value, after)]
-    if flattens and (step.keeps_flat_order or value.axes == natural(value.rank)):
+    if flattens and (step.keeps_flat_order or value.axes == flax_order(value.rank)):
         return [flattened(step, value)]
     return [reshaped(step, value, after)]
 
 
-def _unit_axes(step: Step, value: Laid, after: tuple[int, ...]) -> Laid:
+def _unit_axes(step: LoweringStep, value: TensorValue, after: tuple[int, ...]) -> TensorValue:
     """Removes axes of length one, then adds those that are missing."""
     before = value.shape
     kept_before = _matched_units(before, after)
@@ -116,24 +117,24 @@ def _without_units(shape: tuple[int, ...]) -> list[int]:
     return [n for n in shape if n != 1]
 
 
-def _squeeze(step: Step, value: Laid) -> Sequence[Exported]:
+def _squeeze(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     return _reshape(step, value)
 
 
-def _slice(step: Step, value: Laid) -> Sequence[Exported]:
+def _slice(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     a = step.node.attributes
     strides = a["strides"] or (1,) * value.rank
     return [_sliced(step, value, a["start_indices"], a["limit_indices"], strides, step.shape())]
 
 
 def _sliced(
-    step: Step,
-    value: Laid,
+    step: LoweringStep,
+    value: TensorValue,
     starts: Sequence[int],
     ends: Sequence[int],
     steps: Sequence[int],
     shape: tuple[int, ...],
-) -> Laid:
+) -> TensorValue:
     cut = [axis for axis in range(value.rank) if (starts[axis], ends[axis], steps[axis]) != (0, value.shape[axis], 1)]
     if not cut:
         return value
@@ -151,11 +152,11 @@ def _sliced(
     return step.emit.moved("Slice", value, {}, inputs, shape=shape)
 
 
-def _reverse(step: Step, value: Laid) -> Sequence[Exported]:
+def _reverse(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     return [reversed_along(step, value, [int(d) for d in step.node.attributes["dimensions"]])]
 
 
-def reversed_along(step: Step, value: Laid, backwards: Sequence[int]) -> Laid:
+def reversed_along(step: LoweringStep, value: TensorValue, backwards: Sequence[int]) -> TensorValue:
     """A value with some Flax axes the other way round."""
     axes = range(value.rank)
     starts = [value.shape[a] - 1 if a in backwards else 0 for a in axes]
@@ -163,7 +164,7 @@ def reversed_along(step: Step, value: Laid, backwards: Sequence[int]) -> Laid:
     return _sliced(step, value, starts, ends, [-1 if a in backwards else 1 for a in axes], value.shape)
 
 
-def _split(step: Step, value: Laid) -> Sequence[Exported]:
+def _split(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     axis, sizes = int(step.node.attributes["axis"]), [int(s) for s in step.node.attributes["sizes"]]
     kind = step.emit.element_type(value)
     tensors = step.emit.graph.add(
@@ -177,11 +178,24 @@ def _split(step: Step, value: Laid) -> Sequence[Exported]:
     return [step.emit.made(part) for part in parts]
 
 
-def _pad(step: Step, value: Laid) -> Sequence[Exported]:
+def _unstack(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
+    """Each result is a slice of length one whose axis goes; a result that nobody reads leaves nothing behind."""
+    axis = int(step.node.attributes["axis"])
+    shape = tuple(1 if a == axis else n for a, n in enumerate(value.shape))
+    parts = []
+    for i in range(value.shape[axis]):
+        starts = [i if a == axis else 0 for a in range(value.rank)]
+        ends = [i + 1 if a == axis else n for a, n in enumerate(value.shape)]
+        part = _sliced(step, value, starts, ends, [1] * value.rank, shape)
+        parts.append(_unit_axes(step, part, step.shape(i)))
+    return parts
+
+
+def _pad(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """Negative padding cuts; then the rest is added."""
     config = [(int(low), int(high), int(inner)) for low, high, inner in step.node.attributes["padding_config"]]
     fill = step.operands[1]
-    if any(inner for _, _, inner in config) or not isinstance(fill, Known):
+    if any(inner for _, _, inner in config) or not isinstance(fill, HostValue):
         raise step.error("padding between elements, or with a computed value, has no form in a file")
     number = float(fill.array)
     if value.grid is not None and any(low > 0 or high > 0 for low, high, _ in config):
@@ -199,15 +213,15 @@ def _pad(step: Step, value: Laid) -> Sequence[Exported]:
     return [padded(step, value, amounts, number) if any(map(any, amounts)) else value]
 
 
-def _put_together(step: Step, value: Laid) -> Sequence[Exported]:
+def _put_together(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """Parts of one array, which lie on one grid: the concatenation copies them."""
-    parts = [part for part in step.operands if isinstance(part, Laid)]
+    parts = [part for part in step.operands if isinstance(part, TensorValue)]
     if value.grid is None or len(parts) != len(step.operands) or any(p.grid != value.grid for p in parts):
         raise step.error("parts on different grids are put together")
     return [joined(step, parts, int(step.node.attributes["dimension"]), value.grid, step.shape())]
 
 
-def _broadcast(step: Step, value: Laid) -> Sequence[Exported]:
+def _broadcast(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """New axes of length one; lengths that grow need an Expand node."""
     shape = step.shape()
     places = [int(d) for d in step.node.attributes["broadcast_dimensions"]]
@@ -223,7 +237,7 @@ def _broadcast(step: Step, value: Laid) -> Sequence[Exported]:
     return [step.emit.moved("Expand", value, {}, [constant], shape=shape)]
 
 
-_KEEPS_LAST_AXIS = frozenset({"copy", "copy_p", "stop_gradient", "sharding_constraint", "convert_element_type"})
+_KEEPS_LAST_AXIS = frozenset({"copy", "copy_p", "name", "stop_gradient", "sharding_constraint", "convert_element_type"})
 _PRIMITIVES = {
     **dict.fromkeys((*_KEEPS_LAST_AXIS, "reduce_precision"), _unchanged),
     "transpose": _transpose,
@@ -233,6 +247,7 @@ _PRIMITIVES = {
     "slice": _slice,
     "rev": _reverse,
     "split": _split,
+    "unstack": _unstack,
     "pad": _pad,
     "broadcast_in_dim": _broadcast,
     "concatenate": _put_together,
@@ -240,16 +255,16 @@ _PRIMITIVES = {
 }
 
 
-def dropout(step: Step) -> Sequence[Exported]:
+def dropout(step: LoweringStep) -> Sequence[ExportedValue]:
     """Nothing, in evaluation.
 
     Raises:
       ExportError: the call drops values.
     """
-    draws = step.node.layer is None or (step.node.jaxpr is not None and bool(step.node.jaxpr.jaxpr.eqns))
+    draws = step.node.layer is None or (step.node.jaxpr is not None and bool(equations(step.node.jaxpr)))
     if draws:
         raise step.error("this call drops values; export the evaluation (deterministic=True, train=False or the like)")
-    return [step.laid(0)]
+    return [step.tensor(0)]
 
 
-RULES: Mapping[str, Rule] = {"structural": structural, "dropout": dropout}
+RULES: Mapping[str, LoweringRule] = {"structural": structural, "dropout": dropout}

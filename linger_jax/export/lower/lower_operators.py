@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.export.lower.exported_values import Exported, Grid, Laid, channels_first, natural
+from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, channels_first, flax_order
 from linger_jax.export.lower.lower_weighted import reshaped
-from linger_jax.export.lower.lowering_step import Rule, Step
+from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
 from linger_jax.plan.recognize import Window
 
 
-def _pair(step: Step) -> tuple[Laid, Laid]:
+def _pair(step: LoweringStep) -> tuple[TensorValue, TensorValue]:
     """Both operands as integers, their axes in one order; the image decides."""
     x, y = step.quantized(0, "input_quantizer", "0"), step.quantized(1, "input_quantizer", "1")
     if x.rank == 0 or y.rank == 0 or x.axes == y.axes:
@@ -26,8 +26,8 @@ def _pair(step: Step) -> tuple[Laid, Laid]:
     return step.emit.arranged(x, lead.axes), step.emit.arranged(y, lead.axes)
 
 
-def _binary(op: str) -> Rule:
-    def rule(step: Step) -> Sequence[Exported]:
+def _binary(op: str) -> LoweringRule:
+    def rule(step: LoweringStep) -> Sequence[ExportedValue]:
         x, y = _pair(step)
         larger = x if x.rank >= y.rank else y
         return [two_operands(step, op, x, y, larger, step.shape(), larger.axes)]
@@ -36,8 +36,14 @@ def _binary(op: str) -> Rule:
 
 
 def two_operands(
-    step: Step, op: str, x: Laid, y: Laid, like: Laid, shape: tuple[int, ...], axes: tuple[int, ...]
-) -> Laid:
+    step: LoweringStep,
+    op: str,
+    x: TensorValue,
+    y: TensorValue,
+    like: TensorValue,
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+) -> TensorValue:
     """A node of two integer operands; the result lies like ``like``."""
     assert x.grid is not None
     assert y.grid is not None
@@ -56,7 +62,7 @@ def two_operands(
     )
 
 
-def matrix_product(step: Step) -> Sequence[Exported]:
+def matrix_product(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QBmm``: batch axes, rows, columns; Transpose nodes bring the operands into that order."""
     (left, right), (left_batch, right_batch) = step.node.attributes["dimension_numbers"]
     x, y = step.quantized(0, "input_quantizer", "0"), step.quantized(1, "input_quantizer", "1")
@@ -74,27 +80,29 @@ def matrix_product(step: Step) -> Sequence[Exported]:
     shape, batch = step.shape(), len(left_batch)
     like = dataclasses.replace(x, image=False)
     if batch < 2:
-        return [two_operands(step, "QBmm", x, y, like, shape, natural(len(shape)))]
+        return [two_operands(step, "QBmm", x, y, like, shape, flax_order(len(shape)))]
     # linger's QBmm, and the chip's, has one batch axis.
     x, y = (
         reshaped(step, _in_order(v, axes), (math.prod(shape[:batch]), *(v.shape[a] for a in axes[batch:])))
         for v, axes in ((x, x.axes), (y, y.axes))
     )
     whole = (math.prod(shape[:batch]), *shape[batch:])
-    return [reshaped(step, two_operands(step, "QBmm", x, y, x, whole, natural(3)), shape)]
+    return [reshaped(step, two_operands(step, "QBmm", x, y, x, whole, flax_order(3)), shape)]
 
 
-def _in_order(value: Laid, axes: Sequence[int]) -> Laid:
+def _in_order(value: TensorValue, axes: Sequence[int]) -> TensorValue:
     """The value as one whose axes Flax counts the way the tensor holds them."""
-    return dataclasses.replace(value, shape=tuple(value.shape[a] for a in axes), axes=natural(value.rank), image=False)
+    return dataclasses.replace(
+        value, shape=tuple(value.shape[a] for a in axes), axes=flax_order(value.rank), image=False
+    )
 
 
-def concatenation(step: Step) -> Sequence[Exported]:
+def concatenation(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QCat`` of any number of tensors."""
     return [_joined(step, [step.quantized(i, "input_quantizer", str(i)) for i in range(len(step.operands))])]
 
 
-def stack(step: Step) -> Sequence[Exported]:
+def stack(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QCat`` along a new axis."""
     axis = int(step.node.attributes["axis"])
     parts = []
@@ -104,19 +112,21 @@ def stack(step: Step) -> Sequence[Exported]:
     return [_joined(step, parts, axis)]
 
 
-def with_unit_axis(step: Step, value: Laid, axis: int) -> Laid:
+def with_unit_axis(step: LoweringStep, value: TensorValue, axis: int) -> TensorValue:
     """A new axis of length one, in Flax's order."""
     value = step.emit.in_flax_order(value)
     shape = (*value.shape[:axis], 1, *value.shape[axis:])
-    return step.emit.moved("Unsqueeze", value, {"axes": [axis]}, shape=shape, axes=natural(len(shape)), image=False)
+    return step.emit.moved("Unsqueeze", value, {"axes": [axis]}, shape=shape, axes=flax_order(len(shape)), image=False)
 
 
-def _joined(step: Step, parts: list[Laid], axis: int | None = None) -> Laid:
+def _joined(step: LoweringStep, parts: list[TensorValue], axis: int | None = None) -> TensorValue:
     axis = int(step.node.attributes["dimension"]) if axis is None else axis
     return joined(step, parts, axis, step.emit.output_grid(step.node), step.shape())
 
 
-def joined(step: Step, parts: Sequence[Laid], axis: int, output: Grid, shape: tuple[int, ...]) -> Laid:
+def joined(
+    step: LoweringStep, parts: Sequence[TensorValue], axis: int, output: Grid, shape: tuple[int, ...]
+) -> TensorValue:
     """``QCat`` along a Flax axis; an image decides the order of axes."""
     lead = next((p for p in parts if p.image), parts[0])
     if any(p.order is not None for p in parts):
@@ -136,10 +146,10 @@ def joined(step: Step, parts: Sequence[Laid], axis: int, output: Grid, shape: tu
     )
 
 
-def _function(op: str) -> Rule:
+def _function(op: str) -> LoweringRule:
     """A function of each element, or along one axis."""
 
-    def rule(step: Step) -> Sequence[Exported]:
+    def rule(step: LoweringStep) -> Sequence[ExportedValue]:
         x = step.quantized(0, "input_quantizer", "0")
         output = step.emit.output_grid(step.node)
         attributes = step.emit.act(step.node, x, output)
@@ -152,7 +162,7 @@ def _function(op: str) -> Rule:
     return rule
 
 
-def gated_linear_unit(step: Step) -> Sequence[Exported]:
+def gated_linear_unit(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QGLU`` along ``dim``."""
     x = step.quantized(0, "input_quantizer")
     if x.order is not None:
@@ -164,28 +174,28 @@ def gated_linear_unit(step: Step) -> Sequence[Exported]:
     ]
 
 
-def rectifier(step: Step) -> Sequence[Exported]:
+def rectifier(step: LoweringStep) -> Sequence[ExportedValue]:
     """``Relu``."""
     return [step.emit.moved("Relu", _tensor_operand(step), {})]
 
 
-def clipped_rectifier(step: Step) -> Sequence[Exported]:
+def clipped_rectifier(step: LoweringStep) -> Sequence[ExportedValue]:
     """``Clip`` to 0 and 6, in real units."""
     bounds = [step.emit.graph.constant(name, np.asarray(v, np.float32)) for name, v in (("zero", 0), ("six", 6))]
     return [step.emit.moved("Clip", _tensor_operand(step), {}, bounds)]
 
 
-def _tensor_operand(step: Step) -> Laid:
-    return next(value for value in step.operands if isinstance(value, Laid))
+def _tensor_operand(step: LoweringStep) -> TensorValue:
+    return next(value for value in step.operands if isinstance(value, TensorValue))
 
 
-def max_pool(step: Step) -> Sequence[Exported]:
+def max_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     """``MaxPool``; of floats too, in front of the first quantized step.
 
     Raises:
       ExportError: it reaches over the batch or the channels.
     """
-    x = step.emit.as_image(step.laid(0))
+    x = step.emit.as_image(step.tensor(0))
     a, axes = step.node.attributes, x.rank - 2
     plane = slice(1, 1 + axes)
     if axes < 1 or any(a["window_dimensions"][i] != 1 for i in (0, -1)) or any(d != 1 for d in a["base_dilation"]):
@@ -201,9 +211,9 @@ def max_pool(step: Step) -> Sequence[Exported]:
     return [step.emit.moved("MaxPool", x, attributes, shape=step.shape(), axes=channels_first(x.rank))]
 
 
-def index_of_largest(step: Step) -> Sequence[Exported]:
+def index_of_largest(step: LoweringStep) -> Sequence[ExportedValue]:
     """``ArgMax``: the first of equals, as integers order them like the real numbers."""
-    x = step.laid(0)
+    x = step.tensor(0)
     if x.order is not None:
         raise step.error("a flattened image enters an argmax")
     (axis,) = step.node.attributes["axes"]
@@ -218,10 +228,10 @@ def index_of_largest(step: Step) -> Sequence[Exported]:
     )
     axes = tuple(a - (a > axis) for a in x.axes if a != axis)
     dtype = np.dtype(step.node.attributes["index_dtype"])
-    return [step.emit.made(Laid(tensor, step.shape(), axes, dtype))]
+    return [step.emit.made(TensorValue(tensor, step.shape(), axes, dtype))]
 
 
-def average_pool(step: Step) -> Sequence[Exported]:
+def average_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QAvgPool1d``, ``QAvgPool2d``; over the whole plane too, since the packer has no other name for that."""
     x = step.emit.as_image(step.quantized(0, "input_quantizer"))
     node, window = step.node, step.node.attributes["window"]
@@ -236,7 +246,7 @@ def average_pool(step: Step) -> Sequence[Exported]:
     return [y if y.shape == step.shape() else flattened(step, y)]
 
 
-def flattened(step: Step, value: Laid) -> Laid:
+def flattened(step: LoweringStep, value: TensorValue) -> TensorValue:
     """Everything behind the batch in one axis, in the tensor's order."""
     size = math.prod(value.shape[1:])
     places = np.arange(size).reshape(value.shape[1:]).transpose([a - 1 for a in value.axes[1:]]).reshape(-1)
@@ -253,7 +263,9 @@ def _output_plane(window: Window, plane: Sequence[int]) -> tuple[int, ...]:
     )
 
 
-def _window_attributes(step: Step, window: Window, plane: Sequence[int], pooled: tuple[int, ...]) -> dict[str, Any]:
+def _window_attributes(
+    step: LoweringStep, window: Window, plane: Sequence[int], pooled: tuple[int, ...]
+) -> dict[str, Any]:
     divisor = np.broadcast_to(np.asarray(step.node.attributes["divisor"]), pooled)
     area = math.prod(window.kernel)
     whole = window.kernel == tuple(plane)
@@ -272,7 +284,7 @@ def _window_attributes(step: Step, window: Window, plane: Sequence[int], pooled:
     }
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, LoweringRule] = {
     "add": _binary("QAdd"),
     "mul": _binary("QMul"),
     "dot_general": matrix_product,

@@ -1,4 +1,7 @@
-"""Layers whose core is a product with a parameter: Dense, convolutions, einsum, and products outside layers (D23)."""
+"""Layers whose core is a product with a parameter: Dense, convolutions, einsum, and products outside layers.
+
+Source: docs/decisions.md D23.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from linger_jax.export.lower.emitter import stored
-from linger_jax.export.lower.exported_values import Exported, HostArray, Laid, channels_first, natural
+from linger_jax.export.lower.exported_values import ExportedValue, TensorValue, channels_first, flax_order
 from linger_jax.export.lower.lower_moves import structural
 from linger_jax.export.lower.lower_operators import joined, two_operands
 from linger_jax.export.lower.lower_weighted import (
@@ -22,11 +25,12 @@ from linger_jax.export.lower.lower_weighted import (
     weight_grid,
     weight_name,
 )
-from linger_jax.export.lower.lowering_step import Rule, Step
+from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
 from linger_jax.export.lower.parameter_product import ParameterProduct, moved_by, parameter_product
+from linger_jax.typing import HostArray
 
 
-def product(step: Step) -> Sequence[Exported]:
+def product(step: LoweringStep) -> Sequence[ExportedValue]:
     """The nodes of a layer with one product.
 
     Raises:
@@ -43,12 +47,12 @@ def product(step: Step) -> Sequence[Exported]:
     return [y]
 
 
-def _weight(step: Step, indices: HostArray) -> HostArray:
+def _weight(step: LoweringStep, indices: HostArray) -> HostArray:
     """Integers of the weight, as the product sees them."""
-    return step.emit.visit.steps(step.weight_site).reshape(-1)[indices]
+    return step.emit.visit.steps(step.weight_quantizer_path).reshape(-1)[indices]
 
 
-def _bias(step: Step, x: Laid, found: ParameterProduct, axes: Sequence[int]) -> HostArray | None:
+def _bias(step: LoweringStep, x: TensorValue, found: ParameterProduct, axes: Sequence[int]) -> HostArray | None:
     """Integers of the bias on the accumulator's grid, over some axes of the product; None without a bias.
 
     Raises:
@@ -57,13 +61,13 @@ def _bias(step: Step, x: Laid, found: ParameterProduct, axes: Sequence[int]) -> 
     if found.bias is None:
         return None
     assert x.grid is not None
-    steps = step.emit.visit.bias_steps(step.site("bias_quantizer"), x.grid.scale * weight_grid(step).scale)
+    steps = step.emit.visit.bias_steps(step.quantizer_path("bias_quantizer"), x.grid.scale * weight_grid(step).scale)
     others = [axis for axis in range(len(found.shape)) if axis not in axes]
     first = np.broadcast_to(found.bias, found.shape).transpose(*others, *axes)[(0,) * len(others)]
     return steps.reshape(-1)[first]
 
 
-def _inputs(step: Step, x: Laid, weight: HostArray, bias: HostArray | None) -> list[str]:
+def _inputs(step: LoweringStep, x: TensorValue, weight: HostArray, bias: HostArray | None) -> list[str]:
     tensors = [x.tensor, step.emit.graph.constant(weight_name(step, "weight"), stored(weight, weight_grid(step).bits))]
     if bias is not None:
         tensors.append(step.emit.graph.constant(weight_name(step, "bias"), stored(bias.reshape(-1), BIAS_BITS)))
@@ -106,7 +110,7 @@ def _axes(found: ParameterProduct) -> _Axes:
     )
 
 
-def _matrix_product(step: Step, found: ParameterProduct) -> Laid:
+def _matrix_product(step: LoweringStep, found: ParameterProduct) -> TensorValue:
     """``QLinear``, or ``QBmm`` with a constant where each batch entry has a weight of its own."""
     a, x = _axes(found), found.x
     weight = _weight(step, found.weight).transpose(*a.w_batch, *a.w_summed, *a.w_free)
@@ -128,8 +132,13 @@ def _matrix_product(step: Step, found: ParameterProduct) -> Laid:
 
 
 def _linear(
-    step: Step, x: Laid, matrix: HostArray, bias: HostArray | None, outer: Sequence[int], summed: Sequence[int]
-) -> Laid:
+    step: LoweringStep,
+    x: TensorValue,
+    matrix: HostArray,
+    bias: HostArray | None,
+    outer: Sequence[int],
+    summed: Sequence[int],
+) -> TensorValue:
     """Some axes of ``x`` times [terms, features]: the summed ones are brought last and merged."""
     emit, terms = step.emit, matrix.shape[0]
     if x.order is not None:
@@ -138,7 +147,7 @@ def _linear(
         matrix = matrix[x.order]
     x = emit.arranged(x, (*outer, *summed))
     sizes = tuple(x.shape[axis] for axis in outer)
-    x = dataclasses.replace(x, shape=(*sizes, *(x.shape[axis] for axis in summed)), axes=natural(x.rank))
+    x = dataclasses.replace(x, shape=(*sizes, *(x.shape[axis] for axis in summed)), axes=flax_order(x.rank))
     if len(summed) != 1:
         x = reshaped(step, x, (*sizes, terms))
     output = emit.output_grid(step.node)
@@ -151,11 +160,11 @@ def _linear(
         attributes=weight_attributes(step, x, output),
         node=step.node,
         shape=shape,
-        axes=natural(len(shape)),
+        axes=flax_order(len(shape)),
     )
 
 
-def _batched(step: Step, found: ParameterProduct, matrices: HostArray, a: _Axes) -> Laid:
+def _batched(step: LoweringStep, found: ParameterProduct, matrices: HostArray, a: _Axes) -> TensorValue:
     """A matrix for each batch entry; with a bias one ``QLinear`` for each, since ``QBmm`` has none."""
     emit, x = step.emit, found.x
     if x.order is not None:
@@ -163,7 +172,7 @@ def _batched(step: Step, found: ParameterProduct, matrices: HostArray, a: _Axes)
     order = (*a.x_batch, *a.x_free, *a.x_summed)
     sizes = tuple(x.shape[axis] for axis in order)
     x = emit.arranged(x, order)
-    x = dataclasses.replace(x, shape=sizes, axes=natural(x.rank), image=False)
+    x = dataclasses.replace(x, shape=sizes, axes=flax_order(x.rank), image=False)
     count, terms, features = matrices.shape
     whole = (count, math.prod(found.x.shape[axis] for axis in a.x_free), terms)
     x = x if x.shape == whole else reshaped(step, x, whole)
@@ -171,22 +180,22 @@ def _batched(step: Step, found: ParameterProduct, matrices: HostArray, a: _Axes)
     if bias is None:
         grid = weight_grid(step)
         tensor = emit.graph.constant(weight_name(step, "weight"), stored(matrices, grid.bits))
-        y = Laid(tensor, matrices.shape, natural(3), np.dtype(np.float32), grid)
-        return two_operands(step, "QBmm", x, y, x, (*whole[:2], features), natural(3))
+        y = TensorValue(tensor, matrices.shape, flax_order(3), np.dtype(np.float32), grid)
+        return two_operands(step, "QBmm", x, y, x, (*whole[:2], features), flax_order(3))
     parts = []
     for i, (matrix, steps) in enumerate(zip(matrices, bias.reshape(count, -1), strict=True)):
         index = emit.graph.constant(f"index_{i}", np.asarray(i, np.int64))
-        part = emit.moved("Gather", x, {"axis": 0}, [index], shape=whole[1:], axes=natural(2))
+        part = emit.moved("Gather", x, {"axis": 0}, [index], shape=whole[1:], axes=flax_order(2))
         y = _linear(step, part, matrix, steps, (0,), (1,))
         shape = (1, *y.shape)
-        parts.append(emit.moved("Unsqueeze", y, {"axes": [0]}, shape=shape, axes=natural(3)))
+        parts.append(emit.moved("Unsqueeze", y, {"axes": [0]}, shape=shape, axes=flax_order(3)))
     return joined(step, parts, 0, emit.output_grid(step.node), (*whole[:2], features))
 
 
 # --- convolutions --------------------------------------------------------------------------------------------------
 
 
-def _convolution(step: Step, found: ParameterProduct) -> Laid:
+def _convolution(step: LoweringStep, found: ParameterProduct) -> TensorValue:
     """``QConv1d``, ``QConv2d``, or their transposed forms where zeros are put between the input's elements."""
     p = found.equation.params
     numbers = p["dimension_numbers"]
@@ -221,8 +230,8 @@ def _convolution(step: Step, found: ParameterProduct) -> Laid:
     )
 
 
-def _forward(step: Step, x: Laid, p: Mapping[str, Any]) -> tuple[str, Laid, dict[str, Any]]:
-    """A Pad node in front where the two ends of an axis are padded differently (D18)."""
+def _forward(step: LoweringStep, x: TensorValue, p: Mapping[str, Any]) -> tuple[str, TensorValue, dict[str, Any]]:
+    """A Pad node in front where the two ends of an axis are padded differently (docs/decisions.md D18)."""
     padding = [(int(low), int(high)) for low, high in p["padding"]]
     if any(low != high for low, high in padding):
         x = padded(step, x, _amounts(x, padding))
@@ -237,7 +246,7 @@ def _forward(step: Step, x: Laid, p: Mapping[str, Any]) -> tuple[str, Laid, dict
     )
 
 
-def _amounts(x: Laid, padding: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _amounts(x: TensorValue, padding: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Padding of the plane by Flax axis; ``x`` lies channels-first."""
     amounts = [(0, 0)] * x.rank
     for axis, pair in zip(x.axes[2:], padding, strict=True):
@@ -246,8 +255,8 @@ def _amounts(x: Laid, padding: Sequence[tuple[int, int]]) -> list[tuple[int, int
 
 
 def _transposed(
-    step: Step, x: Laid, weight: HostArray, p: Mapping[str, Any]
-) -> tuple[str, Laid, HostArray, dict[str, Any]]:
+    step: LoweringStep, x: TensorValue, weight: HostArray, p: Mapping[str, Any]
+) -> tuple[str, TensorValue, HostArray, dict[str, Any]]:
     """``pads`` crop the output; weights: [in, out / group, window...]."""
     if any(int(s) != 1 for s in p["window_strides"]):
         raise step.error("a convolution with strides and with zeros between its input's elements has no form in a file")
@@ -268,6 +277,6 @@ def _transposed(
     return "QConvTranspose", x, flipped.reshape(-1, *flipped.shape[2:]), attributes
 
 
-RULES: Mapping[str, Rule] = dict.fromkeys(
+RULES: Mapping[str, LoweringRule] = dict.fromkeys(
     ("dense", "conv", "conv_transpose", "einsum", "custom_linear", "custom_conv"), product
 )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from linger_jax.export.lower.emitter import stored
-from linger_jax.export.lower.exported_values import Exported, Grid, Laid, natural
+from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, flax_order
 from linger_jax.export.lower.lower_moves import reversed_along
 from linger_jax.export.lower.lower_weighted import BIAS_BITS, reshaped
-from linger_jax.export.lower.lowering_step import Rule, Step
+from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
 from linger_jax.export.onnx import ElementType, integer_type
 from linger_jax.numerics.recurrent import CELL_SCALE
 from linger_jax.plan.decide import quantizer_name
@@ -22,7 +22,7 @@ _NODES = {"lstm": "QLSTM", "gru": "QGRU"}
 _STATES = {"lstm": ("h", "c"), "gru": ("h",)}
 
 
-def recurrent(step: Step) -> Sequence[Exported]:
+def recurrent(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QLSTM``, ``QGRU``; two directions are joined by ``QCat``, their final states by ``Concat``.
 
     Raises:
@@ -46,13 +46,13 @@ def recurrent(step: Step) -> Sequence[Exported]:
         joined = reversed_along(step, joined, [0 if layer.attributes["time_major"] else 1])
     shape = step.shape(layer.results.index(("output", "0")))
     joined = joined if joined.shape == shape else reshaped(step, joined, shape)
-    by_role: dict[Any, Exported] = {("output", "0"): joined}
+    by_role: dict[Any, ExportedValue] = {("output", "0"): joined}
     for i, (_, states) in enumerate(results):
         by_role |= {("carry", str(i), name): state for name, state in states.items()}
     return [by_role[role] for role in layer.results]
 
 
-def _three_axes(step: Step, x: Laid) -> Laid:
+def _three_axes(step: LoweringStep, x: TensorValue) -> TensorValue:
     """All batch axes in one, or one of length one."""
     assert step.node.layer is not None
     if x.rank == 3:
@@ -62,14 +62,16 @@ def _three_axes(step: Step, x: Laid) -> Laid:
     return reshaped(step, x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
 
 
-def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple[Laid, dict[str, Laid]]:
+def _direction(
+    step: LoweringStep, x: TensorValue, direction: int, *, backwards: bool
+) -> tuple[TensorValue, dict[str, TensorValue]]:
     layer, emit = step.node.layer, step.emit
     assert layer is not None
     assert x.grid is not None
     time_major, features = bool(layer.attributes["time_major"]), int(layer.attributes["features"])
 
     def scale(acts_on: str) -> float:
-        return emit.visit.scale(step.site(quantizer_name(acts_on, direction)))
+        return emit.visit.scale(step.quantizer_path(quantizer_name(acts_on, direction)))
 
     suffix = "_reverse" if direction else ""
     inputs = [x.tensor]
@@ -79,11 +81,11 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
         "bias_ih": x.grid.scale * scale("weight_ih"),
         "bias_hh": scale("hidden") * scale("weight_hh"),
     }
-    bits = emit.visit.bits(step.site(quantizer_name("weight_ih", direction)))
-    sites = {name: step.site(quantizer_name(name, direction)) for name in grids}
-    biased = emit.visit.has(sites["bias_ih"]) or emit.visit.has(sites["bias_hh"])
+    bits = emit.visit.bits(step.quantizer_path(quantizer_name("weight_ih", direction)))
+    state_paths = {name: step.quantizer_path(quantizer_name(name, direction)) for name in grids}
+    biased = emit.visit.has(state_paths["bias_ih"]) or emit.visit.has(state_paths["bias_hh"])
     for name, grid in grids.items():
-        path = sites[name]
+        path = state_paths[name]
         if not emit.visit.has(path):
             if biased:
                 # Inputs are told by their place: the bias that Flax's cells do not have is zero.
@@ -95,7 +97,7 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
         else:
             integers = stored(emit.visit.bias_steps(path, grid), BIAS_BITS)
         inputs.append(emit.graph.constant(emit.parameter_name(layer.path, f"{name}_l0{suffix}", path), integers))
-    output = Grid(scale("output"), emit.visit.bits(step.site(quantizer_name("output", direction))))
+    output = Grid(scale("output"), emit.visit.bits(step.quantizer_path(quantizer_name("output", direction))))
     attributes = {
         **emit.act(step.node, x, output),
         "input_size": x.shape[-1],
@@ -126,7 +128,7 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
         label=step.node.label,
     )
     shape = (*x.shape[:2], features)
-    outputs = emit.made(dataclasses.replace(x, tensor=tensors[0], shape=shape, grid=output, axes=natural(3)))
+    outputs = emit.made(dataclasses.replace(x, tensor=tensors[0], shape=shape, grid=output, axes=flax_order(3)))
     batch = x.shape[1] if time_major else x.shape[0]
     given = step.operands[layer.operands.index(("input", "0"))].shape
     outer = given[1:-1] if time_major else given[:-2]
@@ -136,15 +138,15 @@ def _direction(step: Step, x: Laid, direction: int, *, backwards: bool) -> tuple
     return outputs, last
 
 
-def _state(step: Step, tensor: str, batch: int, shape: tuple[int, ...]) -> Laid:
+def _state(step: LoweringStep, tensor: str, batch: int, shape: tuple[int, ...]) -> TensorValue:
     """A final state: a file has it as [1, B, H]."""
-    whole = step.emit.made(Laid(tensor, (1, batch, shape[-1]), (0, 1, 2), np.dtype(np.float32)))
+    whole = step.emit.made(TensorValue(tensor, (1, batch, shape[-1]), (0, 1, 2), np.dtype(np.float32)))
     constant = step.emit.graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
-    return step.emit.moved("Reshape", whole, {}, [constant], shape=shape, axes=natural(len(shape)))
+    return step.emit.moved("Reshape", whole, {}, [constant], shape=shape, axes=flax_order(len(shape)))
 
 
-def _joined(step: Step, outputs: Sequence[Laid]) -> Laid:
-    """The coarser of both scales is that of the result (R8)."""
+def _joined(step: LoweringStep, outputs: Sequence[TensorValue]) -> TensorValue:
+    """The coarser of both scales is that of the result (docs/codes.md R8)."""
     grids = [o.grid for o in outputs if o.grid is not None]
     grid = Grid(min(g.scale for g in grids), max(g.bits for g in grids))
     attributes: dict[str, Any] = {
@@ -161,4 +163,4 @@ def _joined(step: Step, outputs: Sequence[Laid]) -> Laid:
     )
 
 
-RULES: Mapping[str, Rule] = {"lstm": recurrent, "gru": recurrent}
+RULES: Mapping[str, LoweringRule] = {"lstm": recurrent, "gru": recurrent}

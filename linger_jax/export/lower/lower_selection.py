@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from linger_jax.export.lower.exported_values import Exported, HostArray, Known, Laid, natural
+from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue, flax_order
 from linger_jax.export.lower.lower_weighted import reshaped
-from linger_jax.export.lower.lowering_step import Step
+from linger_jax.export.lower.lowering_step import LoweringStep
+from linger_jax.typing import HostArray
 
 _MOST_VALUES = 2**24
 """float32 numbers the values of an array exactly up to here."""
 
 
-def selected(step: Step, value: Laid) -> Sequence[Exported]:
+def selected(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """``Gather`` nodes for a step that moves values of its first operand to places that the other operands say.
 
     The step is run on the numbers of the values, which shows where each comes from.
@@ -23,7 +24,7 @@ def selected(step: Step, value: Laid) -> Sequence[Exported]:
     Raises:
       ExportError: the places depend on the model's input, or a result is no value of the operand.
     """
-    others = [operand for operand in step.operands[1:] if isinstance(operand, Known)]
+    others = [operand for operand in step.operands[1:] if isinstance(operand, HostValue)]
     primitive = step.node.attributes.get("primitive", step.node.op)
     if len(others) != len(step.operands) - 1:
         raise step.error(
@@ -43,7 +44,7 @@ def selected(step: Step, value: Laid) -> Sequence[Exported]:
     return [_looked_up(step, value, results[0].astype(np.int64))]
 
 
-def _looked_up(step: Step, value: Laid, sources: HostArray) -> Laid:
+def _looked_up(step: LoweringStep, value: TensorValue, sources: HostArray) -> TensorValue:
     """The values at flat positions ``sources``."""
     if sources.shape == value.shape and np.array_equal(sources.reshape(-1), np.arange(sources.size)):
         return value
@@ -83,13 +84,13 @@ def _period(coordinate: HostArray) -> HostArray:
     return heads.astype(np.int64)
 
 
-def _gather(step: Step, value: Laid, axis: int, indices: HostArray) -> Laid:
+def _gather(step: LoweringStep, value: TensorValue, axis: int, indices: HostArray) -> TensorValue:
     """One ``Gather``; indices of one axis, or of any shape into a flat value."""
     name = "indices_" + "_".join(map(str, indices.reshape(-1)[:8]))
     constant = step.emit.graph.constant(name, indices.astype(np.int64))
     attributes = {"axis": value.position(axis)}
     if value.rank == 1:
         shape = indices.shape
-        return step.emit.moved("Gather", value, attributes, [constant], shape=shape, axes=natural(len(shape)))
+        return step.emit.moved("Gather", value, attributes, [constant], shape=shape, axes=flax_order(len(shape)))
     shape = (*value.shape[:axis], indices.size, *value.shape[axis + 1 :])
     return step.emit.moved("Gather", value, attributes, [constant], shape=shape)

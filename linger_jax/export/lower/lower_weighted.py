@@ -8,9 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from linger_jax.compat import equations
 from linger_jax.export.lower.emitter import stored
-from linger_jax.export.lower.exported_values import Exported, Grid, Known, Laid, channels_first, natural
-from linger_jax.export.lower.lowering_step import Rule, Step
+from linger_jax.export.lower.exported_values import (
+    ExportedValue,
+    Grid,
+    HostValue,
+    TensorValue,
+    channels_first,
+    flax_order,
+)
+from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
 from linger_jax.plan import Node
 
 BIAS_BITS = 32
@@ -19,43 +27,43 @@ NORMALIZED_SCALE = 32768.0
 """Scale of LayerNorm's normalized values."""
 
 
-def weight_grid(step: Step) -> Grid:
+def weight_grid(step: LoweringStep) -> Grid:
     """Where a layer's weight lies."""
-    return step.emit.visit.grid(step.weight_site)
+    return step.emit.visit.grid(step.weight_quantizer_path)
 
 
-def weight_name(step: Step, parameter: str) -> str:
+def weight_name(step: LoweringStep, parameter: str) -> str:
     """Name of an initializer: the weight of a tied table has one name wherever it is read."""
     assert step.node.layer is not None
-    path, quantizer = step.node.layer.path, step.weight_site
+    path, quantizer = step.node.layer.path, step.weight_quantizer_path
     if parameter == "weight":
         path = quantizer[:-1]
     return step.emit.parameter_name(path, parameter, quantizer)
 
 
-def weight_attributes(step: Step, x: Laid, output: Grid) -> dict[str, Any]:
-    """Attributes of a node with a weight (spec/onnx_export.md section 3, [act] and [par])."""
+def weight_attributes(step: LoweringStep, x: TensorValue, output: Grid) -> dict[str, Any]:
+    """Attributes of a node with a weight (docs/specification/onnx_export.md section 3, [act] and [par])."""
     weight = weight_grid(step)
     return {**step.emit.act(step.node, x, output), "w_bits": weight.bits, "scale_w": weight.scale}
 
 
-def reshaped(step: Step, value: Laid, shape: tuple[int, ...]) -> Laid:
+def reshaped(step: LoweringStep, value: TensorValue, shape: tuple[int, ...]) -> TensorValue:
     """A value in Flax's order with another shape."""
     constant = step.emit.graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
     value = step.emit.in_flax_order(value)
     return step.emit.moved(
-        "Reshape", value, {}, [constant], shape=shape, axes=natural(len(shape)), image=False, order=None
+        "Reshape", value, {}, [constant], shape=shape, axes=flax_order(len(shape)), image=False, order=None
     )
 
 
 def reads_channels_last(node: Node) -> bool:
     """Whether a convolution outside known layers reads its input with Flax's order of axes."""
     assert node.jaxpr is not None
-    specs = [e.params["dimension_numbers"].lhs_spec for e in node.jaxpr.jaxpr.eqns if "conv_" in e.primitive.name]
+    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.jaxpr) if "conv_" in e.primitive.name]
     return bool(specs) and specs[0] == channels_first(len(specs[0]))
 
 
-def padded(step: Step, x: Laid, amounts: Sequence[tuple[int, int]], fill: float = 0.0) -> Laid:
+def padded(step: LoweringStep, x: TensorValue, amounts: Sequence[tuple[int, int]], fill: float = 0.0) -> TensorValue:
     """Constant padding; amounts per Flax axis."""
     shape = tuple(n + low + high for n, (low, high) in zip(x.shape, amounts, strict=True))
     pads = [amounts[axis][0] for axis in x.axes] + [amounts[axis][1] for axis in x.axes]
@@ -66,7 +74,7 @@ def padded(step: Step, x: Laid, amounts: Sequence[tuple[int, int]], fill: float 
     return step.emit.moved("Pad", x, {"mode": "constant"}, inputs, shape=shape)
 
 
-def batch_norm(step: Step) -> Sequence[Exported]:
+def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QBatchNorm1d``, ``QBatchNorm2d``: the folded scale and shift."""
     assert step.node.layer is not None
     if step.node.layer.attributes["training"]:
@@ -79,8 +87,8 @@ def batch_norm(step: Step) -> Sequence[Exported]:
     x = step.emit.as_image(x) if x.rank > 2 else x
     output = step.emit.output_grid(step.node)
     assert x.grid is not None
-    alpha = record.steps(step.weight_site).reshape(-1)
-    beta = record.bias_steps(step.site("bias_quantizer"), x.grid.scale * weight_grid(step).scale).reshape(-1)
+    alpha = record.steps(step.weight_quantizer_path).reshape(-1)
+    beta = record.bias_steps(step.quantizer_path("bias_quantizer"), x.grid.scale * weight_grid(step).scale).reshape(-1)
     if x.order is not None:
         alpha, beta = alpha[x.order], beta[x.order]
     inputs = [
@@ -90,14 +98,14 @@ def batch_norm(step: Step) -> Sequence[Exported]:
     ]
     op = "QBatchNorm2d" if x.rank == 4 else "QBatchNorm1d"
     y = step.emit.integers(op, inputs, output, x, attributes=weight_attributes(step, x, output), node=step.node)
-    return [y, *(Known(np.zeros(0, np.float32)) for _ in step.node.outputs[1:])]
+    return [y, *(HostValue(np.zeros(0, np.float32)) for _ in step.node.outputs[1:])]
 
 
-def embed(step: Step) -> Sequence[Exported]:
+def embed(step: LoweringStep) -> Sequence[ExportedValue]:
     """``linger::Gather``: the table first."""
     weight = weight_grid(step)
-    table = step.emit.visit.steps(step.weight_site)
-    ids = step.emit.in_flax_order(step.laid(0))
+    table = step.emit.visit.steps(step.weight_quantizer_path)
+    ids = step.emit.in_flax_order(step.tensor(0))
     tensor = step.emit.graph.constant(weight_name(step, "weight"), stored(table, weight.bits))
     shape = step.shape()
     return [
@@ -109,27 +117,28 @@ def embed(step: Step) -> Sequence[Exported]:
             attributes={"scale_w": weight.scale, "w_bits": weight.bits},
             node=step.node,
             shape=shape,
-            axes=natural(len(shape)),
+            axes=flax_order(len(shape)),
         )
     ]
 
 
-def layer_norm(step: Step) -> Sequence[Exported]:
+def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QLayerNorm`` over trailing axes; its bias lies at ``32768 * scale_w``."""
     assert step.node.layer is not None
     x = step.emit.in_flax_order(step.quantized(0, INPUT))
     if x.order is not None:
         raise step.error("a flattened image enters a LayerNorm")
     weight, output = weight_grid(step), step.emit.output_grid(step.node)
-    gamma = step.emit.visit.steps(step.weight_site)
+    gamma = step.emit.visit.steps(step.weight_quantizer_path)
     shape = x.shape[x.rank - step.node.layer.attributes["axes"] :]
     inputs = [
         x.tensor,
         step.emit.graph.constant(weight_name(step, "weight"), stored(gamma.reshape(shape), weight.bits)),
     ]
     bias = step.by_role().get(("params", "bias"))
-    if isinstance(bias, Known):
-        # From the float bias: the layer has no use for its bias quantizer's state (spec/layers.md section 6).
+    if isinstance(bias, HostValue):
+        # From the float bias: the layer has no use for its bias quantizer's state
+        # (docs/specification/layers.md section 6).
         unit = np.float32(NORMALIZED_SCALE * weight.scale)
         steps = np.clip(np.rint(bias.array.astype(np.float32) * unit), -(2.0**31), 2.0**31 - 1).astype(np.int64)
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))
@@ -137,7 +146,7 @@ def layer_norm(step: Step) -> Sequence[Exported]:
     return [step.emit.integers("QLayerNorm", inputs, output, x, attributes=attributes, node=step.node)]
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, LoweringRule] = {
     "batch_norm": batch_norm,
     "embed": embed,
     "layer_norm": layer_norm,

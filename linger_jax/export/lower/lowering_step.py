@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 from linger_jax.errors import ExportError
 from linger_jax.export.lower.emitter import Emitter
-from linger_jax.export.lower.exported_values import Exported, Laid
+from linger_jax.export.lower.exported_values import ExportedValue, TensorValue
 from linger_jax.plan import Graph, Node
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Step:
+class LoweringStep:
     """A node of the plan with its operands.
 
     Attributes:
@@ -27,43 +27,43 @@ class Step:
     emit: Emitter
     graph: Graph
     node: Node
-    operands: tuple[Exported, ...]
+    operands: tuple[ExportedValue, ...]
     keeps_flat_order: bool = False
 
     def shape(self, result: int = 0) -> tuple[int, ...]:
         """Flax's shape of a result."""
         return self.graph.infos[self.node.outputs[result]].shape
 
-    def laid(self, position: int = 0) -> Laid:
+    def tensor(self, position: int = 0) -> TensorValue:
         """An operand that a tensor holds."""
         value = self.operands[position]
-        if not isinstance(value, Laid):
+        if not isinstance(value, TensorValue):
             raise self.error("its operand is a constant of the model; compute it before the model runs")
         return value
 
-    def site(self, *names: str) -> Path:
+    def quantizer_path(self, *names: str) -> Path:
         """Path of one of the step's quantizers."""
-        assert self.node.site is not None
-        return (*self.node.site, *names)
+        assert self.node.state_path is not None
+        return (*self.node.state_path, *names)
 
     @property
-    def weight_site(self) -> Path:
+    def weight_quantizer_path(self) -> Path:
         """Path of a layer's weight quantizer; that of another layer where two share a parameter."""
-        path: Path = self.node.attributes.get("weight_quantizer") or self.site("weight_quantizer")
+        path: Path = self.node.attributes.get("weight_quantizer") or self.quantizer_path("weight_quantizer")
         return path
 
-    def by_role(self) -> dict[Path, Exported]:
+    def by_role(self) -> dict[Path, ExportedValue]:
         """Operands of a layer by role."""
         assert self.node.layer is not None
         return dict(zip(self.node.layer.operands, self.operands, strict=True))
 
-    def quantized(self, position: int, *quantizer: str) -> Laid:
+    def quantized(self, position: int, *quantizer: str) -> TensorValue:
         """An operand as integers."""
-        return self.emit.quantized(self.operands[position], self.site(*quantizer), self.node)
+        return self.emit.quantized(self.operands[position], self.quantizer_path(*quantizer), self.node)
 
     def error(self, text: str) -> ExportError:
         """An error that names the step."""
         return self.emit.error(self.node, text)
 
 
-Rule = Callable[[Step], Sequence[Exported]]
+LoweringRule = Callable[[LoweringStep], Sequence[ExportedValue]]

@@ -13,17 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
-from linger_jax.export.lower.exported_values import Exported, HostArray, Known, Laid
-from linger_jax.export.lower.lowering_step import Step
+from linger_jax.compat import CALL, ClosedJaxpr, JaxprEqn, evaluate, one_equation, operation
+from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue
+from linger_jax.export.lower.lowering_step import LoweringStep
 from linger_jax.plan import Graph, ValueInfo
-from linger_jax.plan.graph import one_equation
-from linger_jax.staging import Path
+from linger_jax.typing import HostArray, Path
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 _INPUT, _KERNEL, _BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
-Move = Callable[[Step, Laid], Sequence[Exported]]
+Move = Callable[[LoweringStep, TensorValue], Sequence[ExportedValue]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class ParameterProduct:
     """
 
     equation: JaxprEqn
-    x: Laid
+    x: TensorValue
     x_is_left: bool
     weight: HostArray
     bias: HostArray | None
@@ -68,7 +67,7 @@ class _Result:
     places: HostArray | None = None
 
 
-def parameter_product(step: Step, x: Laid, move: Move) -> ParameterProduct:
+def parameter_product(step: LoweringStep, x: TensorValue, move: Move) -> ParameterProduct:
     """Reads the computation of a layer.
 
     Args:
@@ -90,7 +89,7 @@ def parameter_product(step: Step, x: Laid, move: Move) -> ParameterProduct:
             shape = tuple(aval.shape)
             values.append(_Indices(role, np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)))
         else:
-            values.append(operand.array if isinstance(operand, Known) else operand)
+            values.append(operand.array if isinstance(operand, HostValue) else operand)
     reader.walk(step.node.jaxpr, values)
     if reader.product is None:
         raise step.error("it has no product")
@@ -98,39 +97,29 @@ def parameter_product(step: Step, x: Laid, move: Move) -> ParameterProduct:
 
 
 class _Reader:
-    def __init__(self, step: Step, move: Move) -> None:
+    def __init__(self, step: LoweringStep, move: Move) -> None:
         self.step, self.move = step, move
         self.product: ParameterProduct | None = None
 
     def walk(self, closed: ClosedJaxpr, values: Sequence[Any]) -> list[Any]:
-        env: dict[Any, Any] = dict(zip(closed.jaxpr.invars, values, strict=True))
-        env.update(zip(closed.jaxpr.constvars, (np.asarray(c) for c in closed.consts), strict=True))
+        def step(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
+            what = operation(eqn)
+            return self.walk(what.params["jaxpr"], operands) if what.name == CALL else self._equation(eqn, operands)
 
-        def read(var: Any) -> Any:
-            return np.asarray(var.val) if isinstance(var, Literal) else env[var]
-
-        for eqn in closed.jaxpr.eqns:
-            operands = [read(v) for v in eqn.invars]
-            inner = eqn.params.get("jaxpr")
-            if eqn.primitive.name in ("jit", "pjit") and isinstance(inner, ClosedJaxpr):
-                results = self.walk(inner, operands)
-            else:
-                results = self._equation(eqn, operands)
-            env.update(zip(eqn.outvars, results, strict=True))
-        return [read(v) for v in closed.jaxpr.outvars]
+        return evaluate(closed, values, step, np.asarray)
 
     def _equation(self, eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
         name = eqn.primitive.name
         first = operands[0] if operands else None
         if all(isinstance(v, np.ndarray) for v in operands):
             return [np.asarray(v) for v in one_equation(eqn)(*operands)]
-        if name in PRODUCTS and self.product is None and {type(v) for v in operands} == {Laid, _Indices}:
+        if name in PRODUCTS and self.product is None and {type(v) for v in operands} == {TensorValue, _Indices}:
             return [self._multiplied(eqn, operands)]
         if name == "add" and any(isinstance(v, _Result) for v in operands):
             return [self._added(eqn, operands)]
         if isinstance(first, _Indices) and all(isinstance(v, np.ndarray) for v in operands[1:]):
             return [_Indices(first.role, moved) for moved in _moved(eqn, first.array, operands[1:])]
-        if isinstance(first, Laid) and name not in PRODUCTS:
+        if isinstance(first, TensorValue) and name not in PRODUCTS:
             return list(self._move_input(eqn, first, operands[1:]))
         if isinstance(first, _Result) and name in ("transpose", "reshape", "squeeze", "broadcast_in_dim", "copy"):
             return [self._behind(eqn, first)]
@@ -138,7 +127,7 @@ class _Reader:
 
     def _multiplied(self, eqn: JaxprEqn, operands: list[Any]) -> _Result:
         left, right = operands
-        x_is_left = isinstance(left, Laid)
+        x_is_left = isinstance(left, TensorValue)
         x, weight = (left, right) if x_is_left else (right, left)
         if weight.role != _KERNEL:
             raise self._error(eqn, operands)
@@ -169,14 +158,14 @@ class _Reader:
         self.product = dataclasses.replace(self.product, bias=bias)
         return result
 
-    def _move_input(self, eqn: JaxprEqn, x: Laid, others: Sequence[Any]) -> Sequence[Exported]:
+    def _move_input(self, eqn: JaxprEqn, x: TensorValue, others: Sequence[Any]) -> Sequence[ExportedValue]:
         moved = moved_by(self.step, eqn, x, others, self.move)
-        if not all(isinstance(v, Laid) for v in moved):
+        if not all(isinstance(v, TensorValue) for v in moved):
             raise self._error(eqn, [x, *others])
         return moved
 
     def _error(self, eqn: JaxprEqn, operands: Sequence[Any]) -> Exception:
-        if any(isinstance(v, Laid) for v in operands) and any(isinstance(v, _Indices) for v in operands):
+        if any(isinstance(v, TensorValue) for v in operands) and any(isinstance(v, _Indices) for v in operands):
             return self.step.error(
                 f"the model's input decides, in {eqn.primitive.name}, which part of the parameter it multiplies with; "
                 "a file has no form for that. Index parameters with numbers known before the call"
@@ -188,17 +177,17 @@ class _Reader:
 
 
 def moved_by(
-    step: Step, eqn: JaxprEqn, value: Laid, others: Sequence[HostArray | Laid], move: Move
-) -> Sequence[Exported]:
+    step: LoweringStep, eqn: JaxprEqn, value: TensorValue, others: Sequence[HostArray | TensorValue], move: Move
+) -> Sequence[ExportedValue]:
     """Writes an equation inside a layer that moves a value, as a step of its own."""
     outputs = tuple(range(len(eqn.outvars)))
     avals: list[Any] = [v.aval for v in eqn.outvars]
     infos = {i: ValueInfo(tuple(a.shape), a.dtype) for i, a in zip(outputs, avals, strict=True)}
     attributes = {**eqn.params, "primitive": eqn.primitive.name}
     node = dataclasses.replace(step.node, inputs=(), outputs=outputs, attributes=attributes)
-    operands: list[Exported] = [value]
-    operands += [other if isinstance(other, Laid) else Known(np.asarray(other)) for other in others]
-    return move(Step(step.emit, Graph((), (), (), infos), node, tuple(operands)), value)
+    operands: list[ExportedValue] = [value]
+    operands += [other if isinstance(other, TensorValue) else HostValue(np.asarray(other)) for other in others]
+    return move(LoweringStep(step.emit, Graph((), (), (), infos), node, tuple(operands)), value)
 
 
 def _moved(eqn: JaxprEqn, indices: HostArray, others: Sequence[HostArray]) -> list[HostArray]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from linger_jax.export.lower import lower_moves, lower_operators, lower_products, lower_recurrent, lower_weighted
-from linger_jax.export.lower.lowering_step import Rule
+from linger_jax.export.lower.lowering_step import LoweringRule
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, LoweringRule] = {
     **lower_products.RULES,
     **lower_weighted.RULES,
     **lower_operators.RULES,

@@ -3,7 +3,6 @@
 from linger_jax.export.onnx.cleanup import axes_as_inputs as axes_as_inputs
 from linger_jax.export.onnx.cleanup import clean as clean
 from linger_jax.export.onnx.graph_edits import Made as Made
-from linger_jax.export.onnx.graph_edits import Shape as Shape
 from linger_jax.export.onnx.graph_edits import insert as insert
 from linger_jax.export.onnx.graph_edits import kind_of as kind_of
 from linger_jax.export.onnx.graph_edits import makers as makers
@@ -28,3 +27,4 @@ from linger_jax.export.onnx.onnx_graph import OnnxGraph as OnnxGraph
 from linger_jax.export.onnx.onnx_graph import integer_type as integer_type
 from linger_jax.export.onnx.onnx_writer import to_model as to_model
 from linger_jax.export.onnx.onnx_writer import write_model as write_model
+from linger_jax.typing import Shape as Shape

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from linger_jax.export.onnx.onnx_graph import ElementType, GraphNode, OnnxGraph
-
-Shape = tuple[int, ...]
+from linger_jax.typing import Shape
 
 
 def makers(graph: OnnxGraph) -> Mapping[str, GraphNode]:

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from linger_jax.config import Compat, Platform, RoundMode
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx.onnx_graph import LINGER
+from linger_jax.typing import HostArray
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, ModelProto, ValueInfoProto
 
-HostArray = npt.NDArray[Any]
 COMPAT_KEY = "linger_jax.compat"
 """Metadata entry of a file that says what its integers mean where linger and the chip differ."""
 DIALECT_KEY = "linger_jax.dialect"
@@ -77,7 +76,7 @@ class FileNode:
 
     @property
     def platform(self) -> Platform:
-        """The target chip; a file that does not say is for venus (spec/onnx_export.md section 1)."""
+        """The target chip; a file that does not say is for venus (docs/specification/onnx_export.md section 1)."""
         return Platform(self._attribute("platform", Platform.venus.value))
 
     def _attribute(self, name: str, default: Any) -> Any:

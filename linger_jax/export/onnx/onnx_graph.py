@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-HostArray = npt.NDArray[Any]
+from linger_jax.typing import HostArray
+
 ElementType = Literal["float32", "int8", "int16", "int32", "int64"]
 LINGER = "linger"
 
@@ -136,5 +136,5 @@ def _same(one: HostArray, other: HostArray) -> bool:
 
 
 def integer_type(bits: int) -> ElementType:
-    """Storage of a width (spec/onnx_export.md section 3)."""
+    """The integer type that stores a width (docs/specification/onnx_export.md section 3)."""
     return "int8" if bits <= 8 else "int16" if bits <= 16 else "int32"

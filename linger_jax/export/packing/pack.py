@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 from linger_jax.config import Platform
 from linger_jax.errors import PackError
 from linger_jax.export.lint import check_onnx, device, enforce
@@ -33,7 +33,7 @@ def pack(
 
     Args:
       path_onnx: a file, best of the dialect ``thinker``.
-      out: the package to write; its folder is made. It is whole or not there at all.
+      out: the package to write; its folder is made. A failure leaves no partial file.
       platform: the chip; None takes the file's.
       options: arguments for the packer besides file and platform; None takes those that the device lint names.
       strict: refuse a file whose integers the device would not compute, as the lint finds; else warn and try.
@@ -49,7 +49,7 @@ def pack(
       ExportError: the file cannot be read.
       PackError: the packer is missing, does not end, or refuses the file.
 
-    Source: spec/onnx_export.md section 4.
+    Source: docs/specification/onnx_export.md section 4.
     """
     path = Path(path_onnx)
     lint = check_onnx(path, platform)
@@ -59,7 +59,7 @@ def pack(
     with packer_run(program, path, chip.value.lower(), given, seconds) as run:
         if run.status or run.package is None:
             raise PackError(_refused(path, chip, run.output, run.status))
-        with whole_file(out) as partial:
+        with atomic_file(out) as partial:
             shutil.copyfile(run.package, partial)
         needed, limits = memory_use(run.output), _memory(chip)
         memory = tuple(MemoryUse(kind, used, limits.get(kind)) for kind, used in needed.items())

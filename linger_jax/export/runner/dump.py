@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from linger_jax.atomic_file import whole_file
+from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ExportError
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
 
@@ -46,6 +46,6 @@ def write_dump(values: Mapping[str, Value], folder: Path, dump_format: DumpForma
 
 
 def _write(path: Path, array: npt.NDArray[Any]) -> Path:
-    with whole_file(path) as partial, partial.open("wb") as file:
+    with atomic_file(path) as partial, partial.open("wb") as file:
         np.save(file, array)
     return path

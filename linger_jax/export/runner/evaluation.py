@@ -11,7 +11,7 @@ from linger_jax.errors import ExportError
 from linger_jax.export.onnx import FileGraph
 from linger_jax.export.runner.integer_tensor import Array, Value
 from linger_jax.export.runner.operators import RULES, Call
-from linger_jax.plan import choices
+from linger_jax.plan import semantics
 
 
 def check_operators(graph: FileGraph) -> None:
@@ -37,7 +37,7 @@ def evaluate(graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str]) -
     """
     env: dict[str, Value] = dict(graph.constants)
     env.update(zip((entry.name for entry in graph.inputs), inputs, strict=True))
-    meaning = choices(graph.compat)
+    meaning = semantics(graph.compat)
     for node in graph.nodes:
         operands = tuple(env[name] if name else None for name in node.inputs)
         results = RULES[node.op](Call(node, operands, meaning, graph.dialect))

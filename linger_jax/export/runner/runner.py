@@ -16,13 +16,13 @@ from linger_jax.export.onnx import FileGraph, FileTensor, read_onnx
 from linger_jax.export.runner.dump import DumpFormat, write_dump
 from linger_jax.export.runner.evaluation import check_operators, evaluate, evaluate_batch
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
+from linger_jax.typing import HostArray
 
-HostArray = npt.NDArray[Any]
 Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 
 
 class OnnxRunner:
-    """Runs an ONNX file of the field in pure integers, with the arithmetic of the chip that the file names.
+    """Runs an exported ONNX file in pure integers, with the arithmetic of the chip that the file names.
 
     Files of linger 3.0.9 and of ``linger_jax.export_onnx`` run alike. The compiled program is kept for each shape.
 

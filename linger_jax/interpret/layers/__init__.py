@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from linger_jax.interpret.interpreter import Rule
+from linger_jax.interpret.interpreter import InterpreterRule
 from linger_jax.interpret.layers.average_pool import average_pool
 from linger_jax.interpret.layers.batch_norm import batch_norm
 from linger_jax.interpret.layers.constrained_layers import CONSTRAINED as CONSTRAINED
@@ -15,7 +15,7 @@ from linger_jax.interpret.layers.sparify_ffn import sparify_ffn
 from linger_jax.interpret.layers.weighted_layers import weighted
 from linger_jax.interpret.moves import passes_through
 
-LAYERS: Mapping[str, Rule] = {
+LAYERS: Mapping[str, InterpreterRule] = {
     "dense": weighted,
     "conv": weighted,
     "conv_transpose": weighted,

@@ -1,4 +1,4 @@
-"""Average pooling by integer division (spec/layers.md section 9, decision D5)."""
+"""Average pooling by integer division (docs/specification/layers.md section 9, docs/decisions.md D5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.interpreter import single
-from linger_jax.interpret.layers.operand_roles import site
+from linger_jax.interpret.layers.operand_roles import quantizer_path
 from linger_jax.numerics import round_scaled
 from linger_jax.numerics.pooling import divide
 from linger_jax.plan import Node
@@ -19,19 +19,19 @@ from linger_jax.quantizers import QTensor
 
 def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a window or whole-plane average; the gradient is the float average's."""
-    path = site(node, "output_quantizer")
+    path = quantizer_path(node, "output_quantizer")
     spec = ctx.quantizers[path].spec
-    x = accept(ctx, site(node, "input_quantizer"), operands[0])
+    x = accept(ctx, quantizer_path(node, "input_quantizer"), operands[0])
     average = single(node.run, x.value)
-    if ctx.choices.pool_keeps_scale:
-        # D5: the executor cannot shift left here, equal scales are bit-equal on the device.
+    if ctx.semantics.pool_keeps_scale:
+        # The executor cannot shift left here, equal scales are bit-equal on the device (docs/decisions.md D5).
         ctx.state[path] = {**ctx.state[path], "scale": x.scale}
         reference = QTensor(average, x.scale, spec.bits)
     else:
         reference = run_quantizer(ctx, path, average)
-    if ctx.in_float and (ctx.mode is not Mode.calibrate or ctx.choices.pool_calibrates_in_float):
+    if ctx.in_float and (ctx.mode is not Mode.calibrate or ctx.semantics.pool_calibrates_in_float):
         return [reference]
-    steps = round_scaled(x.value, x.scale, ctx.quantizers[site(node, "input_quantizer")].spec.round_mode)
+    steps = round_scaled(x.value, x.scale, ctx.quantizers[quantizer_path(node, "input_quantizer")].spec.round_mode)
     if ctx.in_integers:
         steps = steps.astype(jnp.int32)  # float32 sums are exact below 2^24 only
     total = single(node.attributes["total"], jax.lax.stop_gradient(steps))

@@ -1,4 +1,4 @@
-"""BatchNorm as a quantized scale and shift (spec/layers.md section 4)."""
+"""BatchNorm as a quantized scale and shift (docs/specification/layers.md section 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.integers import scaled_and_shifted
-from linger_jax.interpret.layers.operand_roles import by_role, results, site
+from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, quantize_output
 from linger_jax.numerics import true_reciprocal
 from linger_jax.numerics.products import rounded_product
@@ -20,7 +20,7 @@ from linger_jax.quantizers import QTensor
 
 GAMMA, BETA = ("params", "scale"), ("params", "bias")
 MEAN, VARIANCE = ("batch_stats", "mean"), ("batch_stats", "var")
-# Floor of the batch variance (spec/layers.md section 4).
+# Floor of the batch variance (docs/specification/layers.md section 4).
 LEAST_VARIANCE = 1e-5
 # A batch of images: what BatchNorm2d takes, with BatchNorm1d below it.
 RANK_OF_PLANES = 4
@@ -30,7 +30,7 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     """Rule of a batch normalization over the last axis."""
     assert node.layer is not None
     roles, a = by_role(node, operands), node.layer.attributes
-    x = accept(ctx, site(node, "input_quantizer"), roles[INPUT])
+    x = accept(ctx, quantizer_path(node, "input_quantizer"), roles[INPUT])
     channels = (x.value.shape[-1],)
     if a["training"]:
         mean, variance = _batch_statistics(ctx, x)
@@ -43,12 +43,12 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     gamma = roles.get(GAMMA, jnp.ones(channels, jnp.float32))
     beta = roles.get(BETA, jnp.zeros(channels, jnp.float32))
     alpha, shift = scale_and_shift(gamma, beta, mean, variance, a["epsilon"])
-    weight = quantize_weight(ctx, site(node, "weight_quantizer"), alpha)
+    weight = quantize_weight(ctx, quantizer_path(node, "weight_quantizer"), alpha)
     moved = {r: updates.get(r, roles[r]) for r in (MEAN, VARIANCE)}
-    across, bias_path = (1,) * (x.value.ndim - 1) + channels, site(node, "bias_quantizer")
+    across, bias_path = (1,) * (x.value.ndim - 1) + channels, quantizer_path(node, "bias_quantizer")
     weight = QTensor(weight.value.reshape(across), weight.scale, weight.bits)
     if ctx.in_integers:
-        output = site(node, "output_quantizer")
+        output = quantizer_path(node, "output_quantizer")
         return results(node, scaled_and_shifted(ctx, output, x, weight, shift.reshape(across), bias_path), moved)
     bias = quantize_bias(ctx, bias_path, shift, weight.scale * x.scale)
     y = rounded_product(weight.value, x.value) + bias.value.reshape(across)
@@ -58,7 +58,7 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
 def _batch_statistics(ctx: Context, x: QTensor) -> tuple[Array, Array]:
     """Mean and floored biased variance of each channel."""
     axes = tuple(range(x.value.ndim - 1))
-    if ctx.mode is Mode.calibrate and ctx.choices.sums_in_file_order:
+    if ctx.mode is Mode.calibrate and ctx.semantics.sums_in_file_order:
         mean, variance = _reference_statistics(x.value)
     else:
         if ctx.mode is Mode.calibrate:

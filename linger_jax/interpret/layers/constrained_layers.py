@@ -1,4 +1,4 @@
-"""Constrain mode: float layers that clip weights, biases and outputs (spec/config.md section 5)."""
+"""Constrain mode: float layers that clip weights, biases and outputs (docs/specification/config.md section 5)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Context, Value, plain
-from linger_jax.interpret.interpreter import Rule
+from linger_jax.interpret.interpreter import InterpreterRule
 from linger_jax.interpret.layers.batch_norm import GAMMA, MEAN, VARIANCE, moving_average
 from linger_jax.interpret.layers.constrained_recurrent import constrained_recurrent
 from linger_jax.interpret.layers.operand_roles import by_role, results
@@ -69,7 +69,7 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     return results(node, static_clip(y, clamp.clamp_activation_value), updates)
 
 
-CONSTRAINED: Mapping[str, Rule] = {
+CONSTRAINED: Mapping[str, InterpreterRule] = {
     "dense": weighted,
     "conv": weighted,
     "conv_transpose": weighted,

@@ -1,7 +1,9 @@
-"""Constrained LSTM and GRU: the float layer with clipped weights and outputs (spec/recurrent.md section 8).
+"""Constrained LSTM and GRU: the float layer with clipped weights and outputs.
 
 The reference has no constrained GRU; here it is clipped as the LSTM is. Clips are functional, so the source's weights
-are the layer's (R17).
+are the layer's (docs/codes.md R17).
+
+Source: docs/specification/recurrent.md section 8.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from linger_jax.interpret.context import Context, Value, plain
 from linger_jax.interpret.layers.operand_roles import by_role
 from linger_jax.interpret.layers.recurrent_weights import joined_weight, split_into_pieces
 from linger_jax.interpret.run_layer import run_layer
+from linger_jax.kinds import CellKind
 from linger_jax.plan import Node
-from linger_jax.plan.decide import WEIGHTS, Kind
+from linger_jax.plan.decide import WEIGHTS
 from linger_jax.quantizers import dynamic_clip, static_clip
 
 
@@ -28,7 +31,7 @@ def constrained_recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -
     assert node.layer is not None
     assert node.jaxpr is not None
     clamp, layer = node.config.clamp_info, node.layer
-    kind: Kind = layer.kind  # type: ignore[assignment]
+    kind: CellKind = layer.kind  # type: ignore[assignment]
     roles = by_role(node, operands)
     for direction in range(layer.attributes["directions"]):
         for name in WEIGHTS:

@@ -1,4 +1,7 @@
-"""A fused convolution and batch normalization in a float or constrained model (spec/config.md section 5)."""
+"""A fused convolution and batch normalization in a float or constrained model.
+
+Source: docs/specification/config.md section 5.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT, KERNEL
 from linger_jax.interpret.run_layer import run_layer
 from linger_jax.plan import Node
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 _MEAN, _VARIANCE = ("batch_stats", "mean"), ("batch_stats", "var")
 

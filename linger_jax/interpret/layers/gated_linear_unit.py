@@ -1,4 +1,4 @@
-"""GLU: one half times the chip's integer sigmoid of the other (spec/layers.md section 10)."""
+"""GLU: one half times the chip's integer sigmoid of the other (docs/specification/layers.md section 10)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from linger_jax.interpret.context import Context, Value
 from linger_jax.interpret.integers import multiply
 from linger_jax.interpret.interpreter import single
 from linger_jax.interpret.kernel_functions import sigmoid_input
-from linger_jax.interpret.layers.operand_roles import site
+from linger_jax.interpret.layers.operand_roles import quantizer_path
 from linger_jax.interpret.layers.weighted_layers import quantize_output
 from linger_jax.numerics import chip_kernels
 from linger_jax.numerics.chip_kernels import from_fixed_point
@@ -27,7 +27,7 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     Raises:
       PlatformLimitError: under ``compat: reference``, a platform without kernels.
     """
-    entrance, gate_path = site(node, "input_quantizer"), site(node, "sigmoid_quantizer")
+    entrance, gate_path = quantizer_path(node, "input_quantizer"), quantizer_path(node, "sigmoid_quantizer")
     x = accept(ctx, entrance, operands[0])
     fixed = ctx.quantizers[gate_path].fixed_scale
     if fixed is not None:
@@ -49,5 +49,5 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     scale = jnp.float32(2.0**chip_kernels.SIGMOID_GATE_FRACTION_BITS)
     quantized = run_quantizer(ctx, gate_path, gate, given_scale=scale)
     if ctx.in_integers:
-        return [multiply(ctx, site(node, "output_quantizer"), QTensor(a, x.scale, x.bits), quantized)]
+        return [multiply(ctx, quantizer_path(node, "output_quantizer"), QTensor(a, x.scale, x.bits), quantized)]
     return [quantize_output(ctx, node, a * quantized.value)]

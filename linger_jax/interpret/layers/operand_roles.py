@@ -7,7 +7,7 @@ from typing import Any
 
 from linger_jax.interpret.context import Value
 from linger_jax.plan import Node
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 def by_role(node: Node, operands: Sequence[Value]) -> dict[Path, Value]:
@@ -23,7 +23,7 @@ def results(node: Node, output: Value, updates: Mapping[Any, Any] | None = None)
     return [output if role[0] == "output" else updates[role] for role in node.layer.results]
 
 
-def site(node: Node, quantizer: str) -> Path:
+def quantizer_path(node: Node, quantizer: str) -> Path:
     """State path of one of a layer's quantizers."""
-    assert node.site is not None
-    return (*node.site, quantizer)
+    assert node.state_path is not None
+    return (*node.state_path, quantizer)

@@ -1,4 +1,4 @@
-"""LSTM and GRU layers: from a Flax call to the exact computation and back (spec/recurrent.md).
+"""LSTM and GRU layers: from a Flax call to the exact computation and back (docs/specification/recurrent.md).
 
 The computation works on [time, batch, features] with one weight matrix a side; here axes are moved, batch axes joined,
 sequences reversed, and the parameters of whatever cell it was put side by side.
@@ -16,18 +16,20 @@ from linger_jax.interpret.context import Array, Context, Value, plain
 from linger_jax.interpret.layers.operand_roles import by_role
 from linger_jax.interpret.layers.recurrent_weights import joined_weight
 from linger_jax.interpret.recurrent import DirectionWeights, recurrent_layer
+from linger_jax.kinds import CellKind
 from linger_jax.plan import Node
-from linger_jax.plan.decide import WEIGHTS, Kind
+from linger_jax.plan.decide import WEIGHTS
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import LENGTHS, Path
+from linger_jax.staging import LENGTHS
+from linger_jax.typing import Path
 
 
 def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of an ``nn.RNN`` or ``nn.Bidirectional``."""
     assert node.layer is not None
-    assert node.site is not None
+    assert node.state_path is not None
     roles, a = by_role(node, operands), node.layer.attributes
-    kind: Kind = node.layer.kind  # type: ignore[assignment]
+    kind: CellKind = node.layer.kind  # type: ignore[assignment]
     directions = range(a["directions"])
     x = roles["input", "0"]
     time = 0 if a["time_major"] else len(x.shape) - 2
@@ -38,7 +40,7 @@ def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value
         x = _moved(x, lambda v: reversed_in_time(v, lengths))
     outputs, finals = recurrent_layer(
         ctx,
-        node.site,
+        node.state_path,
         kind,
         x,
         tuple(_weights(kind, direction, roles, a["features"]) for direction in directions),
@@ -71,12 +73,12 @@ def reversed_in_time(x: Array, lengths: Array | None) -> Array:
     return jnp.take_along_axis(x, source[:, :, None], axis=0)
 
 
-def _weights(kind: Kind, direction: int, roles: Mapping[Path, Any], features: int) -> DirectionWeights:
+def _weights(kind: CellKind, direction: int, roles: Mapping[Path, Any], features: int) -> DirectionWeights:
     found = {weight: joined_weight(kind, weight, direction, roles, features) for weight in WEIGHTS}
     return DirectionWeights(**found)  # type: ignore[arg-type]  # the matrices are always there
 
 
-def _initial(roles: Mapping[Path, Any], direction: int, kind: Kind, features: int) -> tuple[Array, ...]:
+def _initial(roles: Mapping[Path, Any], direction: int, kind: CellKind, features: int) -> tuple[Array, ...]:
     states = ("h", "c") if kind == "lstm" else ("h",)
     return tuple(plain(roles["initial", str(direction), state]).reshape(-1, features) for state in states)
 

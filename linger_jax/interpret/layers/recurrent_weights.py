@@ -8,11 +8,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Array
-from linger_jax.plan.decide import GATE_LETTERS, Kind, weight_pieces
-from linger_jax.staging import Path
+from linger_jax.kinds import GATE_LETTERS, CellKind
+from linger_jax.plan.decide import weight_pieces
+from linger_jax.typing import Path
 
 
-def joined_weight(kind: Kind, weight: str, direction: int, roles: Mapping[Path, Any], features: int) -> Array | None:
+def joined_weight(
+    kind: CellKind, weight: str, direction: int, roles: Mapping[Path, Any], features: int
+) -> Array | None:
     """One weight of a direction, gates side by side in PyTorch's order; None where the cell has nothing of it.
 
     Args:
@@ -32,7 +35,7 @@ def joined_weight(kind: Kind, weight: str, direction: int, roles: Mapping[Path, 
 
 
 def split_into_pieces(
-    kind: Kind, weight: str, direction: int, roles: Mapping[Path, Any], whole: Array
+    kind: CellKind, weight: str, direction: int, roles: Mapping[Path, Any], whole: Array
 ) -> dict[Path, Array]:
     """The inverse of :func:`joined_weight`: a weight's pieces by role."""
     pieces = weight_pieces(kind, weight, direction, roles)

@@ -1,7 +1,8 @@
-"""Dense, Conv, ConvTranspose and products of parameters (D23): fake-quantized operands, float computation, output.
+"""Dense, Conv, ConvTranspose and products of parameters: fake-quantized operands, float computation, output.
 
-spec/layers.md, common flow. The float computation is the layer's own jaxpr, so every attribute that Flax knows (padding
-strings, groups, dilation, tuples of features) means here exactly what it means there.
+The order of steps is the common flow of docs/specification/layers.md; a product of parameters outside known layers is
+one by docs/decisions.md D23. The float computation is the layer's own jaxpr, so every attribute that Flax knows
+(padding strings, groups, dilation, tuples of features) means here exactly what it means there.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Array, Context, Value
 from linger_jax.interpret.integers import bias_of, exponent_of, layer_sum, requantized
-from linger_jax.interpret.layers.operand_roles import by_role, results, site
+from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
 from linger_jax.interpret.run_layer import run_layer
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 INPUT, KERNEL, BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
 
@@ -24,14 +25,14 @@ INPUT, KERNEL, BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
 def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a layer with a kernel and perhaps a bias."""
     roles = by_role(node, operands)
-    x = accept(ctx, site(node, "input_quantizer"), roles[INPUT])
+    x = accept(ctx, quantizer_path(node, "input_quantizer"), roles[INPUT])
     kernel = quantize_weight(ctx, node.attributes["weight_quantizer"], roles[KERNEL])
     if ctx.in_integers:
         return results(node, _sum_of_integers(ctx, node, {**roles, INPUT: x, KERNEL: kernel}))
     fake = {**roles, INPUT: x.value, KERNEL: kernel.value}
     if BIAS in roles:
         scale = kernel.scale * x.scale
-        fake[BIAS] = quantize_bias(ctx, site(node, "bias_quantizer"), roles[BIAS], scale).value
+        fake[BIAS] = quantize_bias(ctx, quantizer_path(node, "bias_quantizer"), roles[BIAS], scale).value
     assert node.jaxpr is not None
     assert node.layer is not None
     (y,) = run_layer(node.jaxpr, [fake[role] for role in node.layer.operands], fast=ctx.fast)
@@ -43,14 +44,14 @@ def _sum_of_integers(ctx: Context, node: Node, roles: dict[Path, Any]) -> QTenso
     assert node.layer is not None
     exponent = exponent_of(roles[INPUT], roles[KERNEL])
     if BIAS in roles:
-        roles = {**roles, BIAS: bias_of(ctx, site(node, "bias_quantizer"), roles[BIAS], exponent)}
+        roles = {**roles, BIAS: bias_of(ctx, quantizer_path(node, "bias_quantizer"), roles[BIAS], exponent)}
     total = layer_sum(node, [roles[role] for role in node.layer.operands])
-    return requantized(ctx, site(node, "output_quantizer"), total, exponent)
+    return requantized(ctx, quantizer_path(node, "output_quantizer"), total, exponent)
 
 
 def quantize_output(ctx: Context, node: Node, y: Array) -> QTensor:
-    """Clip and output quantizer of a layer (spec/quantizers.md section 10)."""
-    return run_quantizer(ctx, site(node, "output_quantizer"), y, clip=output_clip(ctx, node))
+    """Clip and output quantizer of a layer (docs/specification/quantizers.md section 10)."""
+    return run_quantizer(ctx, quantizer_path(node, "output_quantizer"), y, clip=output_clip(ctx, node))
 
 
 def output_clip(ctx: Context, node: Node) -> float | None:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array, Value, plain
 from linger_jax.interpret.recurrent.cell_weights import DirectionWeights
-from linger_jax.plan.decide import GATES, Kind
-from linger_jax.staging import Path
+from linger_jax.kinds import GATES, CellKind
+from linger_jax.typing import Path
 
 InitialState = tuple[Array, ...]
 """Hidden state [B, H], and the cell [B, H] of an LSTM; float32."""
@@ -25,8 +25,8 @@ def active_rows(steps: int, lengths: Array) -> Array:
 
 
 def checked(
-    kind: Kind,
-    site: Path,
+    kind: CellKind,
+    state_path: Path,
     x: Value,
     directions: Sequence[DirectionWeights],
     initial: Initial | None,
@@ -37,7 +37,7 @@ def checked(
     Raises:
       LingerError: what does not fit, with the layer's name.
     """
-    label = ".".join(site) or "<root>"
+    label = ".".join(state_path) or "<root>"
     shape = tuple(plain(x).shape)
     if len(shape) != _RANK or 0 in shape:
         raise LingerError(f"{label}: got an input of shape {shape}; expected [steps, rows, features], none of them 0")

@@ -1,28 +1,31 @@
-"""The cell that a chip computes, where linger and the chip differ as the choices say (decisions D1 and D2)."""
+"""Builds the cell that a chip computes; the choices say what holds where linger and the chip differ.
+
+Source: docs/decisions.md D1 and D2.
+"""
 
 from __future__ import annotations
 
 from linger_jax.config import Platform
-from linger_jax.numerics.recurrent import GruCell, LstmCell, gru_form, lstm_form
-from linger_jax.plan import Choices
-from linger_jax.plan.decide import Kind
+from linger_jax.kinds import CellKind
+from linger_jax.numerics.recurrent import GruCell, LstmCell, gru_variant, lstm_variant
+from linger_jax.plan import Semantics
 
 
-def chip_cell(kind: Kind, platform: Platform, choices: Choices) -> LstmCell | GruCell:
+def chip_cell(kind: CellKind, platform: Platform, semantics: Semantics) -> LstmCell | GruCell:
     """The cell of a kind on a platform.
 
     Raises:
       PlatformLimitError: the platform has no kernels.
     """
     if kind == "lstm":
-        return LstmCell(lstm_form(platform))
+        return LstmCell(lstm_variant(platform))
     return GruCell(
-        gru_form(
+        gru_variant(
             platform,
-            update_keeps_new=choices.update_gate_keeps_new,
-            difference_passes_gradient=choices.update_difference_passes_gradient,
-            gates_saturate=choices.gru_gates_saturate,
-            resets_before_product=choices.reset_before_product,
-            rounds_products_in_float=choices.gate_products_in_float,
+            update_keeps_new=semantics.update_gate_keeps_new,
+            difference_passes_gradient=semantics.update_difference_passes_gradient,
+            gates_saturate=semantics.gru_gates_saturate,
+            resets_before_product=semantics.reset_before_product,
+            rounds_products_in_float=semantics.gate_products_in_float,
         )
     )

@@ -13,7 +13,7 @@ from linger_jax.config import QatMethod, QuantMethod
 from linger_jax.interpret.context import Array
 from linger_jax.interpret.recurrent import hidden_rule
 from linger_jax.interpret.recurrent.hidden_rule import Entries, HiddenRule
-from linger_jax.numerics.recurrent import CELL_SCALE, LoopForm, Operands, Run, Scales, backward, forward
+from linger_jax.numerics.recurrent import CELL_SCALE, LoopVariant, Operands, Run, Scales, backward, forward
 from linger_jax.quantizers import THRESHOLD, QuantizerSpec
 
 _ZERO = np.float32(0)
@@ -25,7 +25,7 @@ Results = tuple[Array, tuple[Array, ...], Entries]
 class Direction:
     """The static part of a direction: the loop, and what the hidden quantizer does. Hashable."""
 
-    loop: LoopForm
+    loop: LoopVariant
     hidden: QuantizerSpec
     rule: HiddenRule
 

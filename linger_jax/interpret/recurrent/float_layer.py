@@ -10,13 +10,13 @@ from jax import lax
 
 from linger_jax.interpret.context import Array
 from linger_jax.interpret.recurrent.cell_weights import DirectionWeights
-from linger_jax.plan.decide import Kind
+from linger_jax.kinds import CellKind
 
 State = tuple[Array, ...]
 
 
 def float_direction(
-    kind: Kind, x: Array, weights: DirectionWeights, initial: State, active: Array | None, *, reverse: bool
+    kind: CellKind, x: Array, weights: DirectionWeights, initial: State, active: Array | None, *, reverse: bool
 ) -> tuple[Array, State]:
     """One direction in float32, as PyTorch computes it.
 

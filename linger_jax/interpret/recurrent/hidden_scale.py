@@ -1,4 +1,7 @@
-"""The scale of the hidden states: decided before the first step, the same for all steps (spec/recurrent.md 2.3, D3)."""
+"""The scale of the hidden states: decided before the first step, the same for all steps.
+
+Source: docs/specification/recurrent.md section 2, step 3; docs/decisions.md D3.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from linger_jax.interpret.apply_quantizer import run_quantizer
 from linger_jax.interpret.context import Array, Context
 from linger_jax.numerics import SMALLEST_SCALE, scale_of_statistic, scale_of_threshold
 from linger_jax.quantizers import IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, scale_within_range
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 def hidden_scales(
@@ -27,7 +30,7 @@ def hidden_scales(
       input_scale: of the layer's input.
       initial: initial state of each direction, where it is given.
     """
-    if ctx.choices.hidden_quantizer_is_output:
+    if ctx.semantics.hidden_quantizer_is_output:
         scales = [_followed(ctx, path) for path in hidden]
         least = scales[0] if len(scales) == 1 else jnp.minimum(*scales)
         return [least] * len(scales)

@@ -1,4 +1,4 @@
-"""A quantized LSTM or GRU layer: the order of events of spec/recurrent.md section 2."""
+"""A quantized LSTM or GRU layer: the order of events of docs/specification/recurrent.md section 2."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from linger_jax.interpret.recurrent.direction import Direction, run_direction
 from linger_jax.interpret.recurrent.float_layer import float_direction
 from linger_jax.interpret.recurrent.hidden_rule import HiddenRule
 from linger_jax.interpret.recurrent.hidden_scale import hidden_scales
+from linger_jax.kinds import CellKind
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
-    LoopForm,
+    LoopVariant,
     Operands,
     Scales,
 )
-from linger_jax.plan.decide import Kind, quantizer_name
+from linger_jax.plan.decide import quantizer_name
 from linger_jax.quantizers import IS_INIT, RUNNING_DATA, SCALE, QTensor
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 
 def recurrent_layer(
     ctx: Context,
-    site: Path,
-    kind: Kind,
+    state_path: Path,
+    kind: CellKind,
     x: Value,
     directions: Sequence[DirectionWeights],
     initial: Initial | None = None,
@@ -43,7 +44,7 @@ def recurrent_layer(
 
     Args:
       ctx: the interpretation; the state of the layer's quantizers lives at ``(*site, quantizer)``.
-      site: path of the layer.
+      state_path: path of the layer.
       kind: ``lstm`` or ``gru``.
       x: [T, B, I], time first.
       directions: weights of the forward and, where there is one, of the reverse direction.
@@ -53,29 +54,29 @@ def recurrent_layer(
 
     Returns:
       Hidden states [T, B, D*H], forward first, zero behind a row's end: a QTensor, under ``reference`` with lengths a
-      float array (R12).
+      float array (docs/codes.md R12).
       Final state of each direction: hidden state, and the cell of an LSTM; float arrays.
 
     Raises:
       LingerError: no steps, no rows, or shapes that do not fit each other.
       PlatformLimitError: the platform has no kernels.
     """
-    states = checked(kind, site, x, directions, initial, lengths)
+    states = checked(kind, state_path, x, directions, initial, lengths)
     active = None if lengths is None else active_rows(x.shape[0], lengths)
     if active is not None and not isinstance(x, QTensor):
         x = jnp.where(active[..., None], x, np.float32(0))
-    layer = _Layer(ctx, site, kind, len(directions))
+    layer = _Layer(ctx, state_path, kind, len(directions))
     x = accept(ctx, layer.path("input"), x)
-    if ctx.in_integers and not ctx.choices.hidden_quantizer_is_output:
+    if ctx.in_integers and not ctx.semantics.hidden_quantizer_is_output:
         raise LingerError(
-            f"{'.'.join(site)}: under compat: reference the output of an LSTM or GRU declares another scale than its "
-            "values lie on, so it has no integers (mode='integer'). Use compat: chip, or evaluate in float32"
+            f"{'.'.join(state_path)}: under compat: reference the output of an LSTM or GRU declares another scale than "
+            "its values lie on, so it has no integers (mode='integer'). Use compat: chip, or evaluate in float32"
         )
     if ctx.in_float:
         outputs, finals = layer.float_pass(x, directions, states, active)
     else:
         outputs, finals = layer.integer_pass(x, directions, states, active, given=initial is not None)
-    if lengths is not None and ctx.choices.padded_output_is_float:
+    if lengths is not None and ctx.semantics.padded_output_is_float:
         return outputs.value, finals
     return outputs, finals
 
@@ -83,13 +84,13 @@ def recurrent_layer(
 @dataclasses.dataclass(frozen=True)
 class _Layer:
     ctx: Context
-    site: Path
-    kind: Kind
+    state_path: Path
+    kind: CellKind
     directions: int
 
     def path(self, acts_on: str, direction: int = 0) -> Path:
         """State path of one of the layer's quantizers."""
-        return (*self.site, quantizer_name(acts_on, direction))
+        return (*self.state_path, quantizer_name(acts_on, direction))
 
     def paths(self, acts_on: str) -> list[Path]:
         """State paths of the quantizers that exist once a direction."""
@@ -112,7 +113,7 @@ class _Layer:
         results = [self._direction(i, x, directions[i], states[i], scales[i], active) for i in range(self.directions)]
         outputs = [outputs for outputs, _ in results]
         output = ctx.quantizers[self.path("output")].spec
-        scale = scales[0] if ctx.choices.hidden_quantizer_is_output else ctx.state[self.path("output")][SCALE]
+        scale = scales[0] if ctx.semantics.hidden_quantizer_is_output else ctx.state[self.path("output")][SCALE]
         joined = outputs[0] if self.directions == 1 else jnp.concatenate(outputs, axis=-1)
         return QTensor(joined, scale, output.bits), tuple(final for _, final in results)
 
@@ -123,7 +124,10 @@ class _Layer:
         states: Sequence[InitialState],
         active: Array | None,
     ) -> tuple[QTensor, tuple[InitialState, ...]]:
-        """Quantizers that pass values, as in calibration: the float layer with clamped weights (section 7)."""
+        """Quantizers that pass values, as in calibration: the float layer with clamped weights.
+
+        Source: docs/specification/recurrent.md section 7.
+        """
         ctx, hidden, finals, quantized = self.ctx, [], [], []
         for i, weights in enumerate(directions):
             clamped, scales = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])
@@ -139,7 +143,7 @@ class _Layer:
         output_scales = [
             run_quantizer(ctx, path, seen).scale for path, (_, seen) in zip(self.paths("output"), recorded, strict=True)
         ]
-        if ctx.choices.hidden_quantizer_is_output:
+        if ctx.semantics.hidden_quantizer_is_output:
             least = jnp.minimum(*hidden_scales) if self.directions == 2 else hidden_scales[0]
             hidden_scales = output_scales = [least] * self.directions
         for i, (clamped, (_, scale_hh)) in enumerate(quantized):
@@ -149,10 +153,10 @@ class _Layer:
         return output, tuple(finals)
 
     def _recorded(self, hidden: list[Array], finals: list[InitialState], joined: Array) -> list[tuple[Array, Array]]:
-        """What the hidden and the output quantizer of each direction see in calibration (R10)."""
-        if self.ctx.choices.hidden_quantizer_is_output:
+        """What the hidden and the output quantizer of each direction see in calibration (docs/codes.md R10)."""
+        if self.ctx.semantics.hidden_quantizer_is_output:
             return [(own, own) for own in hidden]
-        if self.directions == 2 and self.ctx.choices.calibration_mixes_directions:
+        if self.directions == 2 and self.ctx.semantics.calibration_mixes_directions:
             return [(jnp.stack([final[0] for final in finals]), joined), (finals[0][0], joined)]
         return [(final[0], own) for final, own in zip(finals, hidden, strict=True)]
 
@@ -171,12 +175,12 @@ class _Layer:
         spec = ctx.quantizers[hidden_path].spec
         if not ctx.training:
             rule = HiddenRule.never
-        elif ctx.choices.hidden_quantizer_is_output:
+        elif ctx.semantics.hidden_quantizer_is_output:
             rule = HiddenRule.saturation
         else:
             rule = HiddenRule.every_step
-        loop = LoopForm(
-            cell=chip_cell(self.kind, ctx.settings.config.platform, ctx.choices),
+        loop = LoopVariant(
+            cell=chip_cell(self.kind, ctx.settings.config.platform, ctx.semantics),
             input_bits=x.bits,
             weight_bits=ctx.quantizers[self.path("weight_ih", direction)].spec.bits,
             hidden_bits=spec.bits,
@@ -202,7 +206,7 @@ class _Layer:
         ctx, path = self.ctx, self.path("output", direction)
         hidden = ctx.state[self.path("hidden", direction)]
         by_statistic = ctx.quantizers[path].spec.qat_method is QatMethod.MOM
-        if ctx.choices.hidden_quantizer_is_output:
+        if ctx.semantics.hidden_quantizer_is_output:
             copied = (SCALE, RUNNING_DATA, IS_INIT) if by_statistic else (SCALE,)
             ctx.state[path] = {**ctx.state[path], **{name: hidden[name] for name in copied}}
             return outputs

@@ -1,11 +1,11 @@
 """LSTM and GRU in the chips' integers, forward and backward; knows neither quantizers nor layers."""
 
-from linger_jax.numerics.recurrent.cell_variants import gru_form as gru_form
-from linger_jax.numerics.recurrent.cell_variants import lstm_form as lstm_form
+from linger_jax.numerics.recurrent.cell_variants import gru_variant as gru_variant
+from linger_jax.numerics.recurrent.cell_variants import lstm_variant as lstm_variant
 from linger_jax.numerics.recurrent.gru_cell import GruCell as GruCell
 from linger_jax.numerics.recurrent.lstm_cell import CELL_SCALE as CELL_SCALE
 from linger_jax.numerics.recurrent.lstm_cell import LstmCell as LstmCell
-from linger_jax.numerics.recurrent.time_loop import LoopForm as LoopForm
+from linger_jax.numerics.recurrent.time_loop import LoopVariant as LoopVariant
 from linger_jax.numerics.recurrent.time_loop import Operands as Operands
 from linger_jax.numerics.recurrent.time_loop import Run as Run
 from linger_jax.numerics.recurrent.time_loop import Scales as Scales

@@ -1,4 +1,7 @@
-"""What distinguishes the LSTM and GRU of one chip from those of another (spec/recurrent.md sections 3 and 4)."""
+"""What distinguishes the LSTM and GRU of one chip from those of another.
+
+Source: docs/specification/recurrent.md sections 3 and 4.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _WIDE_GATE_FRACTION_BITS = 31
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GateForm:
+class GateVariant:
     """How pre-activations become gates.
 
     Attributes:
@@ -29,21 +32,21 @@ class GateForm:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LstmForm:
+class LstmVariant:
     """LSTM cell of one chip; gates and cell in Q15.
 
     Attributes:
       gates: the kernels.
       rounds_cell_once: venus: the cell and the input of its tanh are each rounded from the exact sum; elsewhere both
-        products are saturated to 32 bits and the cell is rounded from the tanh's input (R15).
+        products are saturated to 32 bits and the cell is rounded from the tanh's input (docs/codes.md R15).
     """
 
-    gates: GateForm
+    gates: GateVariant
     rounds_cell_once: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GruForm:
+class GruVariant:
     """GRU cell of one chip.
 
     Attributes:
@@ -51,13 +54,13 @@ class GruForm:
       common_accumulator: pre-activations are added in the finer of the two products' formats and only then brought to
         the kernels' format; otherwise each product is brought to that first.
       saturates_difference: the difference that the update gate multiplies is saturated to 16 bits.
-      update_keeps_new: h' = h + z (n - h) instead of n + z (h - n) (R1).
-      difference_passes_gradient: False: that difference is a constant in the backward pass (R2).
-      resets_before_product: the reset gate multiplies the hidden state before its matrix product (R3).
+      update_keeps_new: h' = h + z (n - h) instead of n + z (h - n) (docs/codes.md R1).
+      difference_passes_gradient: False: that difference is a constant in the backward pass (docs/codes.md R2).
+      resets_before_product: the reset gate multiplies the hidden state before its matrix product (docs/codes.md R3).
       rounds_products_in_float: products with gates in Q31 are rounded to float64 before they are shifted.
     """
 
-    gates: GateForm
+    gates: GateVariant
     common_accumulator: bool
     saturates_difference: bool
     update_keeps_new: bool
@@ -66,17 +69,17 @@ class GruForm:
     rounds_products_in_float: bool
 
 
-def lstm_form(platform: Platform) -> LstmForm:
+def lstm_variant(platform: Platform) -> LstmVariant:
     """The LSTM of a chip.
 
     Raises:
         PlatformLimitError: the platform has no kernels.
     """
     venus = platform is Platform.venus
-    return LstmForm(gates=_gates(platform, saturates=venus), rounds_cell_once=venus)
+    return LstmVariant(gates=_gates(platform, saturates=venus), rounds_cell_once=venus)
 
 
-def gru_form(
+def gru_variant(
     platform: Platform,
     *,
     update_keeps_new: bool,
@@ -84,7 +87,7 @@ def gru_form(
     gates_saturate: bool,
     resets_before_product: bool,
     rounds_products_in_float: bool,
-) -> GruForm:
+) -> GruVariant:
     """The GRU of a chip.
 
     Args:
@@ -97,7 +100,7 @@ def gru_form(
         PlatformLimitError: the platform has no kernels.
     """
     venus = platform is Platform.venus
-    return GruForm(
+    return GruVariant(
         gates=_gates(platform, saturates=venus and gates_saturate),
         common_accumulator=platform is Platform.venusA,
         saturates_difference=venus,
@@ -108,8 +111,8 @@ def gru_form(
     )
 
 
-def _gates(platform: Platform, *, saturates: bool) -> GateForm:
-    return GateForm(
+def _gates(platform: Platform, *, saturates: bool) -> GateVariant:
+    return GateVariant(
         platform=platform,
         fraction_bits=input_fraction_bits(platform),
         saturates=saturates,

@@ -1,4 +1,4 @@
-"""The GRU cell in integers, and the factors of its backward pass (spec/recurrent.md sections 4 and 5)."""
+"""The GRU cell in integers, and the factors of its backward pass (docs/specification/recurrent.md sections 4 and 5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jax import lax
 from linger_jax.numerics import int64
 from linger_jax.numerics.recurrent import float64_integers
 from linger_jax.numerics.recurrent.cell_step import StepResult, StepScales, over_time
-from linger_jax.numerics.recurrent.cell_variants import GruForm
+from linger_jax.numerics.recurrent.cell_variants import GruVariant
 from linger_jax.numerics.recurrent.gates import sigmoid_gate, sigmoid_slope, tanh_gate, tanh_slope
 from linger_jax.numerics.recurrent.projection import Projection
 
@@ -64,15 +64,15 @@ class GruFactors:
 class GruCell:
     """The cell of one chip; its state is the hidden state alone."""
 
-    form: GruForm
+    variant: GruVariant
 
     gates = GATES
 
     def accumulator_scale(self, input_product: Array, hidden_product: Array) -> Array:
         """Scale of the accumulator, float64: the finer of the products', or that of the kernels' input."""
-        if self.form.common_accumulator:
+        if self.variant.common_accumulator:
             return jnp.maximum(input_product, hidden_product)
-        return jnp.full_like(input_product, 2.0**self.form.gates.fraction_bits)
+        return jnp.full_like(input_product, 2.0**self.variant.gates.fraction_bits)
 
     def step(
         self, hidden: Projection, from_input: Array, state: tuple[Array, ...], scales: StepScales
@@ -86,14 +86,14 @@ class GruCell:
             scales: of hidden state and accumulator.
         """
         (h,) = state
-        form, gates, width, bits = self.form, self.form.gates, h.shape[-1], self.form.gates.kernel_bits
+        variant, gates, width, bits = self.variant, self.variant.gates, h.shape[-1], self.variant.gates.kernel_bits
         before = float64_integers.of(h)
         input_r, input_z, input_n = (float64_integers.of(part) for part in jnp.split(from_input, GATES, axis=-1))
-        both = hidden.columns(0, 2 * width)(h) if form.resets_before_product else hidden(h)
+        both = hidden.columns(0, 2 * width)(h) if variant.resets_before_product else hidden(h)
         pre_r = self._pre_activation(input_r + both[:, :width], scales)
         pre_z = self._pre_activation(input_z + both[:, width : 2 * width], scales)
         r, z = sigmoid_gate(gates, pre_r, bits), sigmoid_gate(gates, pre_z, bits)
-        if form.resets_before_product:
+        if variant.resets_before_product:
             reset = float64_integers.to_float32(self._gated(r, before))
             hidden_n = hidden.columns(2 * width, 3 * width)(reset)
             reset_side = float64_integers.of(reset) / scales.hidden
@@ -102,8 +102,8 @@ class GruCell:
             reset_side = both[:, 2 * width :] / scales.accumulator
         pre_n = self._pre_activation(input_n + hidden_n, scales)
         n = float64_integers.rescale(tanh_gate(gates, pre_n, bits), scales.hidden)
-        start, end = (before, n) if form.update_keeps_new else (n, before)
-        difference = float64_integers.saturate(end - start, 16) if form.saturates_difference else end - start
+        start, end = (before, n) if variant.update_keeps_new else (n, before)
+        difference = float64_integers.saturate(end - start, 16) if variant.saturates_difference else end - start
         raw = start + self._gated(z, difference)
         exact = (start + z * difference) / scales.hidden
         numbers = (r, z, n, reset_side)
@@ -118,20 +118,20 @@ class GruCell:
             before: state that each step started from, float32 integers [T, B, H].
             hidden_scale: float32 scalar.
         """
-        form, gates, update = self.form, self.form.gates, steps.update
+        variant, gates, update = self.variant, self.variant.gates, steps.update
         pre_r, pre_z, pre_n = steps.pre
         difference = before[0] - steps.new
-        if form.update_keeps_new:
+        if variant.update_keeps_new:
             difference = -difference
-        if form.saturates_difference:
+        if variant.saturates_difference:
             difference = lax.clamp(-_DIFFERENCE_LIMIT, difference, _DIFFERENCE_LIMIT - _ONE)
-        if not form.difference_passes_gradient:
+        if not variant.difference_passes_gradient:
             to_new, keep = jnp.zeros_like(update), jnp.ones_like(update)
-        elif form.update_keeps_new:
+        elif variant.update_keeps_new:
             to_new, keep = update, _ONE - update
         else:
             to_new, keep = _ONE - update, update
-        multiplied = before[0] / hidden_scale if form.resets_before_product else steps.reset_side
+        multiplied = before[0] / hidden_scale if variant.resets_before_product else steps.reset_side
         return GruFactors(
             z=difference / hidden_scale * sigmoid_slope(gates, pre_z),
             n=to_new * tanh_slope(gates, pre_n),
@@ -164,7 +164,7 @@ class GruCell:
         (d_h,) = d_state
         width = d_h.shape[-1]
         d_n, d_z, d_h = d_h * factors.n, d_h * factors.z, d_h * factors.keep
-        if self.form.resets_before_product:
+        if self.variant.resets_before_product:
             d_reset = d_n @ weight_hh[:, 2 * width :].T
             d_r = d_reset * factors.r
             d_h = d_h + d_reset * factors.reset
@@ -184,23 +184,23 @@ class GruCell:
         """
         width = h_before.shape[-1]
         both, d_n = d_pre[..., : 2 * width], d_pre[..., 2 * width :]
-        if not self.form.resets_before_product:
+        if not self.variant.resets_before_product:
             d_hidden = jnp.concatenate([both, d_n * steps.reset], axis=-1)
             return over_time(h_before, d_hidden), d_hidden.sum((0, 1))
         weight = [over_time(h_before, both), over_time(steps.reset_side, d_n)]
         return jnp.concatenate(weight, axis=-1), d_pre.sum((0, 1))
 
     def _pre_activation(self, v: Array, scales: StepScales) -> Array:
-        if self.form.common_accumulator:
-            v = float64_integers.rescale(v, np.float64(2.0**self.form.gates.fraction_bits) / scales.accumulator)
+        if self.variant.common_accumulator:
+            v = float64_integers.rescale(v, np.float64(2.0**self.variant.gates.fraction_bits) / scales.accumulator)
         return float64_integers.to_int32(float64_integers.saturate(v, 32))
 
     def _gated(self, gate: Array, v: Array) -> Array:
         """floor(gate * v + 1/2) of a gate's number and float64 integers below 2^32."""
-        bits = self.form.gates.kernel_bits
+        bits = self.variant.gates.kernel_bits
         if bits <= _EXACT_IN_DOUBLE_BITS:
             return float64_integers.rescale(v, gate)
-        if self.form.rounds_products_in_float:
+        if self.variant.rounds_products_in_float:
             return float64_integers.rescale_rounded(v, gate)
         integer = lax.convert_element_type(gate * np.float64(2.0**bits), jnp.int64)
         return float64_integers.of(int64.round_shift(integer * lax.convert_element_type(v, jnp.int64), bits))

@@ -1,4 +1,7 @@
-"""The LSTM cell in integers, and the factors of its backward pass (spec/recurrent.md sections 3 and 5)."""
+"""The LSTM cell in integers, and the factors of its backward pass.
+
+Source: docs/specification/recurrent.md sections 3 and 5.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from linger_jax.numerics.recurrent import float64_integers
 from linger_jax.numerics.recurrent.cell_step import StepResult, StepScales, over_time
-from linger_jax.numerics.recurrent.cell_variants import LstmForm
+from linger_jax.numerics.recurrent.cell_variants import LstmVariant
 from linger_jax.numerics.recurrent.gates import sigmoid_gate, sigmoid_slope, tanh_gate, tanh_slope
 from linger_jax.numerics.recurrent.projection import Projection
 
@@ -60,14 +63,14 @@ class LstmFactors:
 class LstmCell:
     """The cell of one chip; its state is the hidden state and the cell."""
 
-    form: LstmForm
+    variant: LstmVariant
 
     gates = GATES
 
     def accumulator_scale(self, input_product: Array, hidden_product: Array) -> Array:
         """Scale of the accumulator, float64: that of the kernels' input, whatever the products' scales are."""
         del hidden_product
-        return jnp.full_like(input_product, 2.0**self.form.gates.fraction_bits)
+        return jnp.full_like(input_product, 2.0**self.variant.gates.fraction_bits)
 
     def step(
         self, hidden: Projection, from_input: Array, state: tuple[Array, ...], scales: StepScales
@@ -81,13 +84,13 @@ class LstmCell:
             scales: of hidden state and accumulator.
         """
         h, c = state
-        gates = self.form.gates
+        gates = self.variant.gates
         pre = float64_integers.to_int32(float64_integers.saturate(float64_integers.of(from_input) + hidden(h), 32))
         pre_i, pre_f, pre_g, pre_o = jnp.split(pre, GATES, axis=-1)
         i, f, o = (sigmoid_gate(gates, p, GATE_BITS) for p in (pre_i, pre_f, pre_o))
         g = tanh_gate(gates, pre_g, GATE_BITS)
         kept, added = f * float64_integers.of(c) * _GATE, i * g * _GATE * _GATE
-        if self.form.rounds_cell_once:
+        if self.variant.rounds_cell_once:
             total = kept + added
             cell = float64_integers.saturate(float64_integers.round_shift(total, _PRODUCT_BITS - GATE_BITS), 32)
             squashed_from = float64_integers.round_shift(total, _PRODUCT_BITS - gates.fraction_bits)
@@ -117,7 +120,7 @@ class LstmCell:
             hidden_scale: float32 scalar.
         """
         del hidden_scale
-        gates = self.form.gates
+        gates = self.variant.gates
         i, f, g, o = steps.gates
         pre_i, pre_f, pre_g, pre_o = jnp.split(steps.pre, GATES, axis=-1)
         return LstmFactors(

@@ -1,7 +1,9 @@
-"""One direction of an LSTM or GRU over time, forward and backward, in the chip's integers (spec/recurrent.md).
+"""One direction of an LSTM or GRU over time, forward and backward, in the chip's integers.
 
 What does not depend on the step before stands outside the loops: forward the product of the input, backward everything
 but the recursion of the state's gradient. So a step costs less than that of a float cell which JAX differentiates.
+
+Source: docs/specification/recurrent.md.
 """
 
 from __future__ import annotations
@@ -26,12 +28,12 @@ Array = jax.Array
 Cell = LstmCell | GruCell
 
 _ZERO = np.float32(0)
-# An initial state is rounded to the hidden grid, not cut to it (R14): room for four times the range.
+# An initial state is rounded to the hidden grid, not cut to it (docs/codes.md R14): room for four times the range.
 _SPARE_BITS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LoopForm:
+class LoopVariant:
     """The static part of a loop. Hashable.
 
     Attributes:
@@ -100,7 +102,7 @@ class Run:
     exact: Array
 
 
-def forward(form: LoopForm, operands: Operands, scales: Scales, active: Array | None) -> Run:
+def forward(variant: LoopVariant, operands: Operands, scales: Scales, active: Array | None) -> Run:
     """Runs a direction.
 
     Args:
@@ -113,13 +115,13 @@ def forward(form: LoopForm, operands: Operands, scales: Scales, active: Array | 
         wide_scales = jax.tree.map(float64_integers.of, scales)
         input_product = wide_scales.input * wide_scales.weight_ih
         hidden_product = wide_scales.hidden * wide_scales.weight_hh
-        accumulator = form.cell.accumulator_scale(input_product, hidden_product)
+        accumulator = variant.cell.accumulator_scale(input_product, hidden_product)
         step_scales = StepScales(hidden=wide_scales.hidden, accumulator=accumulator)
         of_input = _projection(
-            form, operands.weight_ih, operands.bias_ih, scales.weight_ih, input_product, accumulator, hidden=False
+            variant, operands.weight_ih, operands.bias_ih, scales.weight_ih, input_product, accumulator, hidden=False
         )
         of_hidden = _projection(
-            form, operands.weight_hh, operands.bias_hh, scales.weight_hh, hidden_product, accumulator, hidden=True
+            variant, operands.weight_hh, operands.bias_hh, scales.weight_hh, hidden_product, accumulator, hidden=True
         )
         from_input = float64_integers.to_int32(of_input(_integers(operands.x, wide_scales.input)))
         initial_scales = (wide_scales.hidden, np.float64(CELL_SCALE))
@@ -127,25 +129,25 @@ def forward(form: LoopForm, operands: Operands, scales: Scales, active: Array | 
 
         def step(state: tuple[Array, ...], now: tuple[Array, Array | None]) -> Any:
             from_input, moves = now
-            result = form.cell.step(of_hidden, from_input, state, step_scales)
-            raw, new = result.raw, (_saturated(result.raw, form.hidden_bits), *result.others)
+            result = variant.cell.step(of_hidden, from_input, state, step_scales)
+            raw, new = result.raw, (_saturated(result.raw, variant.hidden_bits), *result.others)
             if moves is not None:
                 raw = jnp.where(moves, raw, state[0])
                 new = tuple(jnp.where(moves, a, b) for a, b in zip(new, state, strict=True))
             return new, (raw, new[1:], result.left, result.exact)
 
         moves = None if active is None else active[..., None]
-        last, (raw, others, left, exact) = lax.scan(step, initial, (from_input, moves), reverse=form.reverse)
-    hidden = _saturated(raw, form.hidden_bits)
+        last, (raw, others, left, exact) = lax.scan(step, initial, (from_input, moves), reverse=variant.reverse)
+    hidden = _saturated(raw, variant.hidden_bits)
     hidden = hidden if moves is None else jnp.where(moves, hidden, raw)
     before = tuple(
-        _shifted(a, first, reverse=form.reverse) for a, first in zip((hidden, *others), initial, strict=True)
+        _shifted(a, first, reverse=variant.reverse) for a, first in zip((hidden, *others), initial, strict=True)
     )
     return Run(raw=raw, hidden=hidden, before=before, last=last, left=left, exact=exact)
 
 
 def backward(
-    form: LoopForm,
+    variant: LoopVariant,
     operands: Operands,
     scales: Scales,
     active: Array | None,
@@ -167,7 +169,7 @@ def backward(
       Gradients of the operands; and, [T, B, H], the whole gradient that arrived at each new hidden state before
       `passes`, zero where a row is not active.
     """
-    cell, weight_hh = form.cell, operands.weight_hh
+    cell, weight_hh = variant.cell, operands.weight_hh
     factors: Any = cell.factors(run.left, run.before, scales.hidden)
     if passes is not None:
         factors = cell.masked(factors, passes)
@@ -184,7 +186,7 @@ def backward(
             before = (before[0] + jnp.where(moves, _ZERO, arrived), *before[1:])
         return before, (d_pre, arrived)
 
-    d_initial, (d_pre, arrived) = lax.scan(step, d_last, (factors, d_hidden, moves), reverse=not form.reverse)
+    d_initial, (d_pre, arrived) = lax.scan(step, d_last, (factors, d_hidden, moves), reverse=not variant.reverse)
     if moves is not None:
         arrived = jnp.where(moves, arrived, _ZERO)
     d_weight_hh, d_bias_hh = cell.hidden_gradients(d_pre, run.left, run.before[0] / scales.hidden)
@@ -200,7 +202,7 @@ def backward(
 
 
 def _projection(
-    form: LoopForm,
+    variant: LoopVariant,
     weight: Array,
     bias: Array | None,
     weight_scale: Array,
@@ -215,10 +217,10 @@ def _projection(
         else float64_integers.rescale(float64_integers.of(bias), product_scale)
     )
     return Projection(
-        weight=digits(weight * weight_scale, form.weight_bits),
+        weight=digits(weight * weight_scale, variant.weight_bits),
         bias=whole_bias,
         factor=accumulator / product_scale,
-        operand_bits=form.hidden_bits if hidden else form.input_bits,
+        operand_bits=variant.hidden_bits if hidden else variant.input_bits,
         spare_bits=_SPARE_BITS if hidden else 0,
     )
 

@@ -1,8 +1,8 @@
-"""One output scale for everything that meets in a concatenation (decision D22).
+"""One output scale for everything that meets in a concatenation (docs/decisions.md D22).
 
 The executor of venusA can only shift left in a concatenation: an operand of a finer scale than the result comes out
-wrong (onnx_export.md section 5). Quantizers whose values meet there, the concatenation's own included, are therefore
-tied: they share the smallest of their scales, so that nothing is shifted at all.
+wrong (docs/specification/onnx_export.md section 5). Quantizers whose values meet there, the concatenation's own
+included, are therefore tied: they share the smallest of their scales, so that nothing is shifted at all.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from linger_jax.kinds import KIND_OF_NODE
-from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
+from linger_jax.kinds import KIND_OF_NODE, RECURRENT_KINDS
 from linger_jax.plan.graph import PARALLEL, Atom, Constant, Graph, Node, Quantizer, ValueId
 from linger_jax.plan.settings import PlanSettings
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 CONCATENATION = "cat"
 
@@ -41,7 +40,7 @@ def _tie_region(graph: Graph, quantizers: dict[Path, Quantizer]) -> tuple[Graph,
         nodes.append(node)
     region = _Region(nodes, quantizers)
     for node in nodes:
-        if node.quantized and node.site is not None and _is_concatenation(node):
+        if node.quantized and node.state_path is not None and _is_concatenation(node):
             region.concatenation(node)
     groups = region.groups()
     for group in groups:
@@ -69,11 +68,11 @@ class _Region:
 
     def concatenation(self, node: Node) -> None:
         """Ties the quantizers that give a concatenation's operands their scales to its own."""
-        assert node.site is not None
-        own = (*node.site, "output_quantizer")
+        assert node.state_path is not None
+        own = (*node.state_path, "output_quantizer")
         self._join(own, own)
         for position, atom in enumerate(node.inputs):
-            entering = (*node.site, "input_quantizer", str(position))
+            entering = (*node.state_path, "input_quantizer", str(position))
             found = entering if self._quantizers[entering].active else self._source(atom)
             if isinstance(found, tuple) and self._quantizers[found].stack == self._quantizers[own].stack:
                 self._join(own, found)
@@ -85,17 +84,17 @@ class _Region:
         """The quantizer that gave a value its scale, or in words what it is where that cannot be another."""
         while not isinstance(atom, Constant) and atom in self._makers:
             node, position = self._makers[atom]
-            if (node.layer is None and node.site is None) or node.op == "dropout":
+            if (node.layer is None and node.state_path is None) or node.op == "dropout":
                 parallel = node.attributes.get("primitive") in PARALLEL
                 atom = (
                     node.inputs[position] if parallel else next(a for a in node.inputs if not isinstance(a, Constant))
                 )
                 continue
-            assert node.site is not None
-            path = (*node.site, "output_quantizer")
+            assert node.state_path is not None
+            path = (*node.state_path, "output_quantizer")
             quantizer = self._quantizers.get(path)
             if node.op == "avg_pool" and quantizer is not None and not quantizer.active:
-                entering = (*node.site, "input_quantizer")
+                entering = (*node.state_path, "input_quantizer")
                 if self._quantizers[entering].active:
                     return entering
                 atom = node.inputs[0]
@@ -106,13 +105,6 @@ class _Region:
                 return f"the scale of {node.label} is fixed"
             return path
         return "a value from outside"
-
-    def _passed_on(self, node: Node) -> Atom:
-        """The operand whose grid a node hands on: the one on a grid, not a mask or an index."""
-        values = [atom for atom in node.inputs if not isinstance(atom, Constant)]
-        makers = [(atom, *self._makers[atom]) for atom in values if atom in self._makers]
-        on_grid = [atom for atom, maker, i in makers if i < len(maker.bits) and maker.bits[i] is not None]
-        return on_grid[0] if on_grid else values[0]
 
     def _join(self, one: Path, other: Path) -> None:
         first, second = self._find(one), self._find(other)
@@ -133,13 +125,15 @@ class _Region:
 
     def remarked(self, node: Node, partners: Mapping[Path, tuple[Path, ...]]) -> Node:
         """The node with what is tied, or cannot be, as a remark."""
-        if node.site is None:
+        if node.state_path is None:
             return node
-        own = (*node.site, "output_quantizer")
+        own = (*node.state_path, "output_quantizer")
         group = partners.get(own, ())
         remarks = [node.reason] if node.reason else []
         if group:
-            others = [".".join(path[:-1]) for path in group if path != own and path[: len(node.site)] != node.site]
+            others = [
+                ".".join(path[:-1]) for path in group if path != own and path[: len(node.state_path)] != node.state_path
+            ]
             remarks.append(f"output scale tied to {', '.join(others)}" if others else "operand and output scale tied")
         if own in self._untied:
             remarks.append(f"the executor can only shift left here, and cannot be tied: {', '.join(self._untied[own])}")

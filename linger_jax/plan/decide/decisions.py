@@ -8,14 +8,14 @@ from collections import Counter
 from linger_jax.plan.graph import FileLayout, Node, Owner, Quantizer, Scan
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerSpec
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 Bits = int | None
 """Bits of a value that is a QTensor; None for a float."""
 
 
 @dataclasses.dataclass
-class _Decisions:
+class _Decided:
     quantizers: dict[Path, Quantizer] = dataclasses.field(default_factory=dict)
     stacks: dict[Path, tuple[Scan, ...]] = dataclasses.field(default_factory=dict)
     counters: Counter[tuple[int, str]] = dataclasses.field(default_factory=Counter)
@@ -23,8 +23,8 @@ class _Decisions:
     weights: dict[Path, Path] = dataclasses.field(default_factory=dict)
     warnings: dict[str, None] = dataclasses.field(default_factory=dict)
 
-    def copy(self) -> _Decisions:
-        return _Decisions(
+    def copy(self) -> _Decided:
+        return _Decided(
             dict(self.quantizers),
             dict(self.stacks),
             Counter(self.counters),
@@ -34,7 +34,7 @@ class _Decisions:
         )
 
 
-class Planning:
+class Decisions:
     """The record that the planning functions of layers, operators and pools write to; one a planning run.
 
     Attributes:
@@ -47,7 +47,7 @@ class Planning:
         self.settings = settings
         self.scans: tuple[Scan, ...] = ()
         self.parameter_scans: tuple[Scan, ...] = ()
-        self._decided = _Decisions()
+        self._decided = _Decided()
 
     @property
     def quantizers(self) -> dict[Path, Quantizer]:
@@ -118,11 +118,11 @@ class Planning:
         return tuple(self._decided.warnings)
 
     def name(self, owner: Owner, stem: str, counter: str) -> Path:
-        """Next name of an operator of an owner: ``stem`` and a number (spec/ops.md section 7)."""
+        """Next name of an operator of an owner: ``stem`` and a number (docs/specification/ops.md section 7)."""
         key = (owner.serial, counter)
         number = self._decided.counters[key]
         self._decided.counters[key] += 1
-        return (*owner.site, f"{stem}_{number}")
+        return (*owner.state_path, f"{stem}_{number}")
 
     def owner(self, node: Node) -> tuple[Owner | None, str]:
         """The module that an operator belongs to; None, and why, where operators stay float.
@@ -135,24 +135,24 @@ class Planning:
         disabled = self.settings.disabled(owner.path, owner.module_types)
         if owner.composite is not None:
             return None, disabled or f"inside a {owner.composite.what}: not covered yet"
-        if self.settings.choices.disabled_owners_are_float:
+        if self.settings.semantics.disabled_owners_are_float:
             return (None, disabled) if disabled else (owner, "")
         while owner is not None and (not owner.is_call or self.settings.disabled(owner.path)):
             owner = owner.around
         return owner, "" if owner is not None else disabled or "belongs to no module"
 
-    def begin_region(self) -> _Decisions:
+    def begin_region(self) -> _Decided:
         """Starts a region that may have to be planned again; returns what to pass to :meth:`restart_region`."""
         before = self._decided.copy()
         self._decided.touched = {}
         return before
 
-    def restart_region(self, before: _Decisions) -> None:
+    def restart_region(self, before: _Decided) -> None:
         """Forgets what was decided since :meth:`begin_region`."""
         self._decided = before.copy()
         self._decided.touched = {}
 
-    def end_region(self, before: _Decisions) -> tuple[Path, ...]:
+    def end_region(self, before: _Decided) -> tuple[Path, ...]:
         """Ends a region; returns the quantizers that it uses."""
         used = tuple(self._decided.touched)
         self._decided.touched = {**before.touched, **self._decided.touched}

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from linger_jax.plan.decide.decisions import Bits, Planning, as_float
+from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_layers import plan_layer
 from linger_jax.plan.decide.plan_operators import plan_operator
 from linger_jax.plan.graph import Constant, Graph, Node, Scan, ValueId, ValueInfo
 
 
-def plan_graph(planning: Planning, graph: Graph, input_bits: tuple[Bits, ...]) -> tuple[Graph, tuple[Bits, ...]]:
+def plan_graph(decisions: Decisions, graph: Graph, input_bits: tuple[Bits, ...]) -> tuple[Graph, tuple[Bits, ...]]:
     """Plans a region.
 
     Args:
-      planning: what has been decided; written to.
+      decisions: what has been decided; written to.
       graph: the recognised graph.
       input_bits: bits of each input that is a QTensor.
 
@@ -26,7 +26,7 @@ def plan_graph(planning: Planning, graph: Graph, input_bits: tuple[Bits, ...]) -
     nodes = []
     for raw in graph.nodes:
         operand_bits = tuple(None if isinstance(a, Constant) else bits[a] for a in raw.inputs)
-        node = _plan_node(planning, raw, graph.infos, operand_bits)
+        node = _plan_node(decisions, raw, graph.infos, operand_bits)
         bits.update(zip(node.outputs, node.bits or (None,) * len(node.outputs), strict=True))
         nodes.append(node)
     outputs = tuple(None if isinstance(a, Constant) else bits[a] for a in graph.outputs)
@@ -34,62 +34,62 @@ def plan_graph(planning: Planning, graph: Graph, input_bits: tuple[Bits, ...]) -
 
 
 def _plan_node(
-    planning: Planning, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]
+    decisions: Decisions, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]
 ) -> Node:
     if node.op == "remat":
-        return _plan_remat(planning, node, operand_bits)
+        return _plan_remat(decisions, node, operand_bits)
     if node.op == "scan":
-        return _plan_scan(planning, node, operand_bits)
+        return _plan_scan(decisions, node, operand_bits)
     if node.op == "lost":
         return node
     if node.layer is not None:
-        return plan_layer(planning, node, infos, operand_bits)
-    if planning.settings.purpose != "quantize":
+        return plan_layer(decisions, node, infos, operand_bits)
+    if decisions.settings.purpose != "quantize":
         return as_float(node)
-    return plan_operator(planning, node, infos, operand_bits)
+    return plan_operator(decisions, node, infos, operand_bits)
 
 
-def _plan_remat(planning: Planning, node: Node, operand_bits: tuple[Bits, ...]) -> Node:
+def _plan_remat(decisions: Decisions, node: Node, operand_bits: tuple[Bits, ...]) -> Node:
     assert node.body is not None
-    before = planning.begin_region()
-    body, bits = plan_graph(planning, node.body, operand_bits)
-    attributes = {**node.attributes, "used": planning.end_region(before)}
+    before = decisions.begin_region()
+    body, bits = plan_graph(decisions, node.body, operand_bits)
+    attributes = {**node.attributes, "used": decisions.end_region(before)}
     return dataclasses.replace(node, body=body, bits=bits, attributes=attributes)
 
 
-def _plan_scan(planning: Planning, node: Node, operand_bits: tuple[Bits, ...]) -> Node:
+def _plan_scan(decisions: Decisions, node: Node, operand_bits: tuple[Bits, ...]) -> Node:
     """A scan: a carry stays a QTensor where the body returns it with the bits it came with.
 
     The attributes of the decided node say which quantizer state is ``stacked`` (a slice for each iteration), which is
     ``carried`` from one iteration to the next, and the bits of each carry.
     """
     assert node.body is not None
-    fixed, carried = node.attributes["num_consts"], node.attributes["num_carry"]
+    fixed, carried = node.attributes["consts"], node.attributes["carry"]
     scan: Scan = node.attributes["scan"]
     infos = [node.body.infos[v] for v in node.body.inputs]
     iterates = any(scan in info.stack and info.parameter and info.parameter[0] == "params" for info in infos)
-    around = planning.scans, planning.parameter_scans
-    planning.scans = (*planning.scans, scan)
-    planning.parameter_scans = (*planning.parameter_scans, scan) if iterates else planning.parameter_scans
-    before = planning.begin_region()
+    around = decisions.scans, decisions.parameter_scans
+    decisions.scans = (*decisions.scans, scan)
+    decisions.parameter_scans = (*decisions.parameter_scans, scan) if iterates else decisions.parameter_scans
+    before = decisions.begin_region()
     carry = list(operand_bits[fixed : fixed + carried])
     dropped = 0
     while True:
         inputs = (*operand_bits[:fixed], *carry, *(None for _ in operand_bits[fixed + carried :]))
-        body, outputs = plan_graph(planning, node.body, inputs)
+        body, outputs = plan_graph(decisions, node.body, inputs)
         unstable = [i for i in range(carried) if carry[i] is not None and carry[i] != outputs[i]]
         if not unstable:
             break
         for i in unstable:
             carry[i] = None
         dropped += len(unstable)
-        planning.restart_region(before)
-    used = planning.end_region(before)
-    planning.scans, planning.parameter_scans = around
+        decisions.restart_region(before)
+    used = decisions.end_region(before)
+    decisions.scans, decisions.parameter_scans = around
     lost = dropped + sum(o is not None and c is None for c, o in zip(carry, outputs[:carried], strict=True))
     lost += sum(o is not None for o in outputs[carried:])
     reason = f"{lost} value(s) leave an iteration as float: no single scale describes them" if lost else ""
-    stacked = tuple(path for path in used if scan in planning.stack_of(path))
+    stacked = tuple(path for path in used if scan in decisions.stack_of(path))
     attributes = {
         **node.attributes,
         "carry_bits": tuple(carry),

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from linger_jax.plan.decide.decisions import Bits, Planning, as_float
+from linger_jax.compat import equations
+from linger_jax.kinds import RECURRENT_KINDS
+from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_norms import plan_layer_norm
 from linger_jax.plan.decide.plan_recurrent import plan_recurrent
 from linger_jax.plan.decide.quantizer_specs import layer_spec
-from linger_jax.plan.decide.recurrent_quantizers import RECURRENT_KINDS
 from linger_jax.plan.decide.window_limits import check_window
 from linger_jax.plan.fuse import CONV_BN, remark_of
 from linger_jax.plan.graph import Constant, FileLayout, Node, Scan, ValueId, ValueInfo, file_layout
 from linger_jax.quantizers import QuantizerSpec
-from linger_jax.staging import LAYERS, Path
+from linger_jax.staging import LAYERS
+from linger_jax.typing import Path
 
 Infos = Mapping[ValueId, ValueInfo]
 
-# Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (spec/layers.md, table).
+# Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (the table of
+# docs/specification/layers.md).
 LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
     "dense": ("input", "weight", "output", "bias"),
     "conv": ("input", "weight", "bias", "output"),
@@ -59,7 +63,7 @@ CONSTRAINED_LAYERS = frozenset(
     }
 )
 
-# What layer kinds lack that stay float for good.
+# Why these layer kinds always stay float: what is missing for them.
 _MISSING: Mapping[str, str] = dict.fromkeys(
     ("group_norm", "rms_norm", "instance_norm", "prelu"), "kernel on the target chips"
 )
@@ -71,47 +75,47 @@ _BIAS_IF_GIVEN = frozenset({"dense", "einsum", "custom_linear", "custom_conv", "
 _CUSTOM = frozenset({"custom_linear", "custom_conv"})
 
 
-def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+def plan_layer(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
     """Decides a layer.
 
     Raises:
       PlatformLimitError: a layer outside the platform's limits.
     """
-    info, settings = node.layer, planning.settings
+    info, settings = node.layer, decisions.settings
     assert info is not None
     config = settings.config.for_path(".".join(info.path))
     for path, _ in info.inside:
         # A cell may have a name that is not below its layer's; a part that names it means the layer.
         config = config if config.part else settings.config.for_path(".".join(path))
-    node = dataclasses.replace(node, site=info.path, config=config)
+    node = dataclasses.replace(node, state_path=info.path, config=config)
     if info.kind == "dropout":
         return dataclasses.replace(node, bits=(operand_bits[0],), quantized=operand_bits[0] is not None)
     if info.kind == CONV_BN:
-        return _plan_conv_bn(planning, node)
-    reason = _float_reason(planning, node, infos)
+        return _plan_conv_bn(decisions, node)
+    reason = _float_reason(decisions, node, infos)
     if reason is not None:
         return as_float(node, reason)
     if settings.purpose == "constrain":
         return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
-    _check_limits(planning, node)
+    _check_limits(decisions, node)
     if info.kind in RECURRENT_KINDS:
-        return plan_recurrent(planning, node, infos, operand_bits[0], _stack(planning, node, infos))
+        return plan_recurrent(decisions, node, infos, operand_bits[0], _stack(decisions, node, infos))
     if info.kind == "layer_norm":
-        node = plan_layer_norm(planning, node, infos, operand_bits[0] or config.input_bits)
+        node = plan_layer_norm(decisions, node, infos, operand_bits[0] or config.input_bits)
     parameters = {role[-1] for role in info.operands if role[0] == "params"}
-    stack = _stack(planning, node, infos)
-    weight = _weight_site(planning, node, infos, layer_spec(settings, config, "weight"), stack)
+    stack = _stack(decisions, node, infos)
+    weight = _weight_site(decisions, node, infos, layer_spec(settings, config, "weight"), stack)
     for role in LAYER_ROLES[info.kind]:
         biased = not role.startswith("bias") or role in parameters
         if not biased and info.kind in _BIAS_IF_GIVEN:
             continue
-        planning.add(
+        decisions.add(
             weight if role == "weight" else (*info.path, f"{role}_quantizer"),
             layer_spec(settings, config, role, settings.fusion.mark(info.path)),
             stack,
             active=operand_bits[0] is None if role == "input" else biased or info.kind == "batch_norm",
             parameter=_parameter(node, infos, role),
-            layout=_file_layout(planning, node, role),
+            layout=_file_layout(decisions, node, role),
         )
     output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
     bits = tuple(output_bits if role[0] == "output" else None for role in info.results)
@@ -124,9 +128,9 @@ def plan_layer(planning: Planning, node: Node, infos: Infos, operand_bits: tuple
     )
 
 
-def _plan_conv_bn(planning: Planning, node: Node) -> Node:
+def _plan_conv_bn(decisions: Decisions, node: Node) -> Node:
     """A convolution with its normalization as one layer: constrained, or float where that was asked for."""
-    info, settings = node.layer, planning.settings
+    info, settings = node.layer, decisions.settings
     assert info is not None
     disabled = settings.disabled(info.path, (info.module_type, *node.owner.module_types))
     if settings.purpose != "constrain" or disabled is not None:
@@ -134,7 +138,7 @@ def _plan_conv_bn(planning: Planning, node: Node) -> Node:
     return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
 
 
-def _weight_site(planning: Planning, node: Node, infos: Infos, spec: QuantizerSpec, stack: tuple[Scan, ...]) -> Path:
+def _weight_site(decisions: Decisions, node: Node, infos: Infos, spec: QuantizerSpec, stack: tuple[Scan, ...]) -> Path:
     """Path of a layer's weight quantizer.
 
     A parameter has one integer form: a custom layer whose parameter another layer has read before it as it is stored
@@ -150,14 +154,14 @@ def _weight_site(planning: Planning, node: Node, infos: Infos, spec: QuantizerSp
         owner = node.owner
         if not owner.is_call and parameter[1:-1] == owner.path and issubclass(info.module_type, tuple(LAYERS)):
             own = (*owner.path, "weight_quantizer")  # a method of a known layer, as ``Embed.attend``
-    known = planning.weights.setdefault(parameter, own)
-    shares = info.kind in _CUSTOM and known in planning.quantizers
-    shares = shares and planning.quantizers[known].spec == spec and planning.stack_of(known) == stack
+    known = decisions.weights.setdefault(parameter, own)
+    shares = info.kind in _CUSTOM and known in decisions.quantizers
+    shares = shares and decisions.quantizers[known].spec == spec and decisions.stack_of(known) == stack
     return known if shares else own
 
 
-def _float_reason(planning: Planning, node: Node, infos: Infos) -> str | None:
-    info, settings = node.layer, planning.settings
+def _float_reason(decisions: Decisions, node: Node, infos: Infos) -> str | None:
+    info, settings = node.layer, decisions.settings
     assert info is not None
     if settings.purpose == "float":
         return "a float model"
@@ -190,11 +194,11 @@ def _parameter(node: Node, infos: Infos, role: str) -> Path | None:
     return None
 
 
-def _file_layout(planning: Planning, node: Node, role: str) -> FileLayout | None:
+def _file_layout(decisions: Decisions, node: Node, role: str) -> FileLayout | None:
     """Layout of the parameter that a weight quantizer reads, where the order of a sum over it counts."""
     assert node.layer is not None
     assert node.jaxpr is not None
-    if not planning.settings.choices.sums_in_file_order or not role.startswith("weight"):
+    if not decisions.settings.semantics.sums_in_file_order or not role.startswith("weight"):
         return None
     for operand, aval in zip(node.layer.operands, node.jaxpr.in_avals, strict=True):
         if operand == ("params", "kernel"):
@@ -204,13 +208,13 @@ def _file_layout(planning: Planning, node: Node, role: str) -> FileLayout | None
     return None
 
 
-def _stack(planning: Planning, node: Node, infos: Infos) -> tuple[Scan, ...]:
+def _stack(decisions: Decisions, node: Node, infos: Infos) -> tuple[Scan, ...]:
     """The scans that iterate over the layer's parameters."""
     assert node.layer is not None
     for atom, role in zip(node.inputs, node.layer.operands, strict=True):
         if role[0] == "params" and not isinstance(atom, Constant):
-            return tuple(scan for scan in infos[atom].stack if scan in planning.parameter_scans)
-    return planning.parameter_scans
+            return tuple(scan for scan in infos[atom].stack if scan in decisions.parameter_scans)
+    return decisions.parameter_scans
 
 
 def _not_float32(node: Node, infos: Infos) -> str | None:
@@ -223,19 +227,20 @@ def _not_float32(node: Node, infos: Infos) -> str | None:
     return None
 
 
-def _check_limits(planning: Planning, node: Node) -> None:
+def _check_limits(decisions: Decisions, node: Node) -> None:
     if node.op not in ("conv", "conv_transpose", "custom_conv") or node.jaxpr is None:
         return
-    for eqn in node.jaxpr.jaxpr.eqns:
+    for eqn in equations(node.jaxpr):
         if eqn.primitive.name != "conv_general_dilated":
             continue
         stretched = any(d != 1 for d in eqn.params["lhs_dilation"])
         transposed = node.op == "conv_transpose" or (node.op == "custom_conv" and stretched)
         kernel_axes = eqn.params["dimension_numbers"].rhs_spec[2:]
+        weight: Any = eqn.invars[1]
         check_window(
             node.label,
-            planning.settings.config.platform,
-            kernel=[int(eqn.invars[1].aval.shape[axis]) for axis in kernel_axes],
+            decisions.settings.config.platform,
+            kernel=[int(weight.aval.shape[axis]) for axis in kernel_axes],
             stride=[int(s) for s in eqn.params["lhs_dilation" if transposed else "window_strides"]],
             padding=[] if transposed else [int(p) for pair in eqn.params["padding"] for p in pair],
         )

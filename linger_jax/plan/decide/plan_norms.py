@@ -1,4 +1,4 @@
-"""Planning LayerNorms: the chip's one epsilon and the length of a row (spec/layers.md section 6)."""
+"""Planning LayerNorms: the chip's one epsilon and the length of a row (docs/specification/layers.md section 6)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 from collections.abc import Iterable, Mapping
 
 from linger_jax.numerics.normalization import EPSILON, check_length
-from linger_jax.plan.decide.decisions import Planning
+from linger_jax.plan.decide.decisions import Decisions
 from linger_jax.plan.graph import Constant, Node, ValueId, ValueInfo
 from linger_jax.plan.settings import PlanSettings
 
 
-def plan_layer_norm(planning: Planning, node: Node, infos: Mapping[ValueId, ValueInfo], bits: int) -> Node:
+def plan_layer_norm(decisions: Decisions, node: Node, infos: Mapping[ValueId, ValueInfo], bits: int) -> Node:
     """Checks the length of a quantized LayerNorm's rows and notes an epsilon that is not the chip's.
 
     Args:
-      planning: what has been decided.
+      decisions: what has been decided.
       node: the layer.
       infos: of the node's graph.
       bits: of its input.
@@ -28,14 +28,14 @@ def plan_layer_norm(planning: Planning, node: Node, infos: Mapping[ValueId, Valu
     x = node.inputs[node.layer.operands.index(("input", "0"))]
     shape = x.shape if isinstance(x, Constant) else infos[x].shape
     check_length(node.label, math.prod(shape[len(shape) - node.layer.attributes["axes"] :]), bits)
-    if not planning.settings.choices.warns_of_epsilon or not _differs(node):
+    if not decisions.settings.semantics.warns_of_epsilon or not _differs(node):
         return node
     return dataclasses.replace(node, reason=f"epsilon {EPSILON:g} instead of {node.layer.attributes['epsilon']:g}")
 
 
 def replaced_epsilons(nodes: Iterable[Node], settings: PlanSettings) -> tuple[str, ...]:
     """One warning that names all quantized LayerNorms whose epsilon the chip replaces, if there are any."""
-    if settings.purpose != "quantize" or not settings.choices.warns_of_epsilon:
+    if settings.purpose != "quantize" or not settings.semantics.warns_of_epsilon:
         return ()
     replaced = [node.label for node in nodes if node.op == "layer_norm" and node.quantized and _differs(node)]
     names = dict.fromkeys(replaced)

@@ -12,7 +12,7 @@ from linger_jax.errors import UnsupportedError
 from linger_jax.kinds import KIND_OF_NODE, OperatorKind
 from linger_jax.numerics.chip_kernels import fixed_scale
 from linger_jax.plan.decide.clipped_constants import clipped_constant
-from linger_jax.plan.decide.decisions import Bits, Planning, as_float
+from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_glu import plan_glu
 from linger_jax.plan.decide.plan_layers import Infos
 from linger_jax.plan.decide.plan_pools import plan_average_pool, plan_max_pool
@@ -21,13 +21,13 @@ from linger_jax.plan.graph import JOIN, PARALLEL, SELECTING, STRUCTURAL, Constan
 from linger_jax.plan.recognize import COMPUTED_FROM, SCALAR_DIVISION, as_multiplication
 
 PASSES = frozenset({"relu", "relu6", "dropout"})
-# Products that are a layer of their own when one operand is a parameter (decision D23).
+# Products that are a layer of their own when one operand is a parameter (docs/decisions.md D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 _JOINABLE_BY_REFERENCE = 2
 _ONE_GELU = "the tanh form, by the chip's one gelu kernel; the forms differ by less than 5e-4"
 
 
-def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+def plan_operator(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
     """Decides a step that is not a layer.
 
     Raises:
@@ -36,26 +36,26 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
     """
     carried = next((b for b in operand_bits if b is not None), None)
     if node.op == SCALAR_DIVISION:
-        multiplies = carried is not None and planning.settings.choices.divisions_multiply
+        multiplies = carried is not None and decisions.settings.semantics.divisions_multiply
         node = as_multiplication(node) if multiplies else dataclasses.replace(node, op="div")
     if node.op in PARALLEL and carried is not None:
         return dataclasses.replace(node, op="structural", bits=operand_bits, quantized=True)
     if node.op in STRUCTURAL | SELECTING | {JOIN} and operand_bits and operand_bits[0] is not None:
-        return _structural(planning, node, infos, operand_bits)
+        return _structural(decisions, node, infos, operand_bits)
     if node.op in PASSES and carried is not None:
         return dataclasses.replace(node, bits=(carried,), quantized=True)
     if node.op == "reduce_window_max" and carried is not None:
-        return plan_max_pool(planning, node, infos, carried)
+        return plan_max_pool(decisions, node, infos, carried)
     if node.op == "avg_pool" and (carried is not None or not node.attributes["whole_plane"]):
-        return plan_average_pool(planning, node, infos, operand_bits)
+        return plan_average_pool(decisions, node, infos, operand_bits)
     if node.op == "glu":
-        return plan_glu(planning, node, operand_bits[0])
-    parameter_reason = _parameter_reason(planning, node, infos)
+        return plan_glu(decisions, node, operand_bits[0])
+    parameter_reason = _parameter_reason(decisions, node, infos)
     if carried is None and not parameter_reason:
         return as_float(node)
     if not any(jnp.issubdtype(infos[v].dtype, jnp.inexact) for v in node.outputs):
         return as_float(node)  # a comparison or an index: no scale is lost
-    owner, reason = planning.owner(node)
+    owner, reason = decisions.owner(node)
     if owner is None:
         return as_float(node, reason)
     if carried is None:
@@ -63,38 +63,41 @@ def plan_operator(planning: Planning, node: Node, infos: Infos, operand_bits: tu
     kind = KIND_OF_NODE.get(node.op)
     if kind is None:
         return as_float(node, _no_form(node))
-    why = _float_reason(planning, node, kind) or _not_float32(infos[node.outputs[0]])
+    why = _float_reason(decisions, node, kind) or _not_float32(infos[node.outputs[0]])
     if why is not None:
         return as_float(node, why)
-    return _quantized(planning, node, kind, owner, operand_bits)
+    return _quantized(decisions, node, kind, owner, operand_bits)
 
 
 def _quantized(
-    planning: Planning, node: Node, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
+    decisions: Decisions, node: Node, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
 ) -> Node:
-    """The node with its name and its quantizers: one for each operand, one for the result (spec/ops.md section 3)."""
-    settings = planning.settings
+    """The node with its name and its quantizers: one for each operand, one for the result.
+
+    Source: docs/specification/ops.md section 3.
+    """
+    settings = decisions.settings
     config = settings.config.for_path(".".join(owner.path))
     entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
-    site = planning.name(owner, kind.stem, counter="operators")
-    inputs = tuple((*site, "input_quantizer", str(i)) for i in range(len(operand_bits)))
+    state_path = decisions.name(owner, kind.stem, counter="operators")
+    inputs = tuple((*state_path, "input_quantizer", str(i)) for i in range(len(operand_bits)))
     for path, bits in zip(inputs, operand_bits, strict=True):
-        planning.add(path, entering, planning.parameter_scans, active=bits is None)
+        decisions.add(path, entering, decisions.parameter_scans, active=bits is None)
     pinned = kind.fixed_scale and settings.config.platform is not Platform.venus
-    planning.add(
-        (*site, "output_quantizer"),
+    decisions.add(
+        (*state_path, "output_quantizer"),
         leaving,
-        planning.parameter_scans,
+        decisions.parameter_scans,
         active=True,
-        fixed_scale=fixed_scale(leaving.bits) if pinned and settings.choices.fixed_scales_always_hold else None,
+        fixed_scale=fixed_scale(leaving.bits) if pinned and settings.semantics.fixed_scales_always_hold else None,
         limited_by=inputs if kind.name == "add" else (),
     )
-    node = dataclasses.replace(node, site=site, config=config, quantized=True, bits=(leaving.bits,))
+    node = dataclasses.replace(node, state_path=state_path, config=config, quantized=True, bits=(leaving.bits,))
     remarks = [_ONE_GELU] if _is_tanh_gelu(node) else []
-    if settings.choices.warns_of_clipped_constants:
+    if settings.semantics.warns_of_clipped_constants:
         clipped = [text for a in node.inputs if (text := clipped_constant(a, entering)) is not None]
         for text in clipped:
-            planning.warn(f"{_place(node)}: {text}")
+            decisions.warn(f"{_place(node)}: {text}")
         remarks += clipped
     return dataclasses.replace(node, reason="; ".join(remarks))
 
@@ -107,28 +110,28 @@ def _is_tanh_gelu(node: Node) -> bool:
     return node.op == "gelu" and node.attributes.get("approximate") is True
 
 
-def _float_reason(planning: Planning, node: Node, kind: OperatorKind) -> str | None:
+def _float_reason(decisions: Decisions, node: Node, kind: OperatorKind) -> str | None:
     """Why a known operator stays float here; None where it is quantized.
 
     Raises:
       UnsupportedError: under ``compat: reference``, a concatenation of more than two values.
     """
-    choices, platform = planning.settings.choices, planning.settings.config.platform
-    disabled = planning.settings.disabled_operator(kind)
+    semantics, platform = decisions.settings.semantics, decisions.settings.config.platform
+    disabled = decisions.settings.disabled_operator(kind)
     if disabled is not None:
         return disabled
-    if node.op == "stack" and not choices.joins_any_number:
+    if node.op == "stack" and not semantics.joins_any_number:
         return "stack is float in linger (compat: reference)"
-    if node.op == "concatenate" and len(node.inputs) > _JOINABLE_BY_REFERENCE and not choices.joins_any_number:
+    if node.op == "concatenate" and len(node.inputs) > _JOINABLE_BY_REFERENCE and not semantics.joins_any_number:
         raise UnsupportedError(
             f"{node.label}: linger concatenates two values, not {len(node.inputs)} (compat: reference); "
             "nest the concatenations, or use compat: chip"
         )
-    if _is_tanh_gelu(node) and not choices.gelu_forms_are_one:
+    if _is_tanh_gelu(node) and not semantics.gelu_forms_are_one:
         return "gelu in its tanh form is float in linger (compat: reference)"
-    if not kind.runs_on(platform) and choices.missing_kernels_are_float:
+    if not kind.runs_on(platform) and semantics.missing_kernels_are_float:
         reason = f"{platform.value} has no {kind.name} kernel"
-        planning.warn(f"{_place(node)}: {reason}; {kind.name} runs as float")
+        decisions.warn(f"{_place(node)}: {reason}; {kind.name} runs as float")
         return reason
     return None
 
@@ -141,11 +144,11 @@ def _not_float32(info: ValueInfo) -> str | None:
     return None if info.dtype == np.float32 else f"{info.dtype} result: quantization is exact in float32 only"
 
 
-def _parameter_reason(planning: Planning, node: Node, infos: Infos) -> str:
-    """Why a product with a parameter is no layer (decision D23); empty for other products and operators."""
+def _parameter_reason(decisions: Decisions, node: Node, infos: Infos) -> str:
+    """Why a product with a parameter is no layer (docs/decisions.md D23); empty for other products and operators."""
     if node.op not in PRODUCTS:
         return ""
-    if planning.settings.config.quantizes_custom_layers:
+    if decisions.settings.config.quantizes_custom_layers:
         sources = node.attributes.get(COMPUTED_FROM, ())
         return f"its weight is computed from {', '.join(sources)}, not a view of a parameter" if sources else ""
     parameters = [infos[atom].parameter for atom in node.inputs if not isinstance(atom, Constant)]
@@ -153,12 +156,12 @@ def _parameter_reason(planning: Planning, node: Node, infos: Infos) -> str:
     return "disabled by custom_layers: false" if multiplies else ""
 
 
-def _structural(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+def _structural(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
     bits = operand_bits[0]
     dtype = infos[node.outputs[0]].dtype
     if dtype != np.float32:
         return as_float(node, f"cast to {dtype}: the scale is dropped")
-    if node.op == "pad" and planning.settings.choices.pads_with_zero_only and not _is_zero(node.inputs[1]):
+    if node.op == "pad" and decisions.settings.semantics.pads_with_zero_only and not _is_zero(node.inputs[1]):
         return as_float(node, "pad with another value than zero: it is not on every grid")
     if node.op == JOIN and any(b is None for b in operand_bits):
         return as_float(node, f"{node.attributes['primitive']} of a quantized value and a float")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from linger_jax.plan.decide.decisions import Bits, Planning, as_float
+from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_layers import Infos
 from linger_jax.plan.decide.quantizer_specs import layer_spec
 from linger_jax.plan.decide.window_limits import check_window
@@ -12,7 +12,7 @@ from linger_jax.plan.graph import Constant, Node
 from linger_jax.plan.recognize import spatial_window
 
 
-def plan_max_pool(planning: Planning, node: Node, infos: Infos, bits: int) -> Node:
+def plan_max_pool(decisions: Decisions, node: Node, infos: Infos, bits: int) -> Node:
     """A maximum over windows of a quantized value: scale and bits pass through.
 
     Raises:
@@ -23,7 +23,7 @@ def plan_max_pool(planning: Planning, node: Node, infos: Infos, bits: int) -> No
     if window is not None:
         check_window(
             _where(node, "max_pool"),
-            planning.settings.config.platform,
+            decisions.settings.config.platform,
             kernel=window.kernel,
             stride=window.strides,
             padding=[p for pair in window.padding for p in pair],
@@ -31,39 +31,39 @@ def plan_max_pool(planning: Planning, node: Node, infos: Infos, bits: int) -> No
     return dataclasses.replace(node, op="max_pool", bits=(bits,), quantized=True)
 
 
-def plan_average_pool(planning: Planning, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
-    """An average over windows or over the whole plane (spec/layers.md section 9, decision D5).
+def plan_average_pool(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+    """An average over windows or over the whole plane (docs/specification/layers.md section 9, docs/decisions.md D5).
 
     Raises:
       PlatformLimitError: a window outside the platform's limits; elements that span a whole axis are exempt.
     """
-    owner, reason = planning.owner(node)
+    owner, reason = decisions.owner(node)
     if owner is None:
         return as_float(node, reason)
     assert not isinstance(node.inputs[0], Constant)
     plane, window = infos[node.inputs[0]].shape[1:-1], node.attributes["window"]
     check_window(
         _where(node, "avg_pool"),
-        planning.settings.config.platform,
+        decisions.settings.config.platform,
         kernel=[k for k, extent in zip(window.kernel, plane, strict=True) if k != extent],
         stride=[s for s, extent in zip(window.strides, plane, strict=True) if s != extent],
         padding=[p for pair in window.padding for p in pair],
     )
-    settings = planning.settings
+    settings = decisions.settings
     config = settings.config.for_path(".".join(owner.path))
-    site = planning.name(owner, "_linger_avg_pool", counter="avg_pool")
+    state_path = decisions.name(owner, "_linger_avg_pool", counter="avg_pool")
     entering, leaving = layer_spec(settings, config, "input"), layer_spec(settings, config, "output")
-    if settings.choices.pool_keeps_scale:
+    if settings.semantics.pool_keeps_scale:
         # At the scale of its input an average needs the input's bits, whatever the configuration gives outputs.
         leaving = dataclasses.replace(leaving, bits=operand_bits[0] or entering.bits)
-    planning.add((*site, "input_quantizer"), entering, planning.parameter_scans, active=operand_bits[0] is None)
-    planning.add(
-        (*site, "output_quantizer"),
+    decisions.add((*state_path, "input_quantizer"), entering, decisions.parameter_scans, active=operand_bits[0] is None)
+    decisions.add(
+        (*state_path, "output_quantizer"),
         leaving,
-        planning.parameter_scans,
-        active=not settings.choices.pool_keeps_scale,
+        decisions.parameter_scans,
+        active=not settings.semantics.pool_keeps_scale,
     )
-    return dataclasses.replace(node, site=site, config=config, quantized=True, bits=(leaving.bits,))
+    return dataclasses.replace(node, state_path=state_path, config=config, quantized=True, bits=(leaving.bits,))
 
 
 def _where(node: Node, what: str) -> str:

@@ -1,67 +1,69 @@
-"""Planning LSTM and GRU layers (spec/recurrent.md section 1)."""
+"""Planning LSTM and GRU layers (docs/specification/recurrent.md section 1)."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 
+from linger_jax.kinds import CellKind
 from linger_jax.numerics.chip_kernels import has_kernels
-from linger_jax.plan.decide.decisions import Bits, Planning, as_float
+from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.recurrent_parameters import WEIGHTS, weight_pieces
-from linger_jax.plan.decide.recurrent_quantizers import Kind, RecurrentRole, recurrent_roles, recurrent_spec
+from linger_jax.plan.decide.recurrent_quantizers import RecurrentRole, recurrent_roles, recurrent_spec
 from linger_jax.plan.graph import Constant, FileLayout, Node, Scan, ValueId, ValueInfo
-from linger_jax.staging import LENGTHS, Path
+from linger_jax.staging import LENGTHS
+from linger_jax.typing import Path
 
 # A matrix is [in, gates * hidden] here and [gates * hidden, in] in the reference.
 _MATRIX_LAYOUT = FileLayout((1, 0))
 
 
 def plan_recurrent(
-    planning: Planning,
+    decisions: Decisions,
     node: Node,
     infos: Mapping[ValueId, ValueInfo],
     input_bits: Bits,
     stack: tuple[Scan, ...],
 ) -> Node:
-    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels (D8).
+    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels.
 
     Args:
-      planning: what has been decided; written to.
+      decisions: what has been decided; written to.
       node: the layer, with site and configuration.
       infos: of the values around it.
       input_bits: bits of its input, if that is a QTensor.
       stack: the scans that iterate over its parameters.
     """
-    info, config, choices = node.layer, node.config, planning.settings.choices
+    info, config, semantics = node.layer, node.config, decisions.settings.semantics
     assert info is not None
     assert config is not None
-    kind: Kind = info.kind  # type: ignore[assignment]
-    platform = planning.settings.config.platform
-    if not has_kernels(platform) and choices.missing_kernels_are_float:
+    kind: CellKind = info.kind  # type: ignore[assignment]
+    platform = decisions.settings.config.platform
+    if not has_kernels(platform) and semantics.missing_kernels_are_float:
         reason = f"{platform.value} has no sigmoid and tanh kernels"
-        planning.warn(f"{node.label}: {reason}; {info.type_name} runs as float")
+        decisions.warn(f"{node.label}: {reason}; {info.type_name} runs as float")
         return as_float(node, reason)
     bits: Bits = None
     for role in recurrent_roles(kind, directions=info.attributes["directions"]):
-        spec = recurrent_spec(planning.settings, config, role)
+        spec = recurrent_spec(decisions.settings, config, role)
         is_matrix = role.acts_on.startswith("weight")
-        planning.add(
+        decisions.add(
             (*info.path, role.quantizer),
             spec,
             stack,
-            active=_is_active(planning, node, role, input_bits),
+            active=_is_active(decisions, node, role, input_bits),
             pieces=_parameters(node, infos, role) if role.acts_on in WEIGHTS else (),
-            layout=_MATRIX_LAYOUT if is_matrix and choices.sums_in_file_order else None,
+            layout=_MATRIX_LAYOUT if is_matrix and semantics.sums_in_file_order else None,
         )
         bits = spec.bits if role.acts_on == "output" else bits
-    if choices.padded_output_is_float and LENGTHS in info.operands:
+    if semantics.padded_output_is_float and LENGTHS in info.operands:
         bits = None
     return dataclasses.replace(
         node, quantized=True, bits=tuple(bits if role[0] == "output" else None for role in info.results)
     )
 
 
-def _is_active(planning: Planning, node: Node, role: RecurrentRole, input_bits: Bits) -> bool:
+def _is_active(decisions: Decisions, node: Node, role: RecurrentRole, input_bits: Bits) -> bool:
     assert node.layer is not None
     match role.acts_on:
         case "input":

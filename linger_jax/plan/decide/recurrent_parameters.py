@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from linger_jax.plan.decide.recurrent_quantizers import Kind
-from linger_jax.staging import Path
+from linger_jax.kinds import GATE_LETTERS, CellKind
+from linger_jax.typing import Path
 
-GATE_LETTERS: dict[Kind, str] = {"lstm": "ifgo", "gru": "rzn"}
 _SIDES = {
     "weight_ih": ("i", "kernel"),
     "weight_hh": ("h", "kernel"),
@@ -23,7 +22,7 @@ WEIGHTS = tuple(_SIDES)
 """The weights of a direction: two matrices and two biases."""
 
 
-def weight_pieces(kind: Kind, weight: str, direction: int, operands: Collection[Path]) -> tuple[Path | None, ...]:
+def weight_pieces(kind: CellKind, weight: str, direction: int, operands: Collection[Path]) -> tuple[Path | None, ...]:
     """Roles of the operands that are a weight's pieces, to be joined along the last axis.
 
     Args:

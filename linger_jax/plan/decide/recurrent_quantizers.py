@@ -1,24 +1,18 @@
 """The quantizers of an LSTM or GRU layer: their names, what each acts on, and their specifications.
 
 The input and the cell quantizer are shared by the directions, every other exists once a direction, with ``_reverse`` in
-its name in the second (spec/recurrent.md section 1).
+its name in the second (docs/specification/recurrent.md section 1).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 from linger_jax.config import ActivationType, LayerConfig
+from linger_jax.kinds import CellKind
 from linger_jax.plan.decide.quantizer_specs import layer_spec
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerSpec
-
-Kind = Literal["lstm", "gru"]
-
-RECURRENT_KINDS: tuple[Kind, ...] = ("lstm", "gru")
-GATES: dict[Kind, int] = {"lstm": 4, "gru": 3}
-"""Gates of a cell: i, f, g, o of the LSTM, r, z, n of the GRU, in PyTorch's order."""
 
 INPUT, CELL = "input_quantizer", "cell_quantizer"
 CELL_BITS = 32
@@ -46,7 +40,7 @@ def quantizer_name(acts_on: str, direction: int = 0) -> str:
     return f"{acts_on.replace('_', '')}{reverse}_quantizer"
 
 
-def recurrent_roles(kind: Kind, *, directions: int) -> tuple[RecurrentRole, ...]:
+def recurrent_roles(kind: CellKind, *, directions: int) -> tuple[RecurrentRole, ...]:
     """Every quantizer of a layer, in the reference's order.
 
     Args:
@@ -65,13 +59,14 @@ def recurrent_roles(kind: Kind, *, directions: int) -> tuple[RecurrentRole, ...]
 def recurrent_spec(settings: PlanSettings, module: LayerConfig, role: RecurrentRole) -> QuantizerSpec:
     """Specification of one quantizer of a recurrent layer.
 
-    Under ``chip`` one quantizer serves hidden state and output (D3), so that both have the width of the output.
+    Under ``chip`` one quantizer serves hidden state and output (docs/decisions.md D3), so that both have the width of
+    the output.
     """
     match role.acts_on:
         case "input":
             return layer_spec(settings, module, "input")
         case "hidden" | "output":
-            shared = role.acts_on == "output" or settings.choices.hidden_quantizer_is_output
+            shared = role.acts_on == "output" or settings.semantics.hidden_quantizer_is_output
             bits = module.output_bits if shared else module.quant_info.activate_bits
             spec = layer_spec(settings, module, "input")
             return dataclasses.replace(spec, bits=bits, activation_type=ActivationType.none)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from linger_jax.config import ActivationType
 from linger_jax.errors import PlanError
 from linger_jax.plan.graph import Constant, Graph, Node, Uses
-from linger_jax.staging import FOLDED_NORM, LayerInfo, Path
+from linger_jax.staging import FOLDED_NORM, LayerInfo
+from linger_jax.typing import Path
 
 CONV_BN = "conv_bn"
 """Operator and layer kind of a convolution with its normalization, computed as one float layer."""

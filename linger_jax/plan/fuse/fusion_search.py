@@ -1,7 +1,9 @@
-"""Finding what ``trace_layers`` fuses and marks, by data flow on the recognised graph (spec/layers.md section 5.3).
+"""Finding what ``trace_layers`` fuses and marks, by data flow on the recognised graph.
 
 A step is *behind* another when it reads the very value
 that the other returns and nothing else does.
+
+Source: docs/specification/layers.md section 5.3.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from linger_jax.config import ActivationType
 from linger_jax.nn import ConvTranspose
 from linger_jax.plan.fuse.fusion import FusedPair, Fusion
 from linger_jax.plan.graph import Constant, Graph, Node, Scan, Uses, ValueInfo
-from linger_jax.staging import LayerInfo, Path
+from linger_jax.staging import LayerInfo
+from linger_jax.typing import Path
 
 _MARKS = {"relu": ActivationType.Relu, "logistic": ActivationType.Sigmoid, "sigmoid": ActivationType.Sigmoid}
 _CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, ConvTranspose)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr
 
+from linger_jax.compat import ClosedJaxpr
 from linger_jax.config import LayerConfig
 from linger_jax.plan.graph.kernel_layout import FileLayout
 from linger_jax.plan.graph.owners import Owner
 from linger_jax.quantizers import QuantizerSpec
-from linger_jax.staging import LayerInfo, Path
+from linger_jax.staging import LayerInfo
+from linger_jax.typing import Path
 
 ValueId = int
 """Number of a value, unique over all regions of one plan."""
@@ -74,7 +75,7 @@ class Node:
       body: graph of a ``remat`` or ``scan``.
       quantized: whether a rule of the quantizer takes part.
       reason: why not, or a remark.
-      site: path under which its quantizers live.
+      state_path: path under which its quantizers live.
       bits: bits of each result that is a QTensor, else None.
       config: configuration of the module the node belongs to.
     """
@@ -91,14 +92,14 @@ class Node:
     body: Graph | None = None
     quantized: bool = False
     reason: str = ""
-    site: Path | None = None
+    state_path: Path | None = None
     bits: tuple[int | None, ...] = ()
     config: LayerConfig | None = None
 
     @property
     def label(self) -> str:
         """Dotted name for messages."""
-        path = self.site or (self.layer.path if self.layer else self.owner.path)
+        path = self.state_path or (self.layer.path if self.layer else self.owner.path)
         return ".".join(path) or "<root>"
 
 
@@ -132,9 +133,10 @@ class Quantizer:
       pieces: the parameters that it quantizes joined along their last axis (the gates of a recurrent layer), likewise.
       visits: how often one call reaches it.
       file_layout: layout of the parameter in the reference's memory, where the order of a sum over it counts.
-      fixed_scale: the scale that it has whatever data it sees (spec/ops.md section 5, O6); None where data decides.
-      tied: the quantizers that share one scale with it, itself among them (decision D22).
-      limited_by: quantizers whose scales its own never exceeds (addition, spec/ops.md section 4).
+      fixed_scale: the scale that it has whatever data it sees (docs/specification/ops.md section 5); None where
+        data decides.
+      tied: the quantizers that share one scale with it, itself among them (docs/decisions.md D22).
+      limited_by: quantizers whose scales its own never exceeds (addition, docs/specification/ops.md section 4).
     """
 
     path: Path

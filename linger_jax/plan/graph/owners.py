@@ -1,4 +1,4 @@
-"""Who owns an operator: the innermost module whose body runs (spec/ops.md section 7)."""
+"""Who owns an operator: the innermost module whose body runs (docs/specification/ops.md section 7)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from typing import Any
 
-from linger_jax.staging import Path
+from linger_jax.typing import Path
 
 CALL = "__call__"
 
@@ -32,8 +32,8 @@ class Owner:
 
     Attributes:
       path: of the module.
-      site: path below which its operators keep their state. A method that is entered from outside has a place of its
-        own, ``path`` and the method's name, since its operators are not those of ``__call__``.
+      state_path: path below which its operators keep their state. A method that is entered from outside has a place of
+        its own, ``path`` and the method's name, since its operators are not those of ``__call__``.
       serial: number of the activation; operators are counted by it.
       is_call: the activation is one of ``__call__``.
       module_types: class of the module and of those around it, innermost first.
@@ -42,7 +42,7 @@ class Owner:
     """
 
     path: Path
-    site: Path
+    state_path: Path
     serial: int
     is_call: bool = False
     module_types: tuple[type, ...] = ()
@@ -88,7 +88,7 @@ class OwnerStack:
         self._active.append(
             Owner(
                 path=path,
-                site=path if is_call else (*path, marker["method"]),
+                state_path=path if is_call else (*path, marker["method"]),
                 serial=current.serial if at_top else next(self._serials),
                 is_call=is_call,
                 module_types=(marker["module_type"], *current.module_types),

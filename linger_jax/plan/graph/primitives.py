@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Results are values of operand 0, moved: scale and bits pass through (spec/ops.md section 7, design section 4).
+# Results are values of operand 0, moved: scale and bits pass through (docs/specification/ops.md section 7,
+# docs/architecture.md section 4).
 STRUCTURAL = frozenset(
     {
         "reshape",
@@ -11,6 +12,7 @@ STRUCTURAL = frozenset(
         "squeeze",
         "expand_dims",
         "split",
+        "unstack",
         "rev",
         "pad",
         "broadcast_in_dim",
@@ -19,6 +21,7 @@ STRUCTURAL = frozenset(
         "tile",
         "copy",
         "copy_p",
+        "name",
         "stop_gradient",
         "sharding_constraint",
         "convert_element_type",
@@ -26,7 +29,7 @@ STRUCTURAL = frozenset(
     }
 )
 
-# A parameter stays recognisable as one behind these (spec/decisions.md D23).
+# A parameter stays recognisable as one behind these (docs/decisions.md D23).
 PROVENANCE = frozenset(
     {
         "reshape",
@@ -37,8 +40,10 @@ PROVENANCE = frozenset(
         "convert_element_type",
         "broadcast_in_dim",
         "split",
+        "unstack",
         "rev",
         "copy",
+        "name",
     }
 )
 

@@ -66,7 +66,7 @@ def test_normalized_vectors_are_planes_of_one_point(tmp_path):
     ],
 )
 def test_uneven_padding_is_part_of_the_convolution(tmp_path, kernel, strides, plane, shape, pads):
-    """D18: padding "SAME" of an even window."""
+    """Padding "SAME" of an even window (docs/decisions.md D18)."""
     path = exported(tmp_path, lambda x: nn.Conv(8, kernel, strides=strides)(x), normal(3, *plane, 4))
     assert inner(path) == ["QConv2d"]
     assert attributes(path, "QConv2d")["kernel_shape"] == shape

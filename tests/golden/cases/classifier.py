@@ -60,7 +60,7 @@ def replay(case: Case) -> list[str]:
     qmodel = linger_jax.init(model, _configuration(case.meta))
     x, labels, steps = case.arrays["in.x"], case.arrays["in.label"].astype(np.int32), int(case.meta["steps"])
     variables = qmodel.adopt(_variables(params), x[1])
-    # The one-time clamp of weights is made by `adopt`, in the reference by the first step (decision D24).
+    # The one-time clamp of weights is made by `adopt`, in the reference by the first step (docs/decisions.md D24).
     fresh = {name: value for name, value in case.group("state0").items() if not name.endswith(WEIGHT_CLAMPED)}
     wrong = _compare_state("state0", _by_torch_name(variables), fresh, exact=True)
     if case.group("state_calibrated"):

@@ -1,4 +1,7 @@
-"""Replays files of constrained ConvBN layers: two Flax layers, fused and constrained (spec/config.md section 5)."""
+"""Replays files of constrained ConvBN layers: two Flax layers, fused and constrained.
+
+Source: docs/specification/config.md section 5.
+"""
 
 from __future__ import annotations
 

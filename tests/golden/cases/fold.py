@@ -1,4 +1,4 @@
-"""Replays the loading of ConvBN checkpoints into quantized convolutions (spec/layers.md section 5.2).
+"""Replays the loading of ConvBN checkpoints into quantized convolutions (docs/specification/layers.md section 5.2).
 
 The reference's square root may be one unit in the last place off, on some machines; everything behind it is exact. So
 the result here has to equal a plain model of the formula bit for bit, and each channel of the file that model with the

@@ -1,4 +1,7 @@
-"""Replays golden files of the integer kernels (spec chip_kernels.md, layers.md section 6); all bits must agree."""
+"""Replays golden files of the integer kernels; all bits must agree.
+
+Source: docs/specification/chip_kernels.md, docs/specification/layers.md section 6.
+"""
 
 from __future__ import annotations
 

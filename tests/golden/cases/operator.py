@@ -1,7 +1,9 @@
-"""Replays files of family ``op``: one operator layer called directly, under ``compat: reference`` (spec/ops.md).
+"""Replays files of family ``op``: one operator layer called directly, under ``compat: reference``.
 
 The plan is that of a model of the one operator on quantized arguments. A file's float operands are handed to its graph
 as they are: then their input quantizers run, as in the reference's operator modules.
+
+Source: docs/specification/ops.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Replays golden files of the integer division of average pooling (spec layers.md section 9.1)."""
+"""Replays golden files of the integer division of average pooling (docs/specification/layers.md section 9.1)."""
 
 from __future__ import annotations
 

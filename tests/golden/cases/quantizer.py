@@ -1,4 +1,7 @@
-"""Replays golden files of the family `quantizer` under `compat: reference` (quantizers.md, config.md section 4)."""
+"""Replays golden files of the family `quantizer` under `compat: reference`.
+
+Source: docs/specification/quantizers.md, docs/specification/config.md section 4.
+"""
 
 from __future__ import annotations
 

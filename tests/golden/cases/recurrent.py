@@ -189,7 +189,7 @@ def run(form: RecurrentForm, case: Case) -> Results:
     quantizers = after.get("quant", {}).get(SITE, {})
     if isinstance(y, linger_jax.QTensor):
         results["out.y.scale"], results["out.y.data_bits"] = np.asarray(y.scale), np.asarray(y.bits)
-    elif packing.is_packed:  # the data of a packed sequence stays quantized there; the tuple form loses that (R12)
+    elif packing.is_packed:  # the data of a packed sequence stays quantized there; the tuple form loses that
         results["out.y.scale"] = np.asarray(quantizers["output_quantizer"]["scale"])
         results["out.y.data_bits"] = np.asarray(case.meta["activate_bits"])
     results |= {f"state.{q}.{name}": np.asarray(e) for q, entries in quantizers.items() for name, e in entries.items()}
@@ -287,7 +287,7 @@ def _wanted(case: Case) -> Results:
     changed = {key: a for key, a in case.arrays.items() if key.split(".")[0] in ("state", "param_after")}
     kept |= changed
     if case.meta["mode"] == "eval":
-        # The reference writes the cell's constant scale there too (R19); an evaluation here writes nothing.
+        # The reference writes the cell's constant scale too (docs/codes.md R19); here an evaluation writes nothing.
         kept.pop("state.cell_quantizer.scale", None)
     return named | {key: a for key, a in kept.items() if key.rpartition(".")[2] not in _ATTRIBUTES}
 

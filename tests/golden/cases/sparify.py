@@ -1,4 +1,4 @@
-"""Replays files of the float SparifyFFN (spec/layers.md section 11)."""
+"""Replays files of the float SparifyFFN (docs/specification/layers.md section 11)."""
 
 from __future__ import annotations
 

@@ -142,23 +142,23 @@ def _variables(named: Named) -> Tree:
     flat: dict[tuple[str, ...], Any] = {}
     for name, value in named.items():
         layer, *between, entry = name.split(".")
-        op, site = torch_op(layer), SITES.get(layer, (layer,))
+        op, state_path = torch_op(layer), SITES.get(layer, (layer,))
         if entry in layout.WITHOUT_COUNTERPART:
             continue
         if between:
             collection = "params" if entry == THRESHOLD else "quant"
-            flat[(collection, *site, *between, entry)] = value
+            flat[(collection, *state_path, *between, entry)] = value
         elif entry in layout.STATISTICS:
-            flat[("batch_stats", *site, layout.STATISTICS[entry])] = value
+            flat[("batch_stats", *state_path, layout.STATISTICS[entry])] = value
         else:
             array = layout.to_kernel(op, value) if entry == "weight" else value
-            flat[("params", *site, layout.parameter_name(op, entry))] = array
+            flat[("params", *state_path, layout.parameter_name(op, entry))] = array
     return jax.tree.map(jnp.asarray, unflatten_dict(flat))
 
 
 def _by_torch_name(variables: Tree) -> dict[str, np.ndarray]:
     """The inverse of :func:`_variables`."""
-    layers = {site: layer for layer, site in SITES.items()}
+    layers = {state_path: layer for layer, state_path in SITES.items()}
     statistics = {flax: torch for torch, flax in layout.STATISTICS.items()}
     named = {}
     for (collection, head, *rest), value in flatten_dict(variables).items():

@@ -125,7 +125,10 @@ def _is_raised(runner: linger_jax.OnnxRunner, tensor: str) -> bool:
 
 
 def _allowed(value: Any) -> int:
-    """linger adds 16-bit products in float32, a file in integers: one step (spec/quantizers.md section 11)."""
+    """linger adds 16-bit products in float32, a file in integers: one step.
+
+    Source: docs/specification/quantizers.md section 11.
+    """
     return int(isinstance(value, IntegerTensor) and value.bits > 8)
 
 

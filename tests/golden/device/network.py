@@ -43,7 +43,7 @@ _FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "Identity": lambda x: x,
 }
 _CELLS = {"LSTM": TorchLSTMCell, "GRU": TorchGRUCell}
-# Functions that linger counts under a name when an operand is quantized (spec/ops.md section 7).
+# Functions that linger counts under a name when an operand is quantized (docs/specification/ops.md section 7).
 COUNTED = {
     **{name: name for name in ("add", "mul", "matmul", "bmm", "cat", "sigmoid", "tanh", "gelu", "softmax")},
     "silu": "swish",

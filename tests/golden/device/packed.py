@@ -1,6 +1,6 @@
 """Replays device cases through the packer: what the device computes packs, the rest is refused with a reason.
 
-What a case asks for is judged from its verdict and its reasons alone (golden/device/README.md):
+What a case asks for is judged from its verdict and its reasons alone:
 
 * the executor was equal: the file must be written, and must pack with the options that the lint names;
 * only the exporter stood in the way (a name, a rank, an attribute, a packer option): the same;

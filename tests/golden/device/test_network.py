@@ -186,7 +186,7 @@ def test_a_network_agrees_with_pytorch_and_goes_back(arch: dict[str, Any]) -> No
 
 
 def test_an_operator_behind_an_average_pool_is_counted() -> None:
-    """A pool is a quantized layer whatever it reads (spec/layers.md section 9)."""
+    """A pool is a quantized layer whatever it reads (docs/specification/layers.md section 9)."""
     arch = network({"x": (1, 2, 4, 4)}, ("p", "AvgPool2d", "x", {"kernel_size": 2}), ("s", "sigmoid", "p", {}))
     _, results = DeviceNet(json.dumps(arch), observed=True).apply({}, jnp.zeros((1, 4, 4, 2)))
     assert list(results) == ["p", "_linger_qtensor_qsigmoid_0"]

@@ -1,4 +1,4 @@
-"""The classifiers of the step-by-step trajectories (golden/ops/README.md), written as a Flax user would write them."""
+"""The classifiers of the recorded step-by-step trajectories, written as a Flax user would write them."""
 
 from __future__ import annotations
 

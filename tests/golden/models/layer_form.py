@@ -81,7 +81,7 @@ class LayerForm:
 
 
 def _unfused(op: str, ctor: Mapping[str, Any]) -> tuple[str, Tree]:
-    """A ConvBN layer after loading is a plain convolution with bias (spec/layers.md 5.1)."""
+    """A ConvBN layer after loading is a plain convolution with bias (docs/specification/layers.md section 5.1)."""
     if op not in ("ConvBN1d", "ConvBN2d", "ConvTransposeBN1d", "ConvTransposeBN2d"):
         return op, dict(ctor)
     return op.replace("BN", ""), {k: v for k, v in ctor.items() if k not in ("eps", "momentum")} | {"bias": True}

@@ -33,7 +33,7 @@ def _sites(layer: nn.Module, op: str) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 def variables_of(form: LayerForm, layer: nn.Module, case: Case) -> Tree:
     """Collections of the one-layer model: parameters, quantizer state, running statistics."""
-    home, site = _sites(layer, form.op)
+    home, state_path = _sites(layer, form.op)
     variables: Tree = {"params": {}} if form.constrained else {"params": {}, "quant": {}}
     for name, value in case.group("param").items():
         value = layout.to_kernel(form.op, value, form.groups) if name.startswith("weight") else value
@@ -44,7 +44,7 @@ def variables_of(form: LayerForm, layer: nn.Module, case: Case) -> Tree:
             _put(variables.setdefault("batch_stats", {}), (*home, layout.STATISTICS[entry]), value)
         elif entry not in layout.WITHOUT_COUNTERPART:
             collection = "params" if entry == THRESHOLD else "quant"
-            _put(variables[collection], (*site, *quantizer, entry), value)
+            _put(variables[collection], (*state_path, *quantizer, entry), value)
     if isinstance(layer, nn.BatchNorm) and "batch_stats" not in variables:
         channels = np.zeros(form.shape[-1], np.float32)
         variables["batch_stats"] = {LAYER: {"mean": channels, "var": channels + np.float32(1)}}
@@ -59,7 +59,7 @@ def _put(tree: Tree, path: tuple[str, ...], value: Any) -> None:
 
 def by_torch_name(form: LayerForm, layer: nn.Module, variables: Mapping[str, Any]) -> tuple[Results, Results]:
     """Parameters, and state, of a variable tree under the file's names."""
-    home, site = _sites(layer, form.op)
+    home, state_path = _sites(layer, form.op)
     parameters: Results = {}
     state: Results = {}
     names = {layout.parameter_name(form.op, name): name for name in layout.parameter_names(form.op)}
@@ -70,7 +70,7 @@ def by_torch_name(form: LayerForm, layer: nn.Module, variables: Mapping[str, Any
             if collection == "batch_stats":
                 state[statistics[path[-1]]] = array
             elif collection == "quant" or path[-1] == THRESHOLD:
-                state[".".join(path[len(site) :])] = array
+                state[".".join(path[len(state_path) :])] = array
             else:
                 name = names[path[len(home)]]
                 is_weight = name.startswith("weight")
@@ -80,5 +80,5 @@ def by_torch_name(form: LayerForm, layer: nn.Module, variables: Mapping[str, Any
 
 def quantizer_names(form: LayerForm, layer: nn.Module, plan: Plan) -> frozenset[str]:
     """Names of a plan's quantizers as a file has them."""
-    _, site = _sites(layer, form.op)
-    return frozenset(".".join(path[len(site) :]) for path in plan.quantizers)
+    _, state_path = _sites(layer, form.op)
+    return frozenset(".".join(path[len(state_path) :]) for path in plan.quantizers)

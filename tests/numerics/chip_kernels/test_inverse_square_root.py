@@ -1,4 +1,7 @@
-"""The inverse square root of LayerNorm against its definition in Python integers (layers.md section 6)."""
+"""The inverse square root of LayerNorm against its definition in Python integers.
+
+Source: docs/specification/layers.md section 6.
+"""
 
 from __future__ import annotations
 

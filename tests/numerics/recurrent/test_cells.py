@@ -11,13 +11,13 @@ from linger_jax.config import Platform
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
     GruCell,
-    LoopForm,
+    LoopVariant,
     LstmCell,
     Operands,
     Scales,
     forward,
-    gru_form,
-    lstm_form,
+    gru_variant,
+    lstm_variant,
 )
 from tests.numerics.recurrent import integer_cells
 
@@ -29,7 +29,7 @@ RUN = jax.jit(forward, static_argnums=0)
 def gru_cell(platform: Platform, form: str) -> GruCell:
     reference = form == "reference"
     return GruCell(
-        gru_form(
+        gru_variant(
             platform,
             update_keeps_new=reference,
             difference_passes_gradient=not reference,
@@ -101,13 +101,16 @@ def operands(v, q, kind):
     ids=str,
 )
 def test_a_loop_computes_the_integers_of_the_specification(kind, platform, widths, large):
-    """R14: the first state is off the grid of the later ones; R15: saturated products; R18: sums beyond 32 bits."""
+    """First states off the grid of the later ones, saturated products, sums beyond 32 bits.
+
+    Source: docs/codes.md R14, R15 and R18.
+    """
     bits, weight_bits = widths
     kind, _, form = kind.partition(" ")
-    cell = LstmCell(lstm_form(platform)) if kind == "lstm" else gru_cell(platform, form)
+    cell = LstmCell(lstm_variant(platform)) if kind == "lstm" else gru_cell(platform, form)
     v, q = drawn(sum(widths) + large, cell.gates, bits, weight_bits, large=large)
     given, scales = operands(v, q, kind)
-    loop = LoopForm(cell=cell, input_bits=bits, weight_bits=weight_bits, hidden_bits=bits, reverse=False)
+    loop = LoopVariant(cell=cell, input_bits=bits, weight_bits=weight_bits, hidden_bits=bits, reverse=False)
     got = RUN(loop, given, scales, None)
     h, c = v["h0"].astype(object), v["c0"].astype(object)
     w = {name: v[name].astype(object) for name in ("ih", "hh", "bias_ih", "bias_hh")}
@@ -124,11 +127,11 @@ def test_a_loop_computes_the_integers_of_the_specification(kind, platform, width
 
 def test_mars_computes_as_arcs():
     """Its own name, the tables of arcs."""
-    cell = LstmCell(lstm_form(Platform.mars))
+    cell = LstmCell(lstm_variant(Platform.mars))
     v, q = drawn(5, cell.gates, 8, 8, large=False)
     given, scales = operands(v, q, "lstm")
     loops = [
-        LoopForm(cell=LstmCell(lstm_form(chip)), input_bits=8, weight_bits=8, hidden_bits=8, reverse=False)
+        LoopVariant(cell=LstmCell(lstm_variant(chip)), input_bits=8, weight_bits=8, hidden_bits=8, reverse=False)
         for chip in (Platform.mars, Platform.arcs)
     ]
     mars, arcs = (RUN(loop, given, scales, None) for loop in loops)
@@ -137,11 +140,11 @@ def test_mars_computes_as_arcs():
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_compiled_or_not_with_or_without_wide_integers_the_bits_are_the_same(kind):
-    cell = LstmCell(lstm_form(Platform.arcs)) if kind == "lstm" else gru_cell(Platform.venusA, "chip")
+    cell = LstmCell(lstm_variant(Platform.arcs)) if kind == "lstm" else gru_cell(Platform.venusA, "chip")
     v, q = drawn(3, cell.gates, 8, 8, large=False)
     given, scales = operands(v, q, kind)
     run = functools.partial(
-        forward, LoopForm(cell=cell, input_bits=8, weight_bits=8, hidden_bits=8, reverse=True), given, scales, None
+        forward, LoopVariant(cell=cell, input_bits=8, weight_bits=8, hidden_bits=8, reverse=True), given, scales, None
     )
     compiled = jax.jit(run)()
     with jax.enable_x64(True):
@@ -157,8 +160,8 @@ def test_compiled_or_not_with_or_without_wide_integers_the_bits_are_the_same(kin
 @pytest.mark.parametrize("length", [1000, 2500])
 def test_the_product_of_a_long_input_is_exact(length):
     """Sums beyond 2^24, which a float32 product would round."""
-    cell = LstmCell(lstm_form(Platform.venus))
-    loop = LoopForm(cell=cell, input_bits=8, weight_bits=8, hidden_bits=8, reverse=False)
+    cell = LstmCell(lstm_variant(Platform.venus))
+    loop = LoopVariant(cell=cell, input_bits=8, weight_bits=8, hidden_bits=8, reverse=False)
     x = np.full((1, 1, length), 127 / 128, np.float32)
     x[..., ::2] = -1.0
     weight = np.full((length, 4), -1.0, np.float32)

@@ -9,8 +9,9 @@ import numpy as np
 from linger_jax.config import RoundMode
 from linger_jax.export.dialects.thinker.rescale import can_rescale, rescale
 from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.lower import Grid, HostArray
+from linger_jax.export.lower import Grid
 from linger_jax.export.onnx import LINGER, GraphNode, OnnxGraph, replace_uses, reshape_at, reshape_output, shape_of
+from linger_jax.typing import HostArray
 
 _POOLING = ("ceil_mode", "count_include_pad", "divisor_override")
 _ONE = 64

@@ -9,7 +9,6 @@ from linger_jax.export.onnx import (
     LINGER,
     GraphNode,
     OnnxGraph,
-    Shape,
     makers,
     readers,
     replace_uses,
@@ -17,6 +16,7 @@ from linger_jax.export.onnx import (
     shape_constant,
     shape_of,
 )
+from linger_jax.typing import Shape
 
 POINTWISE = frozenset(("Relu", "Clip", "QSigmoid", "QTanh", "QGelu", "QSwish", "QAdd", "QMul"))
 _SEVERAL = {"QAdd": 2, "QMul": 2, "QBmm": 2, "QMatmul": 2}

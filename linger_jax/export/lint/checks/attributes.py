@@ -1,4 +1,4 @@
-"""Attributes that the packer needs to find (spec/onnx_export.md sections 1 and 4.2)."""
+"""Checks that the packer finds the attributes that it needs (docs/specification/onnx_export.md sections 1 and 4.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from linger_jax.config import Platform, RoundMode
 from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.finding import Problem, Severity
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
@@ -15,9 +15,9 @@ ROUNDING = CONVOLUTIONS | TRANSPOSED | {"QLinear", "QLSTM"}
 PLATFORM_QUANT = "add_platform_quant_luna_quant"
 
 
-def _rounding(site: Site, program: Program) -> Iterator[Problem]:
+def _rounding(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    stated = site.node.attributes.get("quant_mode")
+    stated = view.node.attributes.get("quant_mode")
     if stated not in list(RoundMode):
         yield Problem(
             severity=Severity.refuse,
@@ -27,8 +27,8 @@ def _rounding(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _platform_quant(site: Site, program: Program) -> Iterator[Problem]:
-    if program.device.needs_platform_quant and not site.has("platform_quant"):
+def _platform_quant(view: NodeView, program: Program) -> Iterator[Problem]:
+    if program.device.needs_platform_quant and not view.has("platform_quant"):
         yield Problem(
             severity=Severity.refuse,
             found="no platform_quant",
@@ -38,8 +38,8 @@ def _platform_quant(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _softmax_dim(site: Site, program: Program) -> Iterator[Problem]:
-    if program.device.needs_platform_quant and not site.has("dim"):
+def _softmax_dim(view: NodeView, program: Program) -> Iterator[Problem]:
+    if program.device.needs_platform_quant and not view.has("dim"):
         yield Problem(
             severity=Severity.refuse,
             found="axis only",
@@ -49,10 +49,10 @@ def _softmax_dim(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _backend(site: Site, program: Program) -> Iterator[Problem]:
+def _backend(view: NodeView, program: Program) -> Iterator[Problem]:
     yield Problem(
         severity=Severity.refuse,
-        found=site.node.op,
+        found=view.node.op,
         limit=f"the packer has no implementation of it for {program.platform.value}",
         remedy="Choose platform arcs, whose chip is supported best",
     )

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterable
 
 from linger_jax.config import Platform
 from linger_jax.export.lint.finding import Problem
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 
 EVERYWHERE = frozenset(Platform)
 MEASURED = frozenset({Platform.arcs, Platform.venusA})
-"""Chips whose executor spec/onnx_export.md was measured with."""
+"""Chips whose executor was measured (docs/specification/onnx_export.md section 5)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Check:
     """
 
     name: str
-    look: Callable[[Site, Program], Iterable[Problem]]
+    look: Callable[[NodeView, Program], Iterable[Problem]]
     kinds: Collection[str] | None = None
     platforms: Collection[Platform] = EVERYWHERE
 
-    def concerns(self, site: Site, program: Program) -> bool:
+    def concerns(self, view: NodeView, program: Program) -> bool:
         """Whether it asks about a node."""
-        return program.platform in self.platforms and (self.kinds is None or site.kind in self.kinds)
+        return program.platform in self.platforms and (self.kinds is None or view.kind in self.kinds)

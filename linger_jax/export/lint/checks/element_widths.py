@@ -1,4 +1,4 @@
-"""Widths of activations, weights and outputs (spec/onnx_export.md section 4.3)."""
+"""Checks the widths of activations, weights and outputs (docs/specification/onnx_export.md section 4.3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.finding import Problem, Severity
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
@@ -18,9 +18,9 @@ WEIGHTED = CONVOLUTIONS | TRANSPOSED | {"QLinear"}
 PARAMETRIC = WEIGHTED | {"QBatchNorm1d", "QBatchNorm2d", "QLSTM", "QGRU", "QLayerNorm", "Gather"}
 
 
-def _activations(site: Site, program: Program) -> Iterator[Problem]:
+def _activations(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    bits = site.integer("x_bits", WIDTH)
+    bits = view.integer("x_bits", WIDTH)
     if bits != WIDTH:
         yield Problem(
             severity=Severity.refuse,
@@ -30,14 +30,14 @@ def _activations(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _weights(site: Site, program: Program) -> Iterator[Problem]:
-    bits = site.integer("w_bits", WIDTH)
+def _weights(view: NodeView, program: Program) -> Iterator[Problem]:
+    bits = view.integer("w_bits", WIDTH)
     if bits == WIDTH or bits is None:
         return
-    stored = site.input(0 if site.kind == "Gather" else 1)
+    stored = view.input(0 if view.kind == "Gather" else 1)
     values = stored.constant if stored is not None else None
     inside = values is None or not values.size or -(2 ** (bits - 1)) <= values.min() <= values.max() < 2 ** (bits - 1)
-    packs = (bits < WIDTH and inside) or (site.kind == "QLinear" and bits in program.device.linear_weight_bits)
+    packs = (bits < WIDTH and inside) or (view.kind == "QLinear" and bits in program.device.linear_weight_bits)
     yield Problem(
         severity=Severity.differs if packs else Severity.refuse,
         found=f"{bits}-bit weights",
@@ -46,11 +46,11 @@ def _weights(site: Site, program: Program) -> Iterator[Problem]:
     )
 
 
-def _outputs(site: Site, program: Program) -> Iterator[Problem]:
-    bits = site.integer("o_bits", WIDTH)
-    allowed = (WIDTH,) if site.kind in TRANSPOSED else program.device.output_bits
+def _outputs(view: NodeView, program: Program) -> Iterator[Problem]:
+    bits = view.integer("o_bits", WIDTH)
+    allowed = (WIDTH,) if view.kind in TRANSPOSED else program.device.output_bits
     if bits not in allowed:
-        packs = site.kind == "QLinear" and bits in program.device.linear_output_bits
+        packs = view.kind == "QLinear" and bits in program.device.linear_output_bits
         yield Problem(
             severity=Severity.differs if packs else Severity.refuse,
             found=f"{bits}-bit output",
@@ -59,10 +59,10 @@ def _outputs(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _tanh(site: Site, program: Program) -> Iterator[Problem]:
+def _tanh(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    bits = site.integer("x_bits", WIDTH)
-    if bits != TANH_WIDTH or not site.has("platform_quant"):
+    bits = view.integer("x_bits", WIDTH)
+    if bits != TANH_WIDTH or not view.has("platform_quant"):
         yield Problem(
             severity=Severity.refuse,
             found=f"{bits}-bit input",
@@ -71,9 +71,9 @@ def _tanh(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _sigmoid(site: Site, program: Program) -> Iterator[Problem]:
+def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
     allowed = TANH_WIDTH if program.platform is Platform.venus else WIDTH
-    bits = site.integer("x_bits", WIDTH)
+    bits = view.integer("x_bits", WIDTH)
     if bits != allowed:
         yield Problem(
             severity=Severity.differs,

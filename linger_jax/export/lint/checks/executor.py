@@ -1,4 +1,4 @@
-"""Operators that pack and that the executor computes otherwise (spec/onnx_export.md section 5)."""
+"""Finds operators that pack and that the executor computes otherwise (docs/specification/onnx_export.md section 5)."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.checks.known_operators import AS_2D, THINKER
 from linger_jax.export.lint.finding import Problem, Severity, differs
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 
 NON_NEGATIVE_DIM = "glu_dim_non_negative"
 
 
-def _convolution_1d(site: Site, program: Program) -> Iterator[Problem]:
+def _convolution_1d(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     yield differs(
-        site.node.op,
+        view.node.op,
         "the executor of venusA computes other values",
         f"{THINKER}: it writes a 2-D convolution of height 1",
         AS_2D,
     )
 
 
-def _sigmoid(site: Site, program: Program) -> Iterator[Problem]:
+def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     yield differs(
-        site.node.op,
+        view.node.op,
         "every result of the executor of venusA is 64",
         "Choose platform arcs, or relu in the place of sigmoid",
     )
 
 
-def _transpose(site: Site, program: Program) -> Iterator[Problem]:
+def _transpose(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    shape = site.shape()
+    shape = view.shape()
     if shape is not None and len(shape) == 4:
         yield differs(
             f"a 4-D transpose ({'x'.join(map(str, shape))})",
@@ -45,21 +45,21 @@ def _transpose(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _layer_norm(site: Site, program: Program) -> Iterator[Problem]:
+def _layer_norm(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    if site.written != site.kind:
+    if view.written != view.kind:
         yield differs(
-            site.node.op,
+            view.node.op,
             "the executor normalizes at Q10, training at Q15",
             "Keep the layer off the chip, or use BatchNorm in its place",
         )
 
 
-def _gated_linear_unit(site: Site, program: Program) -> Iterator[Problem]:
-    dim, data = site.integer("dim", -1), site.input(0)
+def _gated_linear_unit(view: NodeView, program: Program) -> Iterator[Problem]:
+    dim, data = view.integer("dim", -1), view.input(0)
     if program.platform is Platform.arcs:
         yield differs(
-            site.node.op, "the executor of arcs computes other values", "Choose platform venusA, or sigmoid and mul"
+            view.node.op, "the executor of arcs computes other values", "Choose platform venusA, or sigmoid and mul"
         )
         return
     if dim is not None and dim < 0:

@@ -1,4 +1,4 @@
-"""Operators that the packer does not know (spec/onnx_export.md section 4.1)."""
+"""Refuses operators that the packer does not know (docs/specification/onnx_export.md section 4.1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, Severity
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.operator_names import LINGER_PREFIX, operator_names
 from linger_jax.export.lint.program import Program
 
@@ -72,28 +72,28 @@ _FLOAT = Refused(
 )
 
 
-def _known(site: Site, program: Program) -> Iterator[Problem]:
-    row = REFUSED.get(site.written)
-    if row is None and not operator_names().takes(site.written, program.platform):
+def _known(view: NodeView, program: Program) -> Iterator[Problem]:
+    row = REFUSED.get(view.written)
+    if row is None and not operator_names().takes(view.written, program.platform):
         row = _FLOAT
     if row is not None:
-        yield Problem(severity=Severity.refuse, found=site.node.op, limit=row.why, remedy=row.remedy, edit=row.edit)
+        yield Problem(severity=Severity.refuse, found=view.node.op, limit=row.why, remedy=row.remedy, edit=row.edit)
 
 
-def _float_function(site: Site, program: Program) -> Iterator[Problem]:
+def _float_function(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    if not site.node.op.startswith(LINGER_PREFIX):
+    if not view.node.op.startswith(LINGER_PREFIX):
         yield Problem(
             severity=Severity.differs,
-            found=f"{site.written} of floats",
+            found=f"{view.written} of floats",
             limit="quantized forms; float ones pack, and are not measured",
             remedy="Quantize it: name no part of it in disable_module or disable_submodel",
         )
 
 
-def _one_input(site: Site, program: Program) -> Iterator[Problem]:
+def _one_input(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    given = [t for t in site.inputs if t is not None]
+    given = [t for t in view.inputs if t is not None]
     if len(given) > 1:
         yield Problem(
             severity=Severity.refuse,

@@ -1,4 +1,4 @@
-"""Where tensors must lie for the executor to be right (spec/onnx_export.md section 5)."""
+"""Says where tensors must lie for the executor to be right (docs/specification/onnx_export.md section 5)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.memory_plan import stays_in_share_memory
-from linger_jax.export.lint.node_view import Site, Tensor
+from linger_jax.export.lint.node_view import NodeView, Tensor
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import PASSING, Program
 
@@ -17,18 +17,18 @@ PRODUCTS = frozenset({"QBmm", "QMatmul"})
 _REMEDY = "Give the packer the option"
 
 
-def rows(site: Site) -> int:
+def rows(view: NodeView) -> int:
     """Rows that a linear layer works on; 1 where the shape is not known."""
-    shape = site.shape()
+    shape = view.shape()
     return 1 if shape is None else math.prod(shape[:-1])
 
 
-def _linear_rows(site: Site, program: Program) -> Iterator[Problem]:
+def _linear_rows(view: NodeView, program: Program) -> Iterator[Problem]:
     """venusA transposes the result in place in share memory, and corrupts it.
 
     The result in PSRAM is enough, unless a Relu reads it: then only everything in PSRAM was measured equal.
     """
-    count, result = rows(site), site.outputs[0]
+    count, result = rows(view), view.outputs[0]
     if count < 2:
         return
     rectified = [s for s in program.readers.get(result.name, ()) if s.kind == "Relu"]
@@ -36,7 +36,7 @@ def _linear_rows(site: Site, program: Program) -> Iterator[Problem]:
     if rectified and not any(stays_in_share_memory(program)):
         options = PackOptions(threshold4=0)
     elif rectified:
-        data = site.input(0)
+        data = view.input(0)
         around = (data.name,) if data is not None else ()
         options = PackOptions(psram=(*around, result.name, *(s.outputs[0].name for s in rectified)))
     yield Problem(
@@ -48,12 +48,12 @@ def _linear_rows(site: Site, program: Program) -> Iterator[Problem]:
     )
 
 
-def _attention_on_input(site: Site, program: Program) -> Iterator[Problem]:
+def _attention_on_input(view: NodeView, program: Program) -> Iterator[Problem]:
     """No placement makes attention right whose linear layers read the graph input itself."""
-    scores = _made_by(site.input(0), program)
+    scores = _made_by(view.input(0), program)
     if scores is None or scores.kind not in PRODUCTS:
         return
-    products = [s for s in program.readers.get(site.outputs[0].name, ()) if s.kind in PRODUCTS]
+    products = [s for s in program.readers.get(view.outputs[0].name, ()) if s.kind in PRODUCTS]
     for product in (scores, *products):
         for tensor in product.inputs:
             linear = _made_by(tensor, program)
@@ -69,7 +69,7 @@ def _attention_on_input(site: Site, program: Program) -> Iterator[Problem]:
             return
 
 
-def _made_by(tensor: Tensor | None, program: Program) -> Site | None:
+def _made_by(tensor: Tensor | None, program: Program) -> NodeView | None:
     """The node that computes a tensor, looking through those that move it about."""
     while tensor is not None:
         maker = program.maker(tensor)

@@ -1,4 +1,4 @@
-"""LSTM and GRU nodes (spec/onnx_export.md sections 4.3 and 5)."""
+"""Checks LSTM and GRU nodes (docs/specification/onnx_export.md sections 4.3 and 5)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.checks.known_operators import THINKER
 from linger_jax.export.lint.finding import Problem, Severity, differs
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 
@@ -15,16 +15,16 @@ BATCH_FIRST_0 = "lstm_batch_first_0"
 TIME_ON_AXIS_1 = "lstm_time_on_axis_1"
 
 
-def _layers(site: Site, program: Program) -> Iterator[Problem]:
+def _layers(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    if site.integer("num_layers", 1) != 1:
-        yield differs(f"{site.integer('num_layers')} layers", "1 layer a node", "Write one layer for each node")
+    if view.integer("num_layers", 1) != 1:
+        yield differs(f"{view.integer('num_layers')} layers", "1 layer a node", "Write one layer for each node")
 
 
-def _time_axis(site: Site, program: Program) -> Iterator[Problem]:
+def _time_axis(view: NodeView, program: Program) -> Iterator[Problem]:
     """The executor reads the time length from axis 1, and only if ``batch_first`` is 0."""
     del program
-    shape, batch_first = site.shape(), site.integer("batch_first", 0)
+    shape, batch_first = view.shape(), view.integer("batch_first", 0)
     if shape is None or len(shape) != 3:
         return
     if shape[0] != 1:
@@ -39,9 +39,9 @@ def _time_axis(site: Site, program: Program) -> Iterator[Problem]:
         yield differs(f"batch_first {batch_first}", "0, with data [1, time, features]", THINKER, BATCH_FIRST_0)
 
 
-def _hidden_scale(site: Site, program: Program) -> Iterator[Problem]:
+def _hidden_scale(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    hidden, output = site.number("scale_h"), site.number("scale_o")
+    hidden, output = view.number("scale_h"), view.number("scale_o")
     if hidden != output:
         yield differs(
             f"scale_h {hidden}, scale_o {output}",
@@ -50,9 +50,9 @@ def _hidden_scale(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _initial_state(site: Site, program: Program) -> Iterator[Problem]:
+def _initial_state(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    if site.integer("has_hidden", 0) or site.integer("has_cell", 0):
+    if view.integer("has_hidden", 0) or view.integer("has_cell", 0):
         yield Problem(
             severity=Severity.refuse,
             found="an initial state",
@@ -61,8 +61,8 @@ def _initial_state(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _prefetch(site: Site, program: Program) -> Iterator[Problem]:
-    del site, program
+def _prefetch(view: NodeView, program: Program) -> Iterator[Problem]:
+    del view, program
     yield Problem(
         severity=Severity.note,
         found="weights are prefetched",
@@ -72,10 +72,10 @@ def _prefetch(site: Site, program: Program) -> Iterator[Problem]:
     )
 
 
-def _gru(site: Site, program: Program) -> Iterator[Problem]:
+def _gru(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     yield differs(
-        site.node.op,
+        view.node.op,
         "none: the executor keeps gates at Q7, the packer transposes the weights and drops the direction",
         "Use an LSTM in the place of the GRU",
     )

@@ -1,4 +1,7 @@
-"""Scales: powers of two that agree along each edge, and what kernels cannot shift (sections 1, 2, 4.3 and 5)."""
+"""Checks that scales are powers of two that agree along each edge, and that kernels can shift by them.
+
+Source: docs/specification/onnx_export.md sections 1, 2, 4.3 and 5.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterator
 from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import MEASURED, Check
 from linger_jax.export.lint.finding import Problem, Severity
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 
 
@@ -16,10 +19,10 @@ def _is_power_of_two(value: float) -> bool:
     return math.isfinite(value) and value > 0 and math.frexp(value)[0] == 0.5
 
 
-def _powers(site: Site, program: Program) -> Iterator[Problem]:
+def _powers(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    for name in site.node.attributes:
-        value = site.number(name)
+    for name in view.node.attributes:
+        value = view.number(name)
         if name.startswith("scale_") and value is not None and not _is_power_of_two(value):
             yield Problem(
                 severity=Severity.refuse,
@@ -29,10 +32,10 @@ def _powers(site: Site, program: Program) -> Iterator[Problem]:
             )
 
 
-def _agreement(site: Site, program: Program) -> Iterator[Problem]:
-    for position, tensor in enumerate(site.inputs):
-        name = _scale_name(site.kind, position)
-        stated = site.number(name) if name else None
+def _agreement(view: NodeView, program: Program) -> Iterator[Problem]:
+    for position, tensor in enumerate(view.inputs):
+        name = _scale_name(view.kind, position)
+        stated = view.number(name) if name else None
         if tensor is None or tensor.scale is None or stated is None or tensor.constant is not None:
             continue
         if stated != tensor.scale:
@@ -56,9 +59,9 @@ def _scale_name(kind: str, position: int) -> str:
     return ("scale_x", "scale_y")[position] if position < 2 else ""
 
 
-def _product(site: Site, program: Program) -> Iterator[Problem]:
+def _product(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    x, y, o = (site.number(name) for name in ("scale_x", "scale_y", "scale_o"))
+    x, y, o = (view.number(name) for name in ("scale_x", "scale_y", "scale_o"))
     if x is not None and y is not None and o is not None and x * y < o:
         yield Problem(
             severity=Severity.refuse,
@@ -68,10 +71,10 @@ def _product(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _concatenation(site: Site, program: Program) -> Iterator[Problem]:
+def _concatenation(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    o = site.number("scale_o")
-    scales = [site.number(f"scale_x_{i}") for i in range(len(site.inputs))]
+    o = view.number("scale_o")
+    scales = [view.number(f"scale_x_{i}") for i in range(len(view.inputs))]
     above = [x for x in scales if x is not None and o is not None and x > o]
     if above:
         yield Problem(
@@ -82,9 +85,9 @@ def _concatenation(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _pool(site: Site, program: Program) -> Iterator[Problem]:
+def _pool(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    x, o = site.number("scale_x"), site.number("scale_o")
+    x, o = view.number("scale_x"), view.number("scale_o")
     if x is None or o is None or x == o:
         return
     larger = o > x
@@ -96,12 +99,12 @@ def _pool(site: Site, program: Program) -> Iterator[Problem]:
     )
 
 
-def _one_scale_an_input(site: Site, program: Program) -> Iterator[Problem]:
-    source = site.input(0)
+def _one_scale_an_input(view: NodeView, program: Program) -> Iterator[Problem]:
+    source = view.input(0)
     if source is None or source.maker is not None:
         return
-    rivals = [s for s in program.readers.get(source.name, ()) if s.kind == "Quant" and s.index < site.index]
-    stated = [(s.number("scale_x"), s.integer("data_bits")) for s in (*rivals, site)]
+    rivals = [s for s in program.readers.get(source.name, ()) if s.kind == "Quant" and s.index < view.index]
+    stated = [(s.number("scale_x"), s.integer("data_bits")) for s in (*rivals, view)]
     if len(set(stated)) > 1 and stated[-1] != stated[0]:
         yield Problem(
             severity=Severity.refuse,

@@ -1,4 +1,4 @@
-"""Ranks, batches and lengths (spec/onnx_export.md section 4.3)."""
+"""Checks ranks, batches and lengths (docs/specification/onnx_export.md section 4.3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, Severity
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
@@ -26,10 +26,10 @@ RANKS: Mapping[str, tuple[int, ...]] = {
 BATCHED = CONVOLUTIONS | TRANSPOSED | {"QAvgPool1d", "QAvgPool2d", "MaxPool", "QBatchNorm1d", "QBatchNorm2d"}
 
 
-def _rank(site: Site, program: Program) -> Iterator[Problem]:
+def _rank(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    allowed = RANKS[site.kind]
-    for tensor in site.inputs[: 2 if site.kind in ("QBmm", "QMatmul") else 1]:
+    allowed = RANKS[view.kind]
+    for tensor in view.inputs[: 2 if view.kind in ("QBmm", "QMatmul") else 1]:
         if tensor is not None and tensor.shape is not None and len(tensor.shape) not in allowed:
             yield Problem(
                 severity=Severity.refuse,
@@ -39,9 +39,9 @@ def _rank(site: Site, program: Program) -> Iterator[Problem]:
             )
 
 
-def _batch(site: Site, program: Program) -> Iterator[Problem]:
+def _batch(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    shape = site.shape()
+    shape = view.shape()
     if shape is not None and shape and shape[0] != 1:
         yield Problem(
             severity=Severity.differs,
@@ -51,9 +51,9 @@ def _batch(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _broadcast(site: Site, program: Program) -> Iterator[Problem]:
+def _broadcast(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    one, other = site.shape(0), site.shape(1)
+    one, other = view.shape(0), view.shape(1)
     if one is None or other is None:
         return
     pairs = itertools.zip_longest(reversed(one), reversed(other), fillvalue=1)
@@ -67,8 +67,8 @@ def _broadcast(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _softmax_length(site: Site, program: Program) -> Iterator[Problem]:
-    shape, axis = site.shape(), site.integer("axis", site.integer("dim", -1))
+def _softmax_length(view: NodeView, program: Program) -> Iterator[Problem]:
+    shape, axis = view.shape(), view.integer("axis", view.integer("dim", -1))
     most = program.device.softmax_length
     if shape and axis is not None and -len(shape) <= axis < len(shape) and shape[axis] > most:
         yield Problem(

@@ -1,4 +1,7 @@
-"""Kernel, dilation, stride, padding and groups (spec/onnx_export.md section 4.3; details measured on the packer)."""
+"""Checks kernel, dilation, stride, padding and groups.
+
+Source: docs/specification/onnx_export.md section 4.3; details measured on the packer.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterator
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.checks.known_operators import AS_2D, THINKER
 from linger_jax.export.lint.finding import Problem, Severity, refuses
-from linger_jax.export.lint.node_view import Site
+from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
 
@@ -24,12 +27,12 @@ def _list(values: tuple[int, ...]) -> str:
     return ", ".join(map(str, values))
 
 
-def _dilation(site: Site, program: Program) -> Iterator[Problem]:
-    dilations = site.integers("dilations") or ()
-    allowed = (1,) if site.kind in TRANSPOSED else tuple(program.device.conv2d_kernel)
+def _dilation(view: NodeView, program: Program) -> Iterator[Problem]:
+    dilations = view.integers("dilations") or ()
+    allowed = (1,) if view.kind in TRANSPOSED else tuple(program.device.conv2d_kernel)
     if all(d in allowed for d in dilations):
         return
-    packs = site.kind == "QConv1d"
+    packs = view.kind == "QConv1d"
     yield Problem(
         severity=Severity.note if packs else Severity.refuse,
         found=f"dilation {_by(dilations)}",
@@ -38,24 +41,24 @@ def _dilation(site: Site, program: Program) -> Iterator[Problem]:
     )
 
 
-def _kernel(site: Site, program: Program) -> Iterator[Problem]:
-    kernel = site.integers("kernel_shape") or ()
-    dilations = site.integers("dilations") or (1,) * len(kernel)
+def _kernel(view: NodeView, program: Program) -> Iterator[Problem]:
+    kernel = view.integers("kernel_shape") or ()
+    dilations = view.integers("dilations") or (1,) * len(kernel)
     device = program.device
-    if site.kind == "QConv2d":
+    if view.kind == "QConv2d":
         largest = [device.conv2d_kernel.get(d) for d in dilations]
         text = f"1 to {_list(tuple(sorted({k for k in largest if k})))} with dilation {_by(dilations)}"
     else:
-        one = device.transposed_kernel if site.kind in TRANSPOSED else device.conv1d_kernel
+        one = device.transposed_kernel if view.kind in TRANSPOSED else device.conv1d_kernel
         largest, text = [one] * len(kernel), f"1 to {one}"
     if any(most is not None and not 1 <= k <= most for k, most in zip(kernel, largest, strict=False)):
         yield refuses(f"kernel {_by(kernel)}", text, "Use a smaller kernel, or several layers in a row")
 
 
-def _kernel_in_plane(site: Site, program: Program) -> Iterator[Problem]:
+def _kernel_in_plane(view: NodeView, program: Program) -> Iterator[Problem]:
     """Also for transposed convolutions, whose window may not be larger than the padded input either."""
     del program
-    shape, kernel, pads = site.shape(), site.integers("kernel_shape") or (), site.integers("pads") or ()
+    shape, kernel, pads = view.shape(), view.integers("kernel_shape") or (), view.integers("pads") or ()
     if shape is None or len(shape) != len(kernel) + 2:
         return
     pads = pads or (0,) * 2 * len(kernel)
@@ -71,15 +74,15 @@ def _kernel_in_plane(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _stride(site: Site, program: Program) -> Iterator[Problem]:
-    strides = site.integers("strides") or ()
+def _stride(view: NodeView, program: Program) -> Iterator[Problem]:
+    strides = view.integers("strides") or ()
     if any(s not in program.device.strides for s in strides):
         yield refuses(f"stride {_by(strides)}", _list(program.device.strides), "Change the stride of the layer")
 
 
-def _stride_in_kernel(site: Site, program: Program) -> Iterator[Problem]:
+def _stride_in_kernel(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    kernel, strides = site.integers("kernel_shape") or (), site.integers("strides") or ()
+    kernel, strides = view.integers("kernel_shape") or (), view.integers("strides") or ()
     if any(s > k for k, s in zip(kernel, strides, strict=False)):
         yield refuses(
             f"stride {_by(strides)} with kernel {_by(kernel)}",
@@ -88,8 +91,8 @@ def _stride_in_kernel(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _padding(site: Site, program: Program) -> Iterator[Problem]:
-    kernel, pads = site.integers("kernel_shape") or (), site.integers("pads") or ()
+def _padding(view: NodeView, program: Program) -> Iterator[Problem]:
+    kernel, pads = view.integers("kernel_shape") or (), view.integers("pads") or ()
     axes = len(kernel)
     if any(not 0 <= p <= program.device.padding for p in pads):
         yield refuses(f"padding {_list(pads)}", f"0 to {program.device.padding}", "Use less padding")
@@ -99,9 +102,9 @@ def _padding(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _symmetry(site: Site, program: Program) -> Iterator[Problem]:
+def _symmetry(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    pads = site.integers("pads") or ()
+    pads = view.integers("pads") or ()
     half = len(pads) // 2
     if pads[:half] != pads[half:]:
         yield Problem(
@@ -112,12 +115,12 @@ def _symmetry(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _groups(site: Site, program: Program) -> Iterator[Problem]:
+def _groups(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    groups, weight = site.integer("group", 1) or 1, site.shape(1)
+    groups, weight = view.integer("group", 1) or 1, view.shape(1)
     if groups == 1 or weight is None:
         return
-    if site.kind in TRANSPOSED:
+    if view.kind in TRANSPOSED:
         yield refuses(f"{groups} groups", "1", "Use a transposed convolution without groups")
         return
     results, channels = weight[0] // groups, weight[1]
@@ -127,7 +130,7 @@ def _groups(site: Site, program: Program) -> Iterator[Problem]:
             "one channel a group (depthwise), or several results a group",
             "Use more features, or fewer groups",
         )
-    elif site.kind == "QConv1d" and channels == results == 1:
+    elif view.kind == "QConv1d" and channels == results == 1:
         yield refuses(
             f"{groups} groups of one channel, one result each",
             "no depthwise 1-D convolution: the packer stops",
@@ -136,8 +139,8 @@ def _groups(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _pool_stride(site: Site, program: Program) -> Iterator[Problem]:
-    shape, strides = site.shape(), site.integers("strides") or ()
+def _pool_stride(view: NodeView, program: Program) -> Iterator[Problem]:
+    shape, strides = view.shape(), view.integers("strides") or ()
     plane = shape[2:] if shape is not None else (None,) * len(strides)
     allowed = program.device.strides
     if any(s not in allowed and s != extent for s, extent in zip(strides, plane, strict=False)):
@@ -149,9 +152,9 @@ def _pool_stride(site: Site, program: Program) -> Iterator[Problem]:
         )
 
 
-def _pool_kernel(site: Site, program: Program) -> Iterator[Problem]:
+def _pool_kernel(view: NodeView, program: Program) -> Iterator[Problem]:
     """The packer checks a maximum pool as a convolution, unless its window spans the plane on one axis."""
-    kernel, shape = site.integers("kernel_shape") or (), site.shape()
+    kernel, shape = view.integers("kernel_shape") or (), view.shape()
     most = program.device.conv2d_kernel[1]
     spans = shape is not None and any(k == size for k, size in zip(kernel, shape[2:], strict=False))
     if not spans and any(k > most for k in kernel):

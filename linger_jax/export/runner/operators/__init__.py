@@ -12,9 +12,9 @@ from linger_jax.export.runner.operators import (
     run_weighted,
 )
 from linger_jax.export.runner.operators.node_call import Call as Call
-from linger_jax.export.runner.operators.node_call import Rule
+from linger_jax.export.runner.operators.node_call import RunRule
 
-_RULES: Mapping[str, Rule] = {
+_RULES: Mapping[str, RunRule] = {
     **run_boundary.RULES,
     **run_weighted.RULES,
     **run_elementwise.RULES,
@@ -23,7 +23,7 @@ _RULES: Mapping[str, Rule] = {
     **run_recurrent.RULES,
     **run_moves.RULES,
 }
-# The packer's own names (spec/onnx_export.md section 4.1): same inputs, same attributes.
+# The packer's own names (docs/specification/onnx_export.md section 4.1): same inputs, same attributes.
 _INTERNAL_NAMES = {
     **{f"{name}Int": f"Q{name}" for name in ("Linear", "Conv1d", "Conv2d", "ConvTranspose2d", "BatchNorm2d")},
     **{f"{name}Int": f"Q{name}" for name in ("AvgPool2d", "Bmm", "Softmax", "LSTM", "GRU", "LayerNorm")},
@@ -31,7 +31,7 @@ _INTERNAL_NAMES = {
     "GluInt": "QGLU",
 }
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     **_RULES,
     **{f"linger::{name}": _RULES[f"linger::{ours}"] for name, ours in _INTERNAL_NAMES.items()},
 }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx import Dialect, FileNode
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
-from linger_jax.plan import Choices
+from linger_jax.plan import Semantics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Call:
     Attributes:
       node: the node.
       operands: what flows into it; None where an optional input is left out.
-      choices: what the file's integers mean where linger and the chip differ.
+      semantics: what the file's integers mean where linger and the chip differ.
       dialect: whose operators the file holds.
     """
 
     node: FileNode
     operands: tuple[Value | None, ...]
-    choices: Choices
+    semantics: Semantics
     dialect: Dialect = "linger"
 
     def tensor(self, position: int, letter: str = "x") -> IntegerTensor:
@@ -91,4 +91,4 @@ class Call:
         return ExportError(f"node {self.node.name} ({self.node.op}): {text}")
 
 
-Rule = Callable[[Call], Sequence[Value]]
+RunRule = Callable[[Call], Sequence[Value]]

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from linger_jax.config import RoundMode
 from linger_jax.export.runner.common_scale import requantize, saturated
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 
 
 def quant(call: Call) -> Sequence[Value]:
-    """``clip(floor(x * scale_x + 0.5))`` (spec/onnx_export.md section 2)."""
+    """``clip(floor(x * scale_x + 0.5))`` (docs/specification/onnx_export.md section 2)."""
     scale, bits = call.node.scale("scale_x"), call.node.integer("data_bits")
     x = call.optional(0)
     if isinstance(x, IntegerTensor):
@@ -24,4 +24,4 @@ def dequant(call: Call) -> Sequence[Value]:
     return [call.tensor(0).real()]
 
 
-RULES: Mapping[str, Rule] = {"linger::Quant": quant, "linger::Dequant": dequant}
+RULES: Mapping[str, RunRule] = {"linger::Quant": quant, "linger::Dequant": dequant}

@@ -8,7 +8,7 @@ from jax import lax
 
 from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.numerics import Accumulator
 from linger_jax.numerics.products import matmul
 
@@ -19,7 +19,10 @@ def _finish(call: Call, total: Accumulator, scale: float) -> IntegerTensor:
 
 
 def add(call: Call) -> Sequence[Value]:
-    """``QAdd``: both operands re-rounded to the output's grid, unclamped, then added (spec/ops.md section 4)."""
+    """``QAdd``: both operands re-rounded to the output's grid, unclamped, then added.
+
+    Source: docs/specification/ops.md section 4.
+    """
     scale = call.node.scale("scale_o")
 
     def on_output_grid(x: IntegerTensor) -> Accumulator:
@@ -59,7 +62,7 @@ def _both_directions(call: Call, parts: Sequence[IntegerTensor], axis: int) -> I
     return IntegerTensor(lax.concatenate(values, axis), finest, bits, call.node.scale("scale_o"))
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     "linger::QAdd": add,
     "linger::QMul": multiply,
     "linger::QBmm": matrix_product,

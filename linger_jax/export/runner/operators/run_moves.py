@@ -10,10 +10,10 @@ import numpy as np
 from jax import lax
 
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 
 
-def _passing(function: Callable[[Call, Array], Array]) -> Rule:
+def _passing(function: Callable[[Call, Array], Array]) -> RunRule:
     """The rule of an operator that moves the values of its first input about."""
 
     def rule(call: Call) -> Sequence[Value]:
@@ -152,7 +152,7 @@ def _integers(call: Call, name: str, position: int, default: Sequence[int] | Non
     return default
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     "Relu": _passing(_relu),
     "Reshape": _passing(_reshape),
     "Flatten": _passing(_flatten),

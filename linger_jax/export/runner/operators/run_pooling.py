@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jax import lax
 
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, limits
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.numerics.pooling import divide
 
 Pairs = list[tuple[int, int]]
@@ -35,7 +35,10 @@ def maximum(call: Call) -> Sequence[Value]:
 
 
 def average(call: Call) -> Sequence[Value]:
-    """``QAvgPool1d``, ``QAvgPool2d``: window sums and the chip's integer division (spec/layers.md section 9)."""
+    """``QAvgPool1d``, ``QAvgPool2d``: window sums and the chip's integer division.
+
+    Source: docs/specification/layers.md section 9.
+    """
     x, node = call.tensor(0), call.node
     kernel, stride = node.integers("kernel_shape"), node.integers("strides")
     padding = _padding(call, x.value.shape[2:], kernel, stride)
@@ -97,7 +100,7 @@ def _padding(call: Call, plane: Sequence[int], reach: Sequence[int], stride: Seq
     return pairs
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     "MaxPool": maximum,
     "linger::QAvgPool1d": average,
     "linger::QAvgPool2d": average,

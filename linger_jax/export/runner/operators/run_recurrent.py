@@ -1,4 +1,7 @@
-"""LSTM and GRU nodes: one direction of one layer each (spec/onnx_export.md section 3, spec/recurrent.md)."""
+"""LSTM and GRU nodes: one direction of one layer each.
+
+Source: docs/specification/onnx_export.md section 3, docs/specification/recurrent.md.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.interpret.recurrent import chip_cell
+from linger_jax.kinds import CellKind
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
-    LoopForm,
+    LoopVariant,
     Operands,
     Scales,
     forward,
 )
-from linger_jax.plan.decide import Kind
 
 BIAS_BITS = 32
 
 
-def _layer(kind: Kind, states: tuple[str, ...]) -> Rule:
+def _layer(kind: CellKind, states: tuple[str, ...]) -> RunRule:
     """``QLSTM``, ``QGRU``: outputs on the hidden grid, then the final states as real numbers."""
 
     def rule(call: Call) -> Sequence[Value]:
@@ -37,8 +40,8 @@ def _layer(kind: Kind, states: tuple[str, ...]) -> Rule:
         input_product = x.scale * node.scale("scale_iw")
         hidden_product = node.scale("scale_h") * node.scale("scale_hw")
         run = forward(
-            LoopForm(
-                cell=chip_cell(kind, node.platform, call.choices),
+            LoopVariant(
+                cell=chip_cell(kind, node.platform, call.semantics),
                 input_bits=x.bits,
                 weight_bits=node.integer("w_bits"),
                 hidden_bits=node.integer("o_bits"),
@@ -93,7 +96,7 @@ def _initial(call: Call, states: tuple[str, ...], given: int, rows: int) -> tupl
     return tuple(call.plain(1 + i)[0] for i in range(len(states)))
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     "linger::QLSTM": _layer("lstm", ("hidden", "cell")),
     "linger::QGRU": _layer("gru", ("hidden",)),
 }

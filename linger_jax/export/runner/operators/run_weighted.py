@@ -12,7 +12,7 @@ import numpy.typing as npt
 from linger_jax.config import RoundMode
 from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
-from linger_jax.export.runner.operators.node_call import Call, Rule
+from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.numerics import Accumulator
 from linger_jax.numerics.convolution import integer_convolution
 from linger_jax.numerics.products import contraction
@@ -117,7 +117,7 @@ def _pads(pads: tuple[int, ...], axes: int) -> tuple[tuple[int, ...], tuple[int,
     return pads[:axes], pads[axes:] or pads[:axes]
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, RunRule] = {
     "linger::QLinear": linear,
     "linger::QConv1d": convolution,
     "linger::QConv2d": convolution,

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
+from linger_jax.compat import ClosedJaxpr, JaxprEqn, equations, operation
 from linger_jax.converters.layout import contracted_axes
+from linger_jax.kinds import RECURRENT_KINDS
 from linger_jax.plan import Constant, Graph, Node, Plan
-from linger_jax.plan.decide import RECURRENT_KINDS
-from linger_jax.staging import Path
-
-Shape = tuple[int, ...]
+from linger_jax.typing import Path, Shape
 
 # Behind these the values of a layer are still the values of the layer, for pairing a norm with the layer before it.
 _PASSES_CHANNELS = frozenset({"dropout", "pad", "copy", "convert_element_type", "stop_gradient"})
 
 
 @dataclasses.dataclass(frozen=True)
-class VariableSlot:
+class LayerVariable:
     """One variable of a layer.
 
     Attributes:
@@ -31,7 +29,7 @@ class VariableSlot:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LayerSlot:
+class ModelLayer:
     """One layer, once however often it is called.
 
     Attributes:
@@ -51,7 +49,7 @@ class LayerSlot:
     kind: str
     type_name: str
     path: Path
-    variables: Mapping[str, VariableSlot]
+    variables: Mapping[str, LayerVariable]
     index: int
     iteration: int | None = None
     follows: Path | None = None
@@ -68,7 +66,7 @@ class LayerSlot:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ModelSlots:
+class ModelInventory:
     """All room in a model.
 
     Attributes:
@@ -77,12 +75,12 @@ class ModelSlots:
       reasons: why a free variable's layer could not be followed, by module path.
     """
 
-    layers: tuple[LayerSlot, ...]
+    layers: tuple[ModelLayer, ...]
     free: Mapping[Path, Shape]
     reasons: Mapping[Path, str]
 
 
-def model_slots(plan: Plan, shapes: Mapping[Path, Shape]) -> ModelSlots:
+def model_inventory(plan: Plan, shapes: Mapping[Path, Shape]) -> ModelInventory:
     """Reads the slots off a plan.
 
     Args:
@@ -91,15 +89,15 @@ def model_slots(plan: Plan, shapes: Mapping[Path, Shape]) -> ModelSlots:
     """
     finder = _Finder(shapes)
     finder.region(plan.graph, None)
-    taken = {variable.path for slot in finder.slots for variable in slot.variables.values()}
+    taken = {variable.path for layer in finder.layers for variable in layer.variables.values()}
     free = {path: shape for path, shape in shapes.items() if path not in taken}
-    return ModelSlots(tuple(finder.slots), free, finder.reasons)
+    return ModelInventory(tuple(finder.layers), free, finder.reasons)
 
 
 class _Finder:
     def __init__(self, shapes: Mapping[Path, Shape]) -> None:
         self.shapes = shapes
-        self.slots: list[LayerSlot] = []
+        self.layers: list[ModelLayer] = []
         self.reasons: dict[Path, str] = {}
         self.known: set[tuple[Path, int | None]] = set()
         self.source: dict[int, Path] = {}
@@ -124,7 +122,7 @@ class _Finder:
     def layer(self, graph: Graph, node: Node, iteration: int | None) -> None:
         info = node.layer
         assert info is not None
-        variables: dict[str, VariableSlot] = {}
+        variables: dict[str, LayerVariable] = {}
         stacked = False
         follows = None
         for atom, role in zip(node.inputs, info.operands, strict=True):
@@ -144,7 +142,7 @@ class _Finder:
                     continue
                 # A recurrent layer has the variables of each direction's cell: 0.weight_ih, 1.hf.kernel.
                 name = ".".join(role[1:]) if info.kind in RECURRENT_KINDS else role[-1]
-                variables[name] = VariableSlot(value.parameter, value.shape)
+                variables[name] = LayerVariable(value.parameter, value.shape)
             else:
                 self.reasons[info.path] = f"{info.type_name} computes its {role[-1]} from other variables"
         self.source[node.outputs[info.results.index(("output", "0"))]] = info.path
@@ -156,12 +154,12 @@ class _Finder:
         flipped = info.kind == "conv_transpose" and _reverses(node)
         groups = info.attributes.get("groups", 1)
         back = bool(info.attributes.get("reverse", False))
-        slot = LayerSlot(
+        layer = ModelLayer(
             info.kind,
             info.type_name,
             info.path,
             variables,
-            len(self.slots),
+            len(self.layers),
             number,
             follows,
             count,
@@ -169,7 +167,7 @@ class _Finder:
             groups,
             back,
         )
-        self.slots.append(slot)
+        self.layers.append(layer)
 
 
 def _passes(node: Node) -> bool:
@@ -179,12 +177,11 @@ def _passes(node: Node) -> bool:
 def _reverses(node: Node) -> bool:
     """Whether the layer flips its kernel itself, as PyTorch's transposed convolution does."""
     assert node.jaxpr is not None
-    return any(eqn.primitive.name == "rev" for eqn in _equations(node.jaxpr.jaxpr))
+    return any(eqn.primitive.name == "rev" for eqn in _equations(node.jaxpr))
 
 
-def _equations(jaxpr: Any) -> Any:
-    for eqn in jaxpr.eqns:
+def _equations(closed: ClosedJaxpr) -> Iterator[JaxprEqn]:
+    for eqn in equations(closed):
         yield eqn
-        inner = eqn.params.get("jaxpr")
-        if inner is not None and hasattr(inner, "jaxpr"):
-            yield from _equations(inner.jaxpr)
+        for inner in operation(eqn).jaxprs:
+            yield from _equations(inner)
