@@ -4,8 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 # The tests that a release of JAX or Flax breaks first.
-BREAKS_FIRST := tests/compat tests/plan/test_primitives_canary.py tests/plan/test_operators.py tests/api/test_initialising.py \
-	tests/staging/test_lifted_transforms.py tests/interpret/test_control_flow.py tests/export/coverage/test_unstacked.py
+BREAKS_FIRST := tests/compat tests/plan/recognize/test_primitives_canary.py tests/plan/recognize/test_operators.py tests/api/test_initialising.py \
+	tests/staging/test_lifted_transforms.py tests/interpret/transformations/test_control_flow.py tests/export/coverage/test_unstacked.py
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 NEWEST_VENV := .venv-newest

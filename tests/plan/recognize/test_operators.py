@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from tests.models import AfterConv, AfterDense
-from tests.plan.operator_zoo import SEQUENCE, STRUCTURAL, ZOO
 from tests.plan.planned import planned
+from tests.plan.recognize.operator_zoo import SEQUENCE, STRUCTURAL, ZOO
 
 
 def plan_of(case, **options):

@@ -15,8 +15,8 @@ from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import chip_kernels
 from linger_jax.plan import PlanError
+from tests.interpret.operators.test_operators import OnArguments, on_grid
 from tests.interpret.steps import TQT, quantized, same_bits, scale_for
-from tests.interpret.test_operators import OnArguments, on_grid
 from tests.models import AfterDense, initialised, prepared, random_array
 
 A = on_grid(0, 32.0, 5, 6)

@@ -9,8 +9,8 @@ import pytest
 import linger_jax
 from linger_jax import LingerWarning, QTensor
 from linger_jax.errors import UnsupportedError
+from tests.interpret.operators.test_operators import OnArguments, on_grid, run
 from tests.interpret.steps import REFERENCE, TQT, quantized, same_bits, scale_for
-from tests.interpret.test_operators import OnArguments, on_grid, run
 from tests.models import drawn, initialised, prepared
 
 A, B, C = on_grid(0, 64.0, 3, 4), on_grid(1, 16.0, 3, 4), on_grid(2, 32.0, 3, 4)

@@ -1,9 +1,9 @@
 """How operators appear as JAX primitives: the ground that recognition stands on (docs/architecture.md section 4).
 
 When this test fails after a JAX upgrade, recognition may have lost an operator without another error. Print the new
-table with ``python -m tests.plan.test_primitives_canary``, look at what changed, teach it to ``linger_jax/plan``
-(primitives.py, recognition.py, templates.py, library_calls.py) until tests/plan/test_operators.py passes, and only
-then put the new lines here.
+table with ``python -m tests.plan.recognize.test_primitives_canary``, look at what changed, teach it to
+``linger_jax/plan`` (primitives.py, recognition.py, templates.py, library_calls.py) until test_operators.py beside this
+file passes, and only then put the new lines here.
 """
 
 import flax.linen as nn

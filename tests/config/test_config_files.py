@@ -28,7 +28,7 @@ from linger_jax.config import (
     load_config,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 GUIDE = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 

@@ -15,7 +15,7 @@ import linger_jax
 from tests.interpret.steps import TQT, gradients, same_bits, trained
 from tests.models import Mlp, ResidualCnn, prepared, random_array
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 X = random_array(0, 16, 8, 8, 4)
 CONFIGS = pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])
 
@@ -101,7 +101,7 @@ def test_batch_over_eight_devices_has_the_bits_of_one():
     flags = "--xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     code = (
-        "import jax; from tests.interpret.test_reproducibility import check_sharded_batch; "
+        "import jax; from tests.interpret.transformations.test_reproducibility import check_sharded_batch; "
         "assert len(jax.devices()) == 8; check_sharded_batch(jax.devices())"
     )
     done = subprocess.run(

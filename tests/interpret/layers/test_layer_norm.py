@@ -13,7 +13,7 @@ from linger_jax import LingerWarning, QTensor
 from linger_jax.errors import PlatformLimitError
 from tests.interpret.steps import REFERENCE, TQT, quantized, same_bits, scale_for, trained
 from tests.models import prepared, random_array
-from tests.numerics.test_integer_layer_norm import plain
+from tests.numerics.normalization.test_integer_layer_norm import plain
 
 X = random_array(0, 6, 12)
 

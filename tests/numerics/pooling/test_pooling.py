@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
-from linger_jax.numerics.pooling import LARGEST_WINDOW, max_pool
+from linger_jax.numerics.pooling.max_pool import LARGEST_WINDOW, max_pool
 
 
 def pool(x, taps, strides, padding, dilation=None, base_dilation=None, *, fast):
