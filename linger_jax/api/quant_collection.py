@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.core
@@ -171,3 +171,30 @@ def _labels(params: Mapping[str, Any], above: Path) -> Tree:
         else:
             labels[key] = "threshold" if is_threshold(path) else "weight"
     return labels
+
+
+def scales(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The scale of every quantizer, by its dotted name.
+
+    Args:
+      variables: a quantized model's collections.
+
+    Returns:
+      For example ``{"conv1.output_quantizer": 64.0, ...}``, in the order of the collection: float32 scalars, integer
+      steps per unit (a scale of 64 is Q6); an array where a layer is stacked by ``nn.scan``. A quantizer whose value
+      comes quantized already shows the scale that came.
+
+    Raises:
+      StateError: there is no ``quant`` collection.
+    """
+    if QUANT not in variables:
+        raise StateError("variables have no 'quant' collection: only a quantized model has scales")
+    return {".".join(path): scale for path, scale in _walk(variables[QUANT], ())}
+
+
+def _walk(entries: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
+    for key, value in entries.items():
+        if isinstance(value, Mapping):
+            yield from _walk(value, (*path, key))
+        elif key == SCALE:
+            yield path, value

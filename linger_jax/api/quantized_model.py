@@ -22,8 +22,7 @@ from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.api.reconfiguring import changed_config, taken_over
-from linger_jax.api.record_evaluation import recorded
-from linger_jax.api.running import Run, initial_variables, run_model
+from linger_jax.api.running import Run, initial_variables, recorded, run_model
 from linger_jax.compat import is_tracer
 from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.config import QuantConfig
