@@ -22,7 +22,7 @@ from linger_jax.config import (
 from linger_jax.errors import LingerWarning
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = Path(__file__).parent / "golden/data/layers"
+GOLDEN = ROOT / "tests/golden/data/layers"
 GOLDEN_FILES = sorted(GOLDEN.glob("config_*.yaml"))
 DEFAULTS = json.loads((ROOT / "linger_jax/numerics/tables/config_defaults.json").read_text(encoding="utf-8"))
 

@@ -12,7 +12,7 @@ import pytest
 
 import linger_jax
 from linger_jax import converters
-from tests.api.fusion.test_trace_layers import ConvNormRelu, settled
+from tests.api.fusion.fused_blocks import ConvNormRelu, settled
 from tests.models import random_array
 
 IMAGE = random_array(1, 2, 9, 9, 3)

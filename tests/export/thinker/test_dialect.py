@@ -9,8 +9,9 @@ import pytest
 
 import linger_jax
 from linger_jax.errors import DeviceLintError, ExportError, LingerWarning
-from tests.export.calls import normal, trained
+from tests.export.calls import trained
 from tests.export.thinker.files import attributes, exported, operators
+from tests.models import normal
 
 
 def test_thinker_is_the_default_and_the_file_says_so(tmp_path):

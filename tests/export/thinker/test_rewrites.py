@@ -8,9 +8,8 @@ import onnx
 import pytest
 
 import linger_jax
-from tests.export.calls import normal
 from tests.export.thinker.files import attributes, exported, operators
-from tests.models import initialised
+from tests.models import initialised, normal
 
 
 def inner(path):

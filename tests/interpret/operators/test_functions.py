@@ -15,9 +15,8 @@ from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import chip_kernels
 from linger_jax.plan import PlanError
-from tests.interpret.operators.test_operators import OnArguments, on_grid
 from tests.interpret.steps import TQT, quantized, same_bits, scale_for
-from tests.models import AfterDense, initialised, prepared, random_array
+from tests.models import AfterDense, OnArguments, initialised, on_grid, prepared, random_array
 
 A = on_grid(0, 32.0, 5, 6)
 KERNELS = {
@@ -111,7 +110,7 @@ def test_calibration_records_the_float_function(config):
     assert float(state["scale"]) == scale_for(tenth)
 
 
-def test_fixed_scale_holds_before_any_training_o6():
+def test_fixed_scale_holds_before_any_training():
     """Evaluation of a fresh model uses the fixed scale, and there is nothing to warn about (docs/codes.md O6)."""
     qmodel, variables = prepared(OnArguments(jax.nn.sigmoid), A)
     state = variables["quant"]["_linger_qtensor_qsigmoid_0"]["output_quantizer"]
@@ -123,13 +122,13 @@ def test_fixed_scale_holds_before_any_training_o6():
     np.testing.assert_allclose(output.value, jax.nn.sigmoid(A.value), atol=2 / 128)
 
 
-def test_fixed_scale_survives_calibration_o6():
+def test_fixed_scale_survives_calibration():
     qmodel, variables = prepared(OnArguments(jnp.tanh), A, config=TQT)
     variables = linger_jax.calibrate(qmodel, variables, [A], progress=False)
     assert float(variables["quant"]["_linger_qtensor_qtanh_0"]["output_quantizer"]["scale"]) == 128.0
 
 
-def test_reference_evaluates_a_fresh_function_at_scale_one_o6():
+def test_reference_evaluates_a_fresh_function_at_scale_one():
     qmodel, variables = prepared(OnArguments(jax.nn.sigmoid), A, config={"compat": "reference"})
     output = qmodel.apply_qtensor(variables, A)
     assert float(output.scale) == 1.0
@@ -150,7 +149,7 @@ def test_wide_results_are_the_kernel_s_integers(bits):
 LARGE = QTensor(jnp.float32([[-40.0, -17.0, -16.0, 15.5, 16.0, 17.0, 31.5]]), jnp.float32(2.0), 8)
 
 
-def test_venus_saturates_what_enters_its_kernels_k1():
+def test_venus_saturates_what_enters_its_kernels():
     """Beyond 16 bits of Q11 the tables end; saturated inputs give the functions' limits, the reference 0.
 
     Source: docs/decisions.md D9, docs/codes.md K1.
@@ -162,7 +161,7 @@ def test_venus_saturates_what_enters_its_kernels_k1():
 
 
 @pytest.mark.parametrize("name", ["gelu", "silu"])
-def test_large_inputs_of_gelu_and_silu_saturate_k2(name):
+def test_large_inputs_of_gelu_and_silu_saturate(name):
     """16 and more do not fit Q27; saturated they give about 16, in the reference they wrap to about 0.
 
     Source: docs/decisions.md D9, docs/codes.md K2.
@@ -176,7 +175,7 @@ def test_large_inputs_of_gelu_and_silu_saturate_k2(name):
 
 @pytest.mark.parametrize("platform", ["arcs", "mars", "venus"])
 @pytest.mark.parametrize("name", ["gelu", "silu"])
-def test_function_without_a_kernel_is_float_and_warned_about_d8(name, platform):
+def test_function_without_a_kernel_is_float_and_warned_about(name, platform):
     function, called = KERNELS[name][0], {"silu": "swish"}.get(name, name)
     qmodel = linger_jax.init(OnArguments(function), on(platform))
     with pytest.warns(LingerWarning, match=rf"<root> at test_operators.py:\d+: {platform} has no {called} kernel"):
@@ -189,7 +188,7 @@ def test_function_without_a_kernel_is_float_and_warned_about_d8(name, platform):
         linger_jax.init(OnArguments(function), on(platform), strict=True).init(jax.random.key(0), A)
 
 
-def test_function_without_a_kernel_is_refused_when_it_is_reached_by_the_reference_d8():
+def test_function_without_a_kernel_is_refused_when_it_is_reached_by_the_reference():
     config = on("arcs", compat="reference", **TQT)
     qmodel, variables = prepared(OnArguments(jax.nn.silu), A, config=config)
     with pytest.raises(PlatformLimitError, match="_linger_qtensor_qswish_0: arcs has no swish kernel"):
@@ -199,19 +198,19 @@ def test_function_without_a_kernel_is_refused_when_it_is_reached_by_the_referenc
 
 
 @pytest.mark.parametrize("function", [jax.nn.sigmoid, jnp.tanh, jax.nn.softmax])
-def test_jupiter_has_no_kernels_at_all_d8(function):
+def test_jupiter_has_no_kernels_at_all(function):
     qmodel = linger_jax.init(OnArguments(function), on("jupiter"))
     with pytest.warns(LingerWarning, match="jupiter has no .* kernel"):
         qmodel.init(jax.random.key(0), A)
 
 
-def test_tanh_form_of_gelu_is_float_under_the_reference_d21():
+def test_tanh_form_of_gelu_is_float_under_the_reference():
     qmodel, variables = prepared(OnArguments(jax.nn.gelu), A, config={"compat": "reference"})
     (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == "gelu")
     assert (row.status, row.reason) == ("float", "gelu in its tanh form is float in linger (compat: reference)")
 
 
-def test_tanh_form_of_gelu_is_noted_in_the_plan_d21():
+def test_tanh_form_of_gelu_is_noted_in_the_plan():
     qmodel, variables = prepared(OnArguments(jax.nn.gelu), A)
     (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == "gelu")
     assert (row.status, row.reason[:32]) == ("quantized", "the tanh form, by the chip's one")

@@ -9,9 +9,9 @@ import pytest
 import linger_jax
 from linger_jax import LingerWarning, QTensor
 from linger_jax.errors import UnsupportedError
-from tests.interpret.operators.test_operators import OnArguments, on_grid, run
+from tests.interpret.operators.test_operators import run
 from tests.interpret.steps import REFERENCE, TQT, quantized, same_bits, scale_for
-from tests.models import drawn, initialised, prepared
+from tests.models import OnArguments, drawn, initialised, on_grid, prepared
 
 A, B, C = on_grid(0, 64.0, 3, 4), on_grid(1, 16.0, 3, 4), on_grid(2, 32.0, 3, 4)
 
@@ -33,7 +33,7 @@ def state_paths(operator, *args, config=None):
     ],
     ids=["@", "transposed result", "full contraction", "tensordot", "batched", "vector", "einsum batched"],
 )
-def test_every_product_of_two_activations_is_a_matmul_o1(operator, numpy_operator):
+def test_every_product_of_two_activations_is_a_matmul(operator, numpy_operator):
     output, state = run(operator, A, B)
     exact = numpy_operator(np.asarray(A.value), np.asarray(B.value))
     assert set(state["input_quantizer"]) == {"0", "1"}
@@ -42,14 +42,14 @@ def test_every_product_of_two_activations_is_a_matmul_o1(operator, numpy_operato
 
 
 @pytest.mark.parametrize("join", [jnp.concatenate, jnp.stack])
-def test_three_values_are_joined_with_an_input_quantizer_each_o2(join):
+def test_three_values_are_joined_with_an_input_quantizer_each(join):
     output, state = run(lambda *values: join(values), A, B, C)
     assert [float(state["input_quantizer"][str(i)]["scale"]) for i in range(3)] == [64.0, 16.0, 32.0]
     exact = join([A.value, B.value, C.value])
     np.testing.assert_array_equal(output.value, quantized(exact, float(output.scale)))
 
 
-def test_joined_float_operand_goes_through_its_own_quantizer_o2():
+def test_joined_float_operand_goes_through_its_own_quantizer():
     plain = jnp.float32([[0.3, -0.7, 0.1, 0.2]])
     output, state = run(lambda x, y, z: jnp.concatenate([x, y, z]), A, plain, C)
     entry = state["input_quantizer"]["1"]
@@ -58,14 +58,14 @@ def test_joined_float_operand_goes_through_its_own_quantizer_o2():
     np.testing.assert_array_equal(output.value, quantized(exact, float(output.scale)))
 
 
-def test_reference_joins_two_values_only_and_stacks_in_float_o2():
+def test_reference_joins_two_values_only_and_stacks_in_float():
     assert state_paths(lambda x, y: jnp.concatenate([x, y]), A, B, config=REFERENCE) == ["_linger_qtensor_qcat_0"]
     assert state_paths(lambda x, y: jnp.stack([x, y]), A, B, config=REFERENCE) == []
     with pytest.raises(UnsupportedError, match="linger concatenates two values, not 3"):
         state_paths(lambda x, y, z: jnp.concatenate([x, y, z]), A, B, C, config=REFERENCE)
 
 
-def test_top_k_returns_grid_values_and_plain_indices_o3():
+def test_top_k_returns_grid_values_and_plain_indices():
     qmodel, variables = prepared(OnArguments(lambda x: jax.lax.top_k(x, 2)), A)
     values, indices = qmodel.apply_qtensor(variables, A, mutable=["quant"])[0]
     assert (float(values.scale), values.bits) == (64.0, 8)
@@ -73,7 +73,7 @@ def test_top_k_returns_grid_values_and_plain_indices_o3():
     np.testing.assert_array_equal(values.value, jax.lax.top_k(A.value, 2)[0])
 
 
-def test_operators_have_their_thresholds_from_the_start_o5():
+def test_operators_have_their_thresholds_from_the_start():
     _, variables = prepared(OnArguments(lambda x, y: jax.nn.softmax(x @ y.T)), A, B, config=TQT)
     for state_path, inputs in (("_linger_qtensor_qmatmul_0", {"0", "1"}), ("_linger_qtensor_qsoftmax_1", {"0"})):
         thresholds = variables["params"][state_path]
@@ -94,7 +94,7 @@ class Owners(nn.Module):
 
 
 @pytest.mark.parametrize(("config", "bits"), [({}, (6, 16)), (REFERENCE, (8, 8))])
-def test_operator_takes_the_widths_of_its_owner_s_part_o15(config, bits):
+def test_operator_takes_the_widths_of_its_owner_s_part(config, bits):
     part = {"name": ["wide"], "quant_info": {"input_bits": 6, "output_bits": 16}}
     qmodel = linger_jax.init(Owners(), {**config, "part1": part})
     x = jnp.ones((2, 4))
@@ -113,7 +113,7 @@ def test_operator_takes_the_widths_of_its_owner_s_part_o15(config, bits):
     [(TQT, False, False), ({**TQT, **REFERENCE}, ["quant"], False), ({**TQT, **REFERENCE}, False, True)],
     ids=["chip", "reference, training", "reference, evaluation"],
 )
-def test_sum_is_plain_in_calibration_o18(config, mutable, rounded):
+def test_sum_is_plain_in_calibration(config, mutable, rounded):
     """The reference, calibrating in evaluation mode, rounds the operands at an output scale that is still 1."""
     qmodel, variables = prepared(OnArguments(lambda x, y: x + y), A, B, config=config)
     with linger_jax.calibration():
@@ -144,7 +144,7 @@ def test_division_is_float_under_the_reference():
     np.testing.assert_array_equal(qmodel.apply(variables, A, mutable=["quant"])[0], A.value / 3.0)
 
 
-def test_clipped_constant_is_warned_about_once_with_its_place_o19():
+def test_clipped_constant_is_warned_about_once_with_its_place():
     qmodel = linger_jax.init(OnArguments(lambda x: x * 0.5 + 1.3))
     with pytest.warns(LingerWarning) as caught:
         variables = initialised(qmodel, A)
@@ -158,7 +158,7 @@ def test_clipped_constant_is_warned_about_once_with_its_place_o19():
     qmodel.apply(variables, A, mutable=["quant"])
 
 
-def test_constants_that_fit_and_the_reference_do_not_warn_o19():
+def test_constants_that_fit_and_the_reference_do_not_warn():
     prepared(OnArguments(lambda x: x * 0.75 + -1.0), A)
     prepared(OnArguments(lambda x: x * 0.5), A, config=REFERENCE)
 
@@ -194,7 +194,7 @@ class CalledTwice(nn.Module):
         return dense(x), dense(self.factor * x)
 
 
-def test_value_keeps_its_scale_when_its_layer_runs_again_o17():
+def test_value_keeps_its_scale_when_its_layer_runs_again():
     x = jax.random.normal(jax.random.key(0), (6, 4))
     qmodel, variables = prepared(CalledTwice(64.0), x)
     first, second = qmodel.apply_qtensor(variables, x, mutable=["quant"])[0]
@@ -203,7 +203,7 @@ def test_value_keeps_its_scale_when_its_layer_runs_again_o17():
     same_bits(first, gently)
 
 
-def test_operators_have_a_two_sided_statistic_whatever_layers_have_o20():
+def test_operators_have_a_two_sided_statistic_whatever_layers_have():
     config = {"quant_info": {"activation_type": "Relu"}}
     qmodel, variables = prepared(OnArguments(lambda x: jnp.tanh(x - 0 * x) * x), A, config=config)
     specs = {path: q.spec for path, q in qmodel.plan(variables, A).quantizers.items() if path[0].startswith("_linger")}
@@ -219,7 +219,7 @@ class Dropped(nn.Module):
         return nn.Dropout(0.25, deterministic=False)(nn.Dense(4, name="dense")(x))
 
 
-def test_dropout_keeps_the_scale_of_what_it_divides_o7():
+def test_dropout_keeps_the_scale_of_what_it_divides():
     """The kept scale no longer describes the grid of what is left (the reference's numbers)."""
     x = jax.random.normal(jax.random.key(0), (6, 4))
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}

@@ -1,7 +1,5 @@
 """Quantized operators against their arithmetic by hand (docs/specification/ops.md sections 3 and 4)."""
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,25 +8,7 @@ import pytest
 
 from linger_jax import QTensor
 from tests.interpret.steps import quantized, scale_for
-from tests.models import prepared, random_array
-
-
-class OnArguments(nn.Module):
-    """An operator on the arguments themselves; a Dense beside it makes the model quantizable."""
-
-    operator: object
-
-    @nn.compact
-    def __call__(self, *args):
-        nn.Dense(1, name="beside")(jnp.ones((1, 1)))
-        return self.operator(*args)
-
-
-def on_grid(seed, scale, *shape, largest=127):
-    # One length for all shapes: it is compiled once.
-    steps = np.asarray(jax.random.randint(jax.random.key(seed), (1024,), -largest, largest + 1))
-    steps = steps[: math.prod(shape)].reshape(shape)
-    return QTensor(jnp.asarray(np.float32(steps / scale)), jnp.float32(scale), 8)
+from tests.models import OnArguments, on_grid, prepared, random_array
 
 
 def run(operator, *args, evaluate=False):

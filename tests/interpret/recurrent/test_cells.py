@@ -38,16 +38,16 @@ def error(layer: Layer) -> float:
 
 
 @pytest.mark.parametrize("chip", CHIPS)
-def test_r1_r3_every_chip_computes_the_float_gru(chip):
+def test_every_chip_computes_the_float_gru(chip):
     """The update gate keeps the state, the reset gate comes after the matrix product (docs/decisions.md D1 and D2)."""
     assert error(Layer("gru", chip)) < 0.01
 
 
-def test_r1_the_reference_turns_the_update_gate_of_venus_around():
+def test_the_reference_turns_the_update_gate_of_venus_around():
     assert error(Layer("gru", "venus", "reference")) > 5 * error(Layer("gru", "venus"))
 
 
-def test_r3_the_reference_resets_before_the_product():
+def test_the_reference_resets_before_the_product():
     """The hidden bias of n is then not reset: with a large one the two forms part."""
     given = weights("gru")
     bias = given.bias_hh.at[2 * UNITS :].set(1.0).at[:UNITS].set(-1.0)
@@ -60,7 +60,7 @@ def test_r3_the_reference_resets_before_the_product():
 
 
 @pytest.mark.parametrize(("compat", "reached"), [("chip", True), ("reference", False)])
-def test_r2_gradient_reaches_reset_and_new_gate_of_venus(compat, reached):
+def test_gradient_reaches_reset_and_new_gate_of_venus(compat, reached):
     layer = Layer("gru", "venus", compat)
     gradient = jax.grad(lambda given: loss(layer, (X, given)))(directions(layer))[0]
     for leaf in jax.tree.leaves(gradient):
@@ -69,7 +69,7 @@ def test_r2_gradient_reaches_reset_and_new_gate_of_venus(compat, reached):
         assert jnp.any(leaf[..., UNITS : 2 * UNITS] != 0)
 
 
-def test_r4_gates_beyond_sixteen_saturate():
+def test_gates_beyond_sixteen_saturate():
     """An update gate at 20 keeps the state on the chip; the reference's kernel answers 0 and loses it.
 
     Source: docs/codes.md K1.
@@ -86,7 +86,7 @@ def test_r4_gates_beyond_sixteen_saturate():
     np.testing.assert_array_equal(final[0], np.minimum(np.floor(initial[0][0] * scale + 0.5), 127) / scale)
 
 
-def test_r5_evaluation_of_a_layer_that_saw_nothing_warns():
+def test_evaluation_of_a_layer_that_saw_nothing_warns():
     """By name; the cell's quantizer, a constant, and those of the biases with it are no news (docs/decisions.md D6)."""
     qmodel = linger_jax.init(nn.RNN(linger_jax.nn.TorchLSTMCell(UNITS)))
     x = jnp.swapaxes(X, 0, 1)
@@ -95,7 +95,7 @@ def test_r5_evaluation_of_a_layer_that_saw_nothing_warns():
         qmodel.apply(variables, x)
 
 
-def test_r6_hidden_scale_follows_the_statistic():
+def test_hidden_scale_follows_the_statistic():
     """The whole range first, then what the steps before asked for; the reference keeps the first input scale.
 
     Source: docs/decisions.md D3.
@@ -116,7 +116,7 @@ def test_r6_hidden_scale_follows_the_statistic():
     )
 
 
-def test_r6_a_scale_that_became_too_fine_recovers():
+def test_a_scale_that_became_too_fine_recovers():
     """The statistic sees the states before they are cut: one of cut values could never ask for a wider range."""
     layer = Layer("lstm", "arcs")
     _, _, state = run(layer, given=directions(layer, spread=0.02))
@@ -128,7 +128,7 @@ def test_r6_a_scale_that_became_too_fine_recovers():
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_r7_declared_scale_is_the_one_the_values_lie_on(kind):
+def test_declared_scale_is_the_one_the_values_lie_on(kind):
     layer = Layer(kind)
     _, _, state = run(layer)
     outputs, _, state = run(layer, state=state)
@@ -141,7 +141,7 @@ def test_r7_declared_scale_is_the_one_the_values_lie_on(kind):
     assert outputs.scale == state["output_quantizer"]["scale"] != state["hidden_quantizer"]["scale"]
 
 
-def test_r8_both_directions_lie_on_the_smaller_scale():
+def test_both_directions_lie_on_the_smaller_scale():
     layer = Layer("gru", directions=2)
     given = [weights("gru", 0, spread=0.05), weights("gru", 1, spread=1.0)]
     _, _, state = run(layer, given=given)
@@ -153,7 +153,7 @@ def test_r8_both_directions_lie_on_the_smaller_scale():
 
 
 @pytest.mark.parametrize("compat", ["chip", "reference"])
-def test_r9_a_gru_trains_under_tqt(compat):
+def test_a_gru_trains_under_tqt(compat):
     layer = Layer("gru", "arcs", compat, "TQT")
     outputs, _, state = run(layer)
     assert state["hidden_quantizer"]["scale"] == 2.0 ** np.rint(7 - 2.1) or compat == "reference"
@@ -162,7 +162,7 @@ def test_r9_a_gru_trains_under_tqt(compat):
 
 
 @pytest.mark.parametrize(("kind", "method"), [("lstm", "MOM"), ("gru", "TQT")])
-def test_r10_calibration_gives_each_direction_its_own_data(kind, method):
+def test_calibration_gives_each_direction_its_own_data(kind, method):
     """One direction or two; the float layer's results come back (docs/decisions.md D7)."""
     layer = Layer(kind, method=method, directions=2)
     given = [weights(kind, 0, spread=0.05), weights(kind, 1, spread=1.0)]
@@ -186,7 +186,7 @@ def test_r10_calibration_gives_each_direction_its_own_data(kind, method):
     assert jnp.mean(jnp.abs(evaluated.value - outputs.value)) < 0.02
 
 
-def test_r10_calibration_of_one_direction_works():
+def test_calibration_of_one_direction_works():
     layer = Layer("lstm")
     outputs, finals, state = run(layer, mode=Mode.calibrate)
     assert isinstance(outputs, QTensor)
@@ -194,7 +194,7 @@ def test_r10_calibration_of_one_direction_works():
     assert state["hidden_quantizer"]["is_init"]
 
 
-def test_r11_a_layer_without_bias():
+def test_a_layer_without_bias():
     given = [DirectionWeights(*jax.tree.leaves(weights("lstm"))[:2])]
     zeros = jnp.zeros((4 * UNITS,), jnp.float32)
     with_zeros = [DirectionWeights(given[0].weight_ih, given[0].weight_hh, zeros, zeros)]
@@ -204,18 +204,18 @@ def test_r11_a_layer_without_bias():
 
 
 @pytest.mark.parametrize("compat", ["chip", "reference"])
-def test_r12_outputs_with_lengths_stay_quantized(compat):
+def test_outputs_with_lengths_stay_quantized(compat):
     outputs, _, _ = run(Layer(compat=compat), lengths=LENGTHS)
     assert isinstance(outputs, QTensor) == (compat == "chip")
 
 
-def test_r13_a_differentiable_initial_state_with_lengths():
+def test_a_differentiable_initial_state_with_lengths():
     layer = Layer()
     gradient = jax.grad(lambda initial: loss(layer, (X, directions(layer)), initial=initial, lengths=LENGTHS))(INITIAL)
     assert all(jnp.all(leaf != 0) for leaf in jax.tree.leaves(gradient))
 
 
-def test_r14_an_initial_state_is_rounded_but_not_cut():
+def test_an_initial_state_is_rounded_but_not_cut():
     """A row of no steps answers with what it was given, far outside of 8 bits."""
     given = ((np.full((ROWS, UNITS), 2.503, np.float32), np.full((ROWS, UNITS), 0.0, np.float32)),)
     _, (final,), _ = run(Layer(), initial=given, lengths=np.array([0, 6, 6, 6], np.int32))
@@ -223,7 +223,7 @@ def test_r14_an_initial_state_is_rounded_but_not_cut():
 
 
 @pytest.mark.parametrize(("chip", "bounded"), [("arcs", True), ("venusA", True), ("venus", False)])
-def test_r15_the_cell_stays_within_three_where_its_products_saturate(chip, bounded):
+def test_the_cell_stays_within_three_where_its_products_saturate(chip, bounded):
     """What is kept of the cell is cut at 2; venus adds both products exactly."""
     bias = jnp.full((4 * UNITS,), 6.0, jnp.float32)
     given = [DirectionWeights(jnp.zeros((3, 4 * UNITS)), jnp.zeros((UNITS, 4 * UNITS)), bias, bias)]
@@ -233,7 +233,7 @@ def test_r15_the_cell_stays_within_three_where_its_products_saturate(chip, bound
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_r16_a_zero_initial_state_is_as_none(kind):
+def test_a_zero_initial_state_is_as_none(kind):
     """The reference takes the finest of all scales for it (docs/decisions.md D4)."""
     zeros = (tuple(np.zeros((ROWS, UNITS), np.float32) for _ in range(2 if kind == "lstm" else 1)),)
     given, _, state = run(Layer(kind), initial=zeros)
@@ -244,7 +244,7 @@ def test_r16_a_zero_initial_state_is_as_none(kind):
     assert state["hidden_quantizer"]["scale"] == 2.0**23
 
 
-def test_r18_r19_the_scale_of_the_cell_is_a_constant():
+def test_the_scale_of_the_cell_is_a_constant():
     for mode in (Mode.train, Mode.evaluate):
         assert run(Layer(), mode=mode)[2]["cell_quantizer"]["scale"] == 2.0**15
     state = run(Layer())[2]

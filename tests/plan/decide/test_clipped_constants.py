@@ -19,6 +19,7 @@ def constant(value):
     return Constant(value, np.shape(value), np.dtype(np.float32))
 
 
+@pytest.mark.kernel
 @settings(max_examples=80)
 @given(st.floats(2.0**-30, 2.0**20, width=32), st.sampled_from([-1.0, 1.0]))
 def test_it_is_what_the_quantizer_makes_of_the_constant(magnitude, sign):

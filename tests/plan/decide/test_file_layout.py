@@ -12,6 +12,7 @@ from linger_jax.plan.graph.kernel_layout import file_layout
 from tests.golden.models.torch_layout import from_kernel
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     ("kind", "op", "shape"),
     [
@@ -31,6 +32,7 @@ def test_the_layout_is_pytorchs_and_invertible(kind, op, shape):
     np.testing.assert_array_equal(layout.from_file(weight), kernel)
 
 
+@pytest.mark.model
 def test_the_reference_clamps_a_kernel_to_the_mean_it_adds_up_in_file_order():
     x = jnp.ones((2, 40), jnp.float32)
     config = {"compat": "reference", "clamp_info": {"clamp_factor_value": 1.0}}

@@ -103,6 +103,7 @@ def test_pool_is_checked_and_its_error_names_the_line():
         planned(pool, IMAGE)
 
 
+@pytest.mark.model  # Flax counts the cells of a window by running
 def test_average_over_a_whole_axis_is_exempt_and_others_are_not():
     whole = AfterConv(lambda x: nn.avg_pool(x, (20, 2), (20, 2), count_include_pad=False))
     assert row_of(planned(whole, IMAGE), "_linger_avg_pool_0").status == "quantized"

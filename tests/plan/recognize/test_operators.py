@@ -19,7 +19,11 @@ def plan_of(case, **options):
         return planned(model, x, **options)
 
 
-@pytest.mark.parametrize("name", ZOO)
+# What a plan has to know, it computes: how many cells a window has, or the root of a number.
+COMPUTED = ("softmax with where", "avg_pool without padding in the count", "masked mean", "x / sqrt(8)")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.model) if n in COMPUTED else n for n in ZOO])
 def test_operator_makes_the_rows_of_the_coverage_table(name):
     rows = [row for row in plan_of(ZOO[name]).rows() if row.name != "layer"]
     assert tuple((row.op, row.status) for row in rows) == ZOO[name].rows

@@ -56,6 +56,7 @@ class CeilPool(nn.Module):
         return lax.reduce_window(x, 0.0, lax.add, window, (1, 2, 2, 1), ((0, 0), (1, 2), (1, 2), (0, 0))) / counts
 
 
+@pytest.mark.model
 def test_the_chip_divides_an_overhanging_window_by_its_whole_area():
     x = jnp.ones((1, 8, 8, 1), jnp.float32)
     qmodel = linger_jax.init(CeilPool(), {"platform": "jupiter"})
