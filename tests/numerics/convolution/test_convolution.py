@@ -23,7 +23,7 @@ from linger_jax.numerics.convolution.lowering_rules import (
 
 def numbers(shape, *, seed=0):
     """Eighths between -2 and 2: every sum of products below is exact in float32, in any order."""
-    return jnp.asarray(np.random.default_rng(seed).integers(-16, 17, shape) / 8, jnp.float32)
+    return jax.device_put(np.float32(np.random.default_rng(seed).integers(-16, 17, shape) / 8))
 
 
 def operands(shape):
@@ -152,7 +152,7 @@ def test_every_lowering_that_could_be_chosen_gives_the_same(shape):
         (lowerings.INPUT_GRADIENT, (w, g)),
         (lowerings.WEIGHT_GRADIENT, (x, g)),
     ):
-        expected = table[Lowering.STOCK](shape, *args)
+        expected = jax.jit(table[Lowering.STOCK], static_argnums=0)(shape, *args)
         for lowering in possible & set(table):
             np.testing.assert_array_equal(jax.jit(table[lowering], static_argnums=0)(shape, *args), expected)
 
@@ -160,7 +160,7 @@ def test_every_lowering_that_could_be_chosen_gives_the_same(shape):
 def test_gradients_of_real_valued_data_agree_to_rounding():
     shape = make((16, 16), (3, 32), 3, padding=1, batch=8)
     random = np.random.default_rng(0)
-    x, w, g = (jnp.asarray(random.normal(size=each.shape), jnp.float32) for each in operands(shape))
+    x, w, g = (jax.device_put(np.float32(random.normal(size=each.shape))) for each in operands(shape))
     for actual, expected in zip(*[value_and_gradients(shape, x, w, g, fast=f) for f in (True, False)], strict=True):
         np.testing.assert_allclose(actual, expected, atol=2e-5 * float(jnp.abs(expected).max()))
 

@@ -33,7 +33,7 @@ def value_and_gradient(x, g, *args, fast):
 
 def assert_same(x, *args, jit=False):
     shape = jax.eval_shape(lambda x: pool(x, *args, fast=False), x).shape
-    g = jnp.asarray(np.random.default_rng(1).normal(size=shape), x.dtype)
+    g = jax.device_put(np.random.default_rng(1).normal(size=shape).astype(x.dtype))
     run = jax.jit(value_and_gradient, static_argnames="fast", static_argnums=(2, 3, 4)) if jit else value_and_gradient
     expected = run(x, g, *args, fast=False)
     actual = run(x, g, *args, fast=True)
@@ -44,7 +44,7 @@ def assert_same(x, *args, jit=False):
 
 def grid(shape, *, levels=4, seed=0):
     """Few levels, so that most windows hold several equal maxima."""
-    return jnp.asarray(np.random.default_rng(seed).integers(-levels, levels, shape), jnp.float32)
+    return jax.device_put(np.float32(np.random.default_rng(seed).integers(-levels, levels, shape)))
 
 
 @st.composite
