@@ -126,6 +126,13 @@ def _unchanged_jax_flags():
     assert after == before
 
 
+@pytest.fixture
+def flax_promotion():
+    """Flax's own avg_pool divides a float by an integer."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def tpacker():
     """The vendor's packer; without one the test is skipped."""

@@ -58,12 +58,18 @@ def drawn(model: nn.Module, *args: Any, seed: int = 0, **kwargs: Any) -> Variabl
             values = random.normal(0, math.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)
         return jax.device_put(np.asarray(values, leaf.dtype))  # jnp.asarray would compile a program a shape
 
-    return jax.tree.map_with_path(draw, jax.eval_shape(lambda: model.init(jax.random.key(0), *args, **kwargs)))
+    floats = jax.tree.map(_value, args, is_leaf=lambda a: isinstance(a, linger_jax.QTensor))
+    return jax.tree.map_with_path(draw, jax.eval_shape(lambda: model.init(jax.random.key(0), *floats, **kwargs)))
+
+
+def _value(argument: Any) -> Any:
+    return argument.value if isinstance(argument, linger_jax.QTensor) else argument
 
 
 def initialised(qmodel: linger_jax.QuantizedModel, *args: Any, **kwargs: Any) -> Variables:
     """``qmodel.init`` with :func:`drawn` variables."""
-    return qmodel.adopt(drawn(qmodel.model, *args, **kwargs), *args, **kwargs)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return qmodel.adopt(drawn(qmodel.model, *args, **kwargs), *args, rngs=key, **kwargs)
 
 
 def prepared(

@@ -50,7 +50,7 @@ def test_constrained_model_has_the_float_model_s_variables_and_clips():
     model = ResidualCnn(blocks=1)
     x = 100 * random_array(3, 2, 8, 8, 4)
     qmodel = linger_jax.constrain(model, {"clamp_info": {"clamp_activation_value": 2}})
-    variables = initialised(qmodel, x)
+    variables = qmodel.init(jax.random.key(0), x)
     same_bits(variables, model.init(jax.random.key(0), x))
     assert np.abs(qmodel.apply(variables, x)).max() == 2.0
     assert np.abs(model.apply(variables, x)).max() > 2.0

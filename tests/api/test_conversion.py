@@ -20,16 +20,6 @@ class Two(nn.Module):
         return nn.Dense(4, name="second")(nn.relu(nn.Dense(4, name="first")(x)))
 
 
-@pytest.fixture
-def flax_promotion():
-    """Flax's own avg_pool divides a float by an integer."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-# --- conversion (docs/specification/config.md section 2) --------------------------------------------------------------
-
-
 def test_a_root_module_that_is_itself_a_layer_is_quantized():
     qmodel = linger_jax.init(nn.Dense(3))
     variables = initialised(qmodel, normal(2, 5))

@@ -11,8 +11,6 @@ from tests.models import Mlp, prepared, random_array
 
 X = random_array(1, 4, 5)
 
-# --- evaluation of quantizers that never saw data (docs/decisions.md D6) ----------------------------------------------
-
 
 def test_evaluating_fresh_quantizers_warns_once_and_names_them():
     qmodel, variables = prepared(Mlp(), X)

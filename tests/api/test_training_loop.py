@@ -13,7 +13,7 @@ import pytest
 import linger_jax
 from tests.api.training import State, batches, fresh_state, train_step, variables_of
 from tests.interpret.steps import same_bits
-from tests.models import Mlp, ResidualCnn, initialised, random_array
+from tests.models import Mlp, ResidualCnn, drawn, initialised, random_array
 
 IMAGE = next(batches(1))[0]
 METHODS = pytest.mark.parametrize("method", ["MOM", "TQT"])
@@ -142,7 +142,7 @@ def test_frozen_variables_are_taken_as_plain_ones(method):
     variables = initialised(qmodel, x)
     frozen = flax.core.freeze(variables)
     same_bits(qmodel.apply(frozen, x, mutable=["quant"]), qmodel.apply(variables, x, mutable=["quant"]))
-    same_bits(qmodel.adopt(flax.core.freeze({"params": Mlp().init(jax.random.key(0), x)["params"]}), x), variables)
+    same_bits(qmodel.adopt(flax.core.freeze({"params": drawn(Mlp(), x)["params"]}), x), variables)
     assert qmodel.plan(frozen, x) == qmodel.plan(variables, x)
 
 

@@ -12,7 +12,7 @@ from linger_jax import LingerError
 from linger_jax.nn import ConvTranspose
 from tests.golden.models.torch_layout import to_kernel
 from tests.interpret.steps import REFERENCE, quantized, same_bits, scale_for
-from tests.models import drawn, initialised, prepared, random_array
+from tests.models import drawn, prepared, random_array
 
 GEOMETRIES = {
     "plain": {},
@@ -90,7 +90,7 @@ def test_constrained_it_clips_weight_and_output():
     layer = ConvTranspose(6, (3, 3), 2, feature_group_count=2)
     x = 50 * random_array(3, 2, 5, 5, 4)
     cmodel = linger_jax.constrain(layer, {"clamp_info": {"clamp_activation_value": 2}})
-    variables = initialised(cmodel, x)
+    variables = cmodel.init(jax.random.key(0), x)
     same_bits(variables, layer.init(jax.random.key(0), x))
     assert np.abs(cmodel.apply(variables, x)).max() == 2.0
 

@@ -10,7 +10,7 @@ from linger_jax import LingerError
 from linger_jax.errors import CalibrationError, StateError
 from linger_jax.quantizers import CalibrationResult
 from tests.interpret.steps import TQT, same_bits
-from tests.models import Mlp, ResidualCnn, initialised, random_array
+from tests.models import Mlp, ResidualCnn, drawn, initialised, random_array
 
 KEY = jax.random.key(0)
 X = random_array(0, 6, 5)
@@ -198,7 +198,7 @@ def test_calibrated_model_evaluates_close_to_the_float_model(config):
     x = random_array(1, 64, 5)
     qmodel, variables = prepared({"quant_info": info}, x=x)
     calibrated = linger_jax.calibrate(qmodel, variables, [x], progress=False)
-    wanted = np.asarray(Mlp().apply({"params": Mlp().init(KEY, x)["params"]}, x))
+    wanted = np.asarray(Mlp().apply({"params": drawn(Mlp(), x)["params"]}, x))
     error = np.abs(qmodel.apply(calibrated, x) - wanted)
     # The scale rule rounds to the nearest power of two: values beyond 0.7 of the largest may saturate.
     assert np.median(error) < 0.02 * np.abs(wanted).max()

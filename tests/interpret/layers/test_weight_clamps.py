@@ -12,8 +12,6 @@ from tests.models import Mlp, Shared, prepared, random_array
 
 X = random_array(1, 4, 5)
 
-# --- parameters are never written behind the user's back (docs/decisions.md D24) --------------------------------------
-
 
 def large_weights(flag):
     """An Mlp with one weight far outside the clamp; ``flag`` says whether its quantizer thinks it was clamped."""

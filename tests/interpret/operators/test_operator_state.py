@@ -11,8 +11,6 @@ from tests.models import Calls, initialised, normal
 
 KEY = jax.random.key(0)
 
-# --- operators (docs/specification/ops.md section 8) ------------------------------------------------------------------
-
 
 def test_the_matmul_operator_and_concatenations_of_three_are_quantized():
     def model(x):
