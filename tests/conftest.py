@@ -89,6 +89,12 @@ def _note_compilation(event, _, **details):
 jax.monitoring.register_event_duration_secs_listener(_note_compilation)
 
 
+@pytest.fixture
+def compiled():
+    """The names of the programs that were compiled since the test began; it grows."""
+    return _COMPILED
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """A test of the tier ``unit`` compiles nothing."""

@@ -82,7 +82,13 @@ def prepared(
     """
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)), args)
     leaves, structure = jax.tree.flatten((shapes, kwargs))
-    qmodel, variables = _prepared(model, json.dumps(config, sort_keys=True), structure, *leaves)
+    key = (model, json.dumps(config, sort_keys=True), structure, *leaves)
+    try:
+        hash(key)
+    except TypeError:  # a model with a list among its fields
+        qmodel, variables = _prepared.__wrapped__(*key)
+    else:
+        qmodel, variables = _prepared(*key)
     return qmodel, jax.tree.map(lambda leaf: leaf, variables)
 
 

@@ -67,22 +67,16 @@ def test_step_compiles_once():
     assert step._cache_size() == 1
 
 
-def test_eager_apply_compiles_once_for_each_kind_of_call():
+def test_eager_apply_compiles_once_for_each_kind_of_call(compiled):
     qmodel, state = started()
     variables = variables_of(state)
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, **__: compiled.append(event) if event.endswith("backend_compile_duration") else None
-    )
-    try:
-        for _ in range(3):
-            _, updates = qmodel.apply(variables, IMAGE, train=False, mutable=["quant"])
-        once = len(compiled)
-        for _ in range(3):
-            qmodel.apply({**variables, **updates}, IMAGE, train=False, mutable=["quant"])
-        assert len(compiled) == once
-    finally:
-        jax.monitoring.clear_event_listeners()
+    for _ in range(3):
+        _, updates = qmodel.apply(variables, IMAGE, train=False, mutable=["quant"])
+    once = len(compiled)
+    assert once > 0
+    for _ in range(3):
+        qmodel.apply({**variables, **updates}, IMAGE, train=False, mutable=["quant"])
+    assert len(compiled) == once
 
 
 def test_donated_buffers_train_the_same():

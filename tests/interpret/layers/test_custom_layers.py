@@ -196,7 +196,8 @@ class Part(nn.Module):
 
 def test_slice_of_a_parameter_is_quantized_at_the_whole_parameter_s_scale():
     x = jnp.ones((2, 4))
-    qmodel, variables = prepared(Part(), x)
+    qmodel = linger_jax.init(Part())
+    variables = qmodel.init(jax.random.key(0), x)
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     assert float(updates["quant"]["w"]["weight_quantizer"]["scale"]) == scale_for(40.0)
 
@@ -219,7 +220,8 @@ def test_indexed_stack_of_parameters_has_one_scale_and_a_scanned_one_a_scale_eac
 
     scales = {}
     for model in (Indexed(), Scanned()):
-        qmodel, variables = prepared(model, jnp.ones((2, 4)))
+        qmodel = linger_jax.init(model)
+        variables = qmodel.init(jax.random.key(0), jnp.ones((2, 4)))
         _, updates = qmodel.apply(variables, jnp.ones((2, 4)), mutable=["quant"])
         scales[type(model)] = np.asarray(updates["quant"]["w"]["weight_quantizer"]["scale"])
     assert scales[Indexed] == scale_for(10.0)

@@ -21,9 +21,6 @@ class Product(nn.Module):
         return self.multiply(x, w)
 
 
-# --- names -----------------------------------------------------------------------------------------------------------
-
-
 class Twice(nn.Module):
     """A parameter that two products read, and a module that is called twice."""
 
