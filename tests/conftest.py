@@ -41,6 +41,7 @@ UNIT = (
     "converters/matching",
     "export/lint",
     "export/packing",
+    "kinds",
     "plan",
     "staging",
 )

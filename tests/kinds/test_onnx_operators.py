@@ -20,6 +20,7 @@ from linger_jax.kinds import (
     Role,
 )
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.targets import device_of, packed_platforms
 
 EVERY = pytest.mark.parametrize("operator", ONNX_OPERATORS, ids=str)
 
@@ -149,6 +150,13 @@ def test_columns_agree(operator):
     if operator.same_as is not None:
         assert RULES[operator.same_as] is RULES[operator]
         assert operator.same_as.packing.takes_name
+
+
+@pytest.mark.parametrize("platform", packed_platforms())
+def test_operators_of_one_chip_are_rows(platform):
+    device = device_of(platform)
+    assert device.missing_operators <= {row.name for row in ONNX_OPERATORS if row.packing.takes_name}
+    assert device.own_operators <= {row.name for row in ONNX_OPERATORS if not row.packing.takes_name}
 
 
 def test_roles_of_inputs():
