@@ -14,10 +14,10 @@ from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.reshapes import one_reshape, reshapes_for_axes
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
 from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits
-from linger_jax.export.onnx import THINKER_FILES
+from linger_jax.export.onnx import file_dialect
 
 THINKER = Dialect(
-    files=THINKER_FILES,
+    files=file_dialect.THINKER_FILES,
     summary="for the vendor's packer",
     rewrites=(
         *LINGER.rewrites,
