@@ -6,7 +6,8 @@ import onnx
 import pytest
 
 import linger_jax
-from tests.export.calls import normal, trained
+from tests.export.calls import trained
+from tests.models import normal
 
 # Far from zero, as biases are after training: Flax starts them at zero, which hides where they are added.
 BIASES = nn.initializers.normal(0.5)

@@ -24,7 +24,7 @@ from linger_jax.targets import device_of, packed_platforms
 
 EVERY = pytest.mark.parametrize("operator", ONNX_OPERATORS, ids=str)
 
-# Section 4.1 of docs/specification/onnx_export.md, row by row: a row of the table that goes is missed here.
+# docs/specification/onnx_export.md section 4.1, row by row: a row of the table that goes is missed here.
 TRANSLATED = {
     **{f"Q{name}": f"{name}Int" for name in ("Linear", "Conv1d", "Conv2d", "ConvTranspose2d", "BatchNorm2d")},
     **{f"Q{name}": f"{name}Int" for name in ("AvgPool2d", "Bmm", "Softmax", "LSTM", "GRU")},

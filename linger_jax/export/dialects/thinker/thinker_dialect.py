@@ -66,5 +66,5 @@ THINKER = Dialect(
 
 What has no accepted form is left as it is: the device lint names it.
 
-Source: docs/specification/onnx_export.md sections 1, 4 and 5, decision D19 (docs/decisions.md).
+Source: docs/specification/onnx_export.md sections 1, 4 and 5; docs/decisions.md D19.
 """
