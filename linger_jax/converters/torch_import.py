@@ -29,6 +29,7 @@ from linger_jax.converters.model import ModelCall, ModelInventory, model_invento
 from linger_jax.converters.report import ImportProblems, ImportReport
 from linger_jax.converters.weights import FlattenOrder, decided_orders
 from linger_jax.errors import ConversionError
+from linger_jax.kinds import CONV, DENSE
 from linger_jax.staging import variable_paths
 from linger_jax.typing import Path, Tree
 
@@ -223,9 +224,9 @@ def _written_otherwise(state: TorchState, inventory: ModelInventory, found: Matc
     for layer in inventory.layers:
         key, _ = found.layers.get((layer.path, layer.iteration), {}).get("kernel", (None, ""))
         rank = 0 if key is None else len(state.shape(key))
-        if layer.kind == "dense" and rank > 2:
+        if layer.kind == DENSE and rank > 2:
             other["convolutions"].add(layer.path)
-        elif layer.kind == "conv" and rank == 2:
+        elif layer.kind == CONV and rank == 2:
             other["linears"].add(layer.path)
     return other
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
+from linger_jax.kinds import LayerKind
 from linger_jax.typing import Path
 
 
@@ -25,7 +26,7 @@ class LayerInfo:
     """What one marker stands for.
 
     Attributes:
-      kind: layer kind, for example ``"conv"``; the key of every rule table.
+      kind: what is known of layers like it.
       type_name: name of the module's class, for messages.
       module_type: the module's class, for ``disable_module``.
       path: module path as the user sees it.
@@ -37,7 +38,7 @@ class LayerInfo:
       inside: path and class of the modules that the layer is made of (the cells of a recurrent layer).
     """
 
-    kind: str
+    kind: LayerKind
     type_name: str
     module_type: type
     path: Path
@@ -49,7 +50,7 @@ class LayerInfo:
     inside: tuple[tuple[Path, type], ...] = ()
 
     def __repr__(self) -> str:
-        return f"{self.kind}:{'.'.join(self.path) or '<root>'}"
+        return f"{self.kind.name}:{'.'.join(self.path) or '<root>'}"
 
 
 layer_p = Primitive("linger_layer")
@@ -71,17 +72,13 @@ def _layer_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Closed
     return jax.jvp(jaxpr_as_fun(jaxpr), tuple(primals), tuple(tangents))
 
 
-# Layers that stay what they are when only their input has another batch axis.
-_BATCHABLE = frozenset({"dense", "conv", "conv_transpose", "embed", "dropout", "layer_norm"})
-
-
 def _layer_batch(operands: Sequence[Any], dims: Sequence[Any], *, jaxpr: ClosedJaxpr, info: LayerInfo) -> Any:
     """``vmap`` of a layer: again one layer, with the mapped jaxpr; float where it stands for several layers at once."""
     # In front, where the rules of layers expect further batch axes.
     operands = [jnp.moveaxis(x, d, 0) if isinstance(d, int) else x for x, d in zip(operands, dims, strict=True)]
     in_axes = tuple(0 if isinstance(d, int) else None for d in dims)
     mapped = jax.make_jaxpr(jax.vmap(jaxpr_as_fun(jaxpr), in_axes=in_axes))(*operands)
-    if info.kind not in _BATCHABLE or any(
+    if not info.kind.batchable or any(
         axis is not None and role[0] != "input" for axis, role in zip(in_axes, info.operands, strict=True)
     ):
         info = dataclasses.replace(info, refusal="inside vmap: one call stands for several layers")

@@ -17,7 +17,18 @@ from linger_jax.converters.layout.axis_layout import (
     same_order,
 )
 from linger_jax.converters.layout.layout_rules import Operand, apply_rule, as_dense_input, feature_axis
-from linger_jax.kinds import RECURRENT_KINDS
+from linger_jax.kinds import (
+    BATCH_NORM,
+    CONV,
+    CONV_TRANSPOSE,
+    DENSE,
+    EMBED,
+    GROUP_NORM,
+    INSTANCE_NORM,
+    LAYER_NORM,
+    MATMUL,
+    RMS_NORM,
+)
 from linger_jax.plan import Atom, Constant, Graph, Node, Plan
 from linger_jax.typing import Path, Shape
 
@@ -138,7 +149,7 @@ class _Flow:
                 results = self._body(node, [layout for _, layout in operands])
             elif node.op == "scan":
                 results = self._scan(node, operands)
-            elif node.layer is not None and node.layer.kind in RECURRENT_KINDS:
+            elif node.layer is not None and node.layer.kind.cell is not None:
                 results = self._recurrent(node, operands, shapes)
             elif node.layer is not None:
                 results = [self._layer(graph, node, operands), *(None for _ in node.outputs[1:])]
@@ -186,25 +197,25 @@ class _Flow:
         kind, path = node.layer.kind, node.layer.path
         rank = len(graph.infos[node.outputs[0]].shape)
         kernel = next((s for (s, _), r in zip(operands, node.layer.operands, strict=True) if r[-1] == "kernel"), None)
-        if kind == "dense" and path in self.convolutions and rank == len(shape) >= 3:
+        if kind == DENSE and path in self.convolutions and rank == len(shape) >= 3:
             layout = self._as_image(shape, layout, rank - 2)
             self._read(path, layout[-1].order)
             return channels_last(rank, rank - 2)
-        if kind == "dense" or (path in self.linears and rank == len(shape)):
+        if kind == DENSE or (path in self.linears and rank == len(shape)):
             return self._dense(node, path, shape, layout, rank)
-        if kind in ("conv", "conv_transpose") and kernel is not None:
+        if kind in (CONV, CONV_TRANSPOSE) and kernel is not None:
             layout = self._as_image(shape, layout, len(kernel) - 2)
             grouped = node.layer.attributes["groups"] > 1
             self._read(path, _ungrouped(layout[-1].order, grouped))
             return channels_last(rank, len(kernel) - 2)
-        if kind == "embed":
+        if kind == EMBED:
             return (*plain(rank - 1), Axis(order=self.wanted.outputs.get(path), makers=frozenset({path})))
-        if kind in ("batch_norm", "group_norm", "instance_norm"):
+        if kind in (BATCH_NORM, GROUP_NORM, INSTANCE_NORM):
             if len(shape) >= 3:
                 layout = self._as_image(shape, layout, len(shape) - 2)
-            self._read(path, _ungrouped(layout[-1].order, kind == "group_norm"))
+            self._read(path, _ungrouped(layout[-1].order, kind == GROUP_NORM))
             return layout
-        if kind in ("layer_norm", "rms_norm"):
+        if kind in (LAYER_NORM, RMS_NORM):
             return self._trailing_norm(node, path, shape, layout, operands)
         return layout if len(layout) == rank else plain(rank)
 
@@ -282,7 +293,7 @@ class _Flow:
                 self.parameters[info.parameter] = order
 
     def _note_product(self, graph: Graph, node: Node) -> None:
-        if node.op != "dot_general":
+        if node.kind != MATMUL:
             return
         (_, right), _ = node.attributes["dimension_numbers"]
         atom = node.inputs[1]

@@ -18,6 +18,7 @@ from linger_jax.converters.layout.axis_layout import (
     reshape,
     same_order,
 )
+from linger_jax.kinds import AVG_POOL
 from linger_jax.plan import Node
 from linger_jax.typing import Shape
 
@@ -33,8 +34,8 @@ def apply_rule(node: Node, operands: Sequence[Operand], shapes: Sequence[Shape])
     if all(layout is None for _, layout in operands):
         return [None] * len(shapes)
     name = str(node.attributes.get("primitive", node.op))
-    if node.op == "avg_pool":
-        name = "avg_pool"
+    if node.kind == AVG_POOL:
+        name = AVG_POOL.name
     if name == "split":
         return list(_split(node, operands[0], shapes))
     rule = RULES.get(name)
@@ -318,7 +319,7 @@ RULES: Mapping[str, LayoutRule] = {
     **{f"reduce_{name}": _reduce for name in _REDUCTIONS},
     "argmax": _reduce,
     "argmin": _reduce,
-    "avg_pool": _average,
+    AVG_POOL.name: _average,
     **{f"reduce_window_{name}": _window for name in ("max", "min", "sum")},
     "slice": _slice,
     "pad": _resized,

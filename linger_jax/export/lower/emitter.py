@@ -20,6 +20,7 @@ from linger_jax.export.lower.exported_values import (
     flax_order,
 )
 from linger_jax.export.onnx import LINGER, ElementType, OnnxGraph, integer_type
+from linger_jax.kinds import MOVED
 from linger_jax.plan import Node
 from linger_jax.typing import HostArray, Path
 
@@ -45,7 +46,7 @@ class Emitter:
     def error(self, node: Node, text: str) -> ExportError:
         """An error that names the step and its place in the user's code."""
         where = f" at {node.source}" if node.source else ""
-        op = node.attributes.get("primitive", node.op) if node.op == "structural" else node.op
+        op = node.attributes.get("primitive", node.op) if node.kind == MOVED else node.op
         return ExportError(f"{node.label} ({op}){where}: {text}")
 
     # --- nodes ---

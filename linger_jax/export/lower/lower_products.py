@@ -22,11 +22,13 @@ from linger_jax.export.lower.lower_weighted import (
     weight_grid,
     weight_name,
 )
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
 from linger_jax.export.lower.parameter_product import ParameterProduct, moved_by, parameter_product
+from linger_jax.kinds import CONV, CONV_TRANSPOSE, CUSTOM_CONV, CUSTOM_LINEAR, DENSE, EINSUM
 from linger_jax.typing import HostArray
 
 
+@lowers(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV)
 def product(step: LoweringStep) -> Sequence[ExportedValue]:
     """The nodes of a layer with one product.
 
@@ -203,7 +205,7 @@ def _convolution(step: LoweringStep, found: ParameterProduct) -> TensorValue:
     bias = _bias(step, x, found, (numbers.out_spec[1],))
     stretched = any(int(d) != 1 for d in p["lhs_dilation"])
     # A transposed convolution of stride 1 is one where the layer says so: linger has two layers.
-    if stretched or step.node.op == "conv_transpose":
+    if stretched or step.node.kind == CONV_TRANSPOSE:
         op, x, weight, attributes = _transposed(step, x, weight, p)
     else:
         op, x, attributes = _forward(step, x, p)
@@ -272,8 +274,3 @@ def _transposed(
         "output_padding": extra,
     }
     return "QConvTranspose", x, flipped.reshape(-1, *flipped.shape[2:]), attributes
-
-
-RULES: Mapping[str, LoweringRule] = dict.fromkeys(
-    ("dense", "conv", "conv_transpose", "einsum", "custom_linear", "custom_conv"), product
-)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,14 @@ from linger_jax.export.lower.emitter import stored
 from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, flax_order
 from linger_jax.export.lower.lower_moves import reversed_along
 from linger_jax.export.lower.lower_weighted import BIAS_BITS, reshaped
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
 from linger_jax.export.onnx import ElementType, integer_type
+from linger_jax.kinds import GRU, LSTM
 from linger_jax.numerics.recurrent import CELL_SCALE
 from linger_jax.plan.decide import quantizer_name
 
-_NODES = {"lstm": "QLSTM", "gru": "QGRU"}
-_STATES = {"lstm": ("h", "c"), "gru": ("h",)}
 
-
+@lowers(LSTM, GRU)
 def recurrent(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QLSTM``, ``QGRU``; two directions are joined by ``QCat``, their final states by ``Concat``.
 
@@ -67,6 +66,8 @@ def _direction(
 ) -> tuple[TensorValue, dict[str, TensorValue]]:
     layer, emit = step.node.layer, step.emit
     assert layer is not None
+    assert layer.kind.cell is not None
+    cell = layer.kind.cell
     assert x.grid is not None
     time_major, features = bool(layer.attributes["time_major"]), int(layer.attributes["features"])
 
@@ -110,17 +111,15 @@ def _direction(
         "scale_iw": scale("weight_ih"),
         "scale_hw": scale("weight_hh"),
         "scale_h": scale("hidden"),
-        "scale_c": CELL_SCALE if layer.kind == "lstm" else scale("hidden"),
+        "scale_c": CELL_SCALE if layer.kind == LSTM else scale("hidden"),
         "platform": emit.platform,
     }
-    kind = layer.kind
-    if kind == "lstm":
+    if layer.kind == LSTM:
         attributes["has_cell"] = 0
-    states = _STATES[kind]
     element_types: list[ElementType] = [integer_type(output.bits)]
-    element_types += ["float32" for _ in states]
+    element_types += ["float32" for _ in cell.states]
     tensors = emit.graph.add(
-        _NODES[kind],
+        cell.node,
         inputs,
         element_types=element_types,
         attributes=attributes,
@@ -133,7 +132,8 @@ def _direction(
     given = step.operands[layer.operands.index(("input", "0"))].shape
     outer = given[1:-1] if time_major else given[:-2]
     last = {
-        name: _state(step, tensor, batch, (*outer, features)) for name, tensor in zip(states, tensors[1:], strict=True)
+        name: _state(step, tensor, batch, (*outer, features))
+        for name, tensor in zip(cell.states, tensors[1:], strict=True)
     }
     return outputs, last
 
@@ -161,6 +161,3 @@ def _joined(step: LoweringStep, outputs: Sequence[TensorValue]) -> TensorValue:
     return step.emit.integers(
         "QCat", [o.tensor for o in outputs], grid, outputs[0], attributes=attributes, node=step.node, shape=shape
     )
-
-
-RULES: Mapping[str, LoweringRule] = {"lstm": recurrent, "gru": recurrent}

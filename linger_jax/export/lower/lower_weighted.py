@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from linger_jax.export.lower.exported_values import (
     channels_first,
     flax_order,
 )
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
+from linger_jax.kinds import BATCH_NORM, EMBED, LAYER_NORM
 from linger_jax.plan import Node
 
 BIAS_BITS = 32
@@ -73,6 +74,7 @@ def padded(step: LoweringStep, x: TensorValue, amounts: Sequence[tuple[int, int]
     return step.emit.moved("Pad", x, {"mode": "constant"}, inputs, shape=shape)
 
 
+@lowers(BATCH_NORM)
 def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QBatchNorm1d``, ``QBatchNorm2d``: the folded scale and shift."""
     assert step.node.layer is not None
@@ -100,6 +102,7 @@ def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     return [y, *(HostValue(np.zeros(0, np.float32)) for _ in step.node.outputs[1:])]
 
 
+@lowers(EMBED)
 def embed(step: LoweringStep) -> Sequence[ExportedValue]:
     """``linger::Gather``: the table first."""
     weight = weight_grid(step)
@@ -121,6 +124,7 @@ def embed(step: LoweringStep) -> Sequence[ExportedValue]:
     ]
 
 
+@lowers(LAYER_NORM)
 def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QLayerNorm`` over trailing axes; its bias lies at ``32768 * scale_w``."""
     assert step.node.layer is not None
@@ -142,10 +146,3 @@ def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))
     attributes = {**weight_attributes(step, x, output), "scale_y_normal": NORMALIZED_SCALE}
     return [step.emit.integers("QLayerNorm", inputs, output, x, attributes=attributes, node=step.node)]
-
-
-RULES: Mapping[str, LoweringRule] = {
-    "batch_norm": batch_norm,
-    "embed": embed,
-    "layer_norm": layer_norm,
-}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from linger_jax.errors import ExportError
 from linger_jax.export.lower.emitter import Emitter
 from linger_jax.export.lower.exported_values import ExportedValue, TensorValue
+from linger_jax.kinds import Registry
 from linger_jax.plan import Graph, Node
 from linger_jax.typing import Path
 
@@ -67,3 +68,6 @@ class LoweringStep:
 
 
 LoweringRule = Callable[[LoweringStep], Sequence[ExportedValue]]
+
+lowers: Registry[LoweringRule] = Registry("lower")
+"""The nodes of each kind of step."""

@@ -132,7 +132,7 @@ class _Reader:
             return [_Indices(first.role, moved) for moved in _moved(eqn, first.array, operands[1:])]
         if isinstance(first, TensorValue) and name not in PRODUCTS:
             return list(self._move_input(eqn, first, operands[1:]))
-        if isinstance(first, _Result) and name in ("transpose", "reshape", "squeeze", "broadcast_in_dim", "copy"):
+        if isinstance(first, _Result) and name in _BY_NUMPY:
             return [self._behind(eqn, first)]
         raise self._error(eqn, operands)
 

@@ -16,12 +16,13 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array
 from linger_jax.interpret.integers.integer_values import whole_numbers
+from linger_jax.kinds import MOVE_OF_PRIMITIVE, GridOf
 from linger_jax.numerics import Accumulator, int64
 from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.convolution import convolution
 from linger_jax.numerics.products import contraction
 from linger_jax.plan import Node
-from linger_jax.plan.graph import STRUCTURAL, one_equation
+from linger_jax.plan.graph import one_equation
 from linger_jax.quantizers import QTensor
 
 _CALLS = frozenset({"jit", "pjit", "closed_call"})
@@ -85,7 +86,9 @@ def _one(node: Node, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
         return [values[0] + values[1]]
     if any(isinstance(v, Accumulator) for v in values):
         total, *others = values
-        if name not in STRUCTURAL or not isinstance(total, Accumulator) or others:
+        move = MOVE_OF_PRIMITIVE.get(name)
+        moves = move is not None and move.grid is GridOf.first
+        if not moves or not isinstance(total, Accumulator) or others:
             raise _no_form(node, name)
         if name == "convert_element_type":
             return [total]

@@ -9,14 +9,16 @@ import jax.numpy as jnp
 
 from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through
 from linger_jax.interpret.context import Context, Mode, Value
-from linger_jax.interpret.interpreter import single
+from linger_jax.interpret.interpreter import interprets, single
 from linger_jax.interpret.layers.operand_roles import quantizer_path
+from linger_jax.kinds import AVG_POOL
 from linger_jax.numerics import round_scaled
 from linger_jax.numerics.pooling import divide
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
 
+@interprets(AVG_POOL)
 def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a window or whole-plane average; the gradient is the float average's."""
     path = quantizer_path(node, "output_quantizer")

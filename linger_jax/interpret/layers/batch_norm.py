@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.integers import scaled_and_shifted
+from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, quantize_output
+from linger_jax.kinds import BATCH_NORM
 from linger_jax.numerics import true_reciprocal
 from linger_jax.numerics.products import rounded_product
 from linger_jax.numerics.sums import channel_mean, channel_moments, channel_variance
@@ -26,6 +28,7 @@ LEAST_VARIANCE = 1e-5
 RANK_OF_PLANES = 4
 
 
+@interprets(BATCH_NORM)
 def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a batch normalization over the last axis."""
     assert node.layer is not None

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from linger_jax.interpret.apply_quantizer import quantize_weight
 from linger_jax.interpret.context import Context, Value, plain
-from linger_jax.interpret.interpreter import single
+from linger_jax.interpret.interpreter import interprets, single
 from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
+from linger_jax.kinds import EMBED
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
 TABLE = ("params", "embedding")
 
 
+@interprets(EMBED)
 def embed(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of an embedding table."""
     roles = by_role(node, operands)

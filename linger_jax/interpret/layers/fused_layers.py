@@ -9,16 +9,20 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Array, Context, Value, plain
+from linger_jax.interpret.interpreter import constrains, interprets
 from linger_jax.interpret.layers.conv_bn import ConvBN, RunningStatistics, conv_bn_evaluation, conv_bn_training
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT, KERNEL
 from linger_jax.interpret.run_layer import run_layer
+from linger_jax.kinds import CONV_BN
 from linger_jax.plan import Node
 from linger_jax.typing import Path
 
 _MEAN, _VARIANCE = ("batch_stats", "mean"), ("batch_stats", "var")
 
 
+@interprets(CONV_BN)
+@constrains(CONV_BN)
 def fused(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of both layers together; clips where the node is constrained."""
     assert node.layer is not None

@@ -11,16 +11,18 @@ from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through
 from linger_jax.interpret.context import Context, Value
 from linger_jax.interpret.integers import multiply
-from linger_jax.interpret.interpreter import single
+from linger_jax.interpret.interpreter import interprets, single
 from linger_jax.interpret.kernel_functions import sigmoid_input
 from linger_jax.interpret.layers.operand_roles import quantizer_path
 from linger_jax.interpret.layers.weighted_layers import quantize_output
+from linger_jax.kinds import GLU
 from linger_jax.numerics import chip_kernels
 from linger_jax.numerics.chip_kernels import from_fixed_point
 from linger_jax.plan import Node
 from linger_jax.quantizers import SCALE, QTensor
 
 
+@interprets(GLU)
 def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a GLU; the gradient of the sigmoid is the float one's.
 
@@ -35,10 +37,10 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     if ctx.in_float:
         return [quantize_output(ctx, node, single(node.run, x.value))]
     platform = ctx.settings.config.platform
-    if not chip_kernels.has_kernels(platform):
+    if not GLU.runs_on(platform):
         raise PlatformLimitError(
-            f"{node.label}: {platform.value} has no sigmoid kernel for a GLU (compat: reference). Choose another "
-            "platform, leave it float with disable_submodel, or use compat: chip, which does so by itself"
+            f"{node.label}: {platform.value} has no {GLU.kernels_in_words} for a GLU (compat: reference). Choose "
+            "another platform, leave it float with disable_submodel, or use compat: chip, which does so by itself"
         )
     a, b = jnp.split(x.value, 2, axis=node.attributes["axis"])
     fraction_bits = chip_kernels.gate_fraction_bits(platform)

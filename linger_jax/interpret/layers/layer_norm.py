@@ -14,8 +14,10 @@ from jax import lax
 from linger_jax.config import RoundMode
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT, quantize_output
+from linger_jax.kinds import LAYER_NORM
 from linger_jax.numerics import round_half_even, round_scaled
 from linger_jax.numerics.normalization import EPSILON, RESULT_FRACTION_BITS, normalize
 from linger_jax.numerics.products import rounded_product
@@ -36,6 +38,7 @@ class _Form:
     bias_bits: int
 
 
+@interprets(LAYER_NORM)
 def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a LayerNorm over trailing axes; without scale its weight is one, without bias its bias zero."""
     assert node.layer is not None

@@ -11,8 +11,10 @@ import jax.numpy as jnp
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.integers import linear
+from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, output_clip
+from linger_jax.kinds import SPARIFY_FFN
 from linger_jax.nn import FINAL_SHARE, GROUPS, kept_groups, select_largest
 from linger_jax.numerics.products import ordered_product
 from linger_jax.plan import Node
@@ -21,6 +23,7 @@ from linger_jax.quantizers import QTensor
 CALLS = ("sparify", "calls")
 
 
+@interprets(SPARIFY_FFN)
 def sparify_ffn(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a SparifyFFN. One group in eight is kept in training too; the counter of the float schedule stays."""
     roles = by_role(node, operands)

@@ -12,8 +12,10 @@ from typing import Any
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Array, Context, Value
 from linger_jax.interpret.integers import bias_of, exponent_of, layer_sum, requantized
+from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
 from linger_jax.interpret.run_layer import run_layer
+from linger_jax.kinds import CONV, CONV_TRANSPOSE, CUSTOM_CONV, CUSTOM_LINEAR, DENSE, EINSUM
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 from linger_jax.typing import Path
@@ -21,6 +23,7 @@ from linger_jax.typing import Path
 INPUT, KERNEL, BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
 
 
+@interprets(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV)
 def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a layer with a kernel and perhaps a bias."""
     roles = by_role(node, operands)

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 
 from linger_jax.config import ActivationType
 from linger_jax.errors import PlanError
+from linger_jax.kinds import CONV_BN, FOLDED_NORM
 from linger_jax.plan.graph import Constant, Graph, Node, Uses
-from linger_jax.staging import FOLDED_NORM, LayerInfo
+from linger_jax.staging import LayerInfo
 from linger_jax.typing import Path
-
-CONV_BN = "conv_bn"
-"""Operator and layer kind of a convolution with its normalization, computed as one float layer."""
 
 # Attribute of a plain convolution: path of the normalization that is folded into it.
 _HOLDS = "holds"
@@ -121,7 +119,7 @@ def _fuse_region(graph: Graph, pairs: Mapping[Path, FusedPair], merged: set[Path
 
 
 def _is_merged(node: Node) -> bool:
-    return node.op == CONV_BN or _HOLDS in node.attributes
+    return node.kind == CONV_BN or _HOLDS in node.attributes
 
 
 def _folded(conv: Node, norm: Node) -> Node:
@@ -151,7 +149,7 @@ def _conv_bn(conv: Node, norm: Node) -> Node:
     )
     return dataclasses.replace(
         conv,
-        op=CONV_BN,
+        op=CONV_BN.name,
         layer=info,
         inputs=(*conv.inputs, *(atom for _, atom in entries)),
         outputs=norm.outputs,

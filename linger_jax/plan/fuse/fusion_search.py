@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 
-import flax.linen as nn
-
 from linger_jax.config import ActivationType
-from linger_jax.nn import ConvTranspose
+from linger_jax.kinds import BATCH_NORM, CONV_TRANSPOSE, RELU, SIGMOID
 from linger_jax.plan.fuse.fusion import FusedPair, Fusion
 from linger_jax.plan.graph import Constant, Graph, Node, Scan, Uses, ValueInfo
-from linger_jax.staging import LayerInfo
+from linger_jax.staging import LAYERS, LayerInfo
 from linger_jax.typing import Path
 
-_MARKS = {"relu": ActivationType.Relu, "logistic": ActivationType.Sigmoid, "sigmoid": ActivationType.Sigmoid}
-_CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, ConvTranspose)
+_MARKS = {
+    name: mark
+    for kind, mark in ((RELU, ActivationType.Relu), (SIGMOID, ActivationType.Sigmoid))
+    for name in (kind.name, *kind.nodes)
+}
 # ConvBN pads with zeros: a convolution that repeats or mirrors its borders keeps its normalization apart.
 _PADDINGS_WITH_VALUES = ("CIRCULAR", "REFLECT")
 
@@ -64,7 +65,7 @@ def _search(
             assert behind.layer is not None
             held[behind.layer.path] = info.path
             pairs.append(_pair(node, info, behind.layer))
-        elif info.kind in ("conv", "conv_transpose", "dense", "batch_norm"):
+        elif info.kind.is_marked:
             mark = _mark(behind)
             allowed = (ActivationType.Relu,) if _is_free_norm(info, held) else tuple(_MARKS.values())
             if mark in allowed:
@@ -73,7 +74,7 @@ def _search(
 
 
 def _is_free_norm(info: LayerInfo, held: dict[Path, Path]) -> bool:
-    return info.kind == "batch_norm" and info.path not in held
+    return info.kind == BATCH_NORM and info.path not in held
 
 
 def _mark(node: Node) -> ActivationType | None:
@@ -84,11 +85,12 @@ def _mark(node: Node) -> ActivationType | None:
 def _is_pair(conv: LayerInfo, behind: Node, once: frozenset[Path]) -> bool:
     norm = behind.layer
     return (
-        conv.module_type in _CONVOLUTIONS
+        conv.kind.takes_norm
+        and conv.module_type in LAYERS
         and conv.refusal is None
         and conv.attributes["padding"] not in _PADDINGS_WITH_VALUES
         and norm is not None
-        and norm.kind == "batch_norm"
+        and norm.kind == BATCH_NORM
         and norm.refusal is None
         and norm.path in once
     )
@@ -114,7 +116,7 @@ def _pair(node: Node, conv: LayerInfo, norm: LayerInfo) -> FusedPair:
         conv=conv.path,
         norm=norm.path,
         epsilon=norm.attributes["epsilon"],
-        transposed_groups=int(conv.attributes["groups"]) if conv.kind == "conv_transpose" else None,
+        transposed_groups=int(conv.attributes["groups"]) if conv.kind == CONV_TRANSPOSE else None,
         transpose_kernel=bool(conv.attributes["transpose_kernel"]),
         types=(conv.module_type, *node.owner.module_types),
     )

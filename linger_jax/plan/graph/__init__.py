@@ -16,12 +16,5 @@ from linger_jax.plan.graph.kernel_layout import file_layout as file_layout
 from linger_jax.plan.graph.owners import Composite as Composite
 from linger_jax.plan.graph.owners import Owner as Owner
 from linger_jax.plan.graph.owners import OwnerStack as OwnerStack
-from linger_jax.plan.graph.primitives import FLOAT_PRESERVING as FLOAT_PRESERVING
 from linger_jax.plan.graph.primitives import INLINED_LIBRARY_CALLS as INLINED_LIBRARY_CALLS
-from linger_jax.plan.graph.primitives import JOIN as JOIN
-from linger_jax.plan.graph.primitives import PARALLEL as PARALLEL
-from linger_jax.plan.graph.primitives import PROVENANCE as PROVENANCE
-from linger_jax.plan.graph.primitives import SELECTING as SELECTING
-from linger_jax.plan.graph.primitives import STRUCTURAL as STRUCTURAL
-from linger_jax.plan.graph.primitives import UNIT_AXES as UNIT_AXES
 from linger_jax.plan.graph.uses import Uses as Uses

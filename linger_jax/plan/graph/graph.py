@@ -10,6 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from linger_jax.config import LayerConfig
+from linger_jax.kinds import KIND_OF_NODE, MOVE_OF_PRIMITIVE, Kind, Move
 from linger_jax.plan.graph.kernel_layout import FileLayout
 from linger_jax.plan.graph.owners import Owner
 from linger_jax.quantizers import QuantizerSpec
@@ -65,7 +66,7 @@ class Node:
     """One step of the plan.
 
     Attributes:
-      op: what it is: a layer kind, an operator name, ``structural``, ``float``, ``remat`` or ``scan``.
+      op: what it is: a primitive, one of a kind's names (see :attr:`kind`), ``remat``, ``scan`` or ``lost``.
       inputs, outputs: operands and results.
       run: evaluates the node on plain arrays, or None for nodes that only rules evaluate.
       owner: the module whose body the node stands in.
@@ -95,6 +96,16 @@ class Node:
     state_path: Path | None = None
     bits: tuple[int | None, ...] = ()
     config: LayerConfig | None = None
+
+    @property
+    def kind(self) -> Kind | None:
+        """What is known of steps like it; None of primitives without a quantized form, of loops and of lost layers."""
+        return KIND_OF_NODE.get(self.op)
+
+    @property
+    def move(self) -> Move | None:
+        """Which move it is, decided or not; None for everything that does more than move values."""
+        return MOVE_OF_PRIMITIVE.get(self.attributes.get("primitive", self.op))
 
     @property
     def label(self) -> str:

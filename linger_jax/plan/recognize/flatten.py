@@ -11,9 +11,8 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
+from linger_jax.kinds import JOIN, MOVE_OF_PRIMITIVE, ParameterView
 from linger_jax.plan.graph import (
-    JOIN,
-    PROVENANCE,
     Atom,
     Constant,
     Graph,
@@ -125,15 +124,15 @@ class Flattener:
         if eqn.primitive is layer_p:
             info, inner = eqn.params["info"], eqn.params["jaxpr"]
             self.modules.update(dict.fromkeys((info.path, *(path for path, _ in info.inside))))
-            return [Node(op=info.kind, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common)]
+            return [Node(op=info.kind.name, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common)]
         if name in ("remat2", "checkpoint", "remat"):
             body_infos = [_atom_info(a, region.infos) for a in operands]
             body = self._graph(eqn.params["jaxpr"], (), body_infos, region.owners)
             return [Node(op="remat", attributes=eqn.params, body=body, **common)]
         if name == "scan":
             return [self._scan(eqn, operands, region, common)]
-        if name == "concatenate" and region.one_source:
-            name = JOIN
+        if name == JOIN.primitive and region.one_source:
+            name = JOIN.name
         attributes = {**eqn.params, "primitive": eqn.primitive.name}
         node = Node(op=name, attributes=attributes, run=one_equation(eqn), **common)
         return [*self._hidden_layers(eqn, eqn, region.owners.current), node]
@@ -203,7 +202,9 @@ def _fold(eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
 
 def _result_info(eqn: JaxprEqn, var: Var, operands: tuple[Atom, ...], infos: Mapping[ValueId, ValueInfo]) -> ValueInfo:
     result = _info(var)
-    if eqn.primitive.name not in PROVENANCE or not operands or isinstance(operands[0], Constant):
+    move = MOVE_OF_PRIMITIVE.get(eqn.primitive.name)
+    is_view = move is not None and move.view in (ParameterView.moved, ParameterView.cast)
+    if not is_view or not operands or isinstance(operands[0], Constant):
         return result
     source = infos[operands[0]]
     unchanged = source.shape == result.shape and source.dtype == result.dtype and eqn.primitive.name != "transpose"

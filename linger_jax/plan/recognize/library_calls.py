@@ -9,7 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from linger_jax.plan.graph import FLOAT_PRESERVING, INLINED_LIBRARY_CALLS, Atom, Constant, is_library_call
+from linger_jax.kinds import MOVE_OF_PRIMITIVE
+from linger_jax.plan.graph import INLINED_LIBRARY_CALLS, Atom, Constant, is_library_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _carried(jaxpr: Jaxpr, moved: Sequence[bool]) -> list[bool] | None:
         elif eqn.primitive.name == "jit" and isinstance(inner, ClosedJaxpr):
             results = _carried(inner.jaxpr, operands)
         else:
-            results = floats if eqn.primitive.name in FLOAT_PRESERVING else None
+            results = floats if eqn.primitive.name in MOVE_OF_PRIMITIVE else None
         if results is None:
             return None
         known.update(zip(eqn.outvars, results, strict=True))

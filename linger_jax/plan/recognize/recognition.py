@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.kinds import AVG_POOL, GLU, RELU, RELU6, SWISH, UNIT_AXES
 from linger_jax.numerics import true_quotient
-from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Graph, Node, Uses, is_library_call
+from linger_jax.plan.graph import Atom, Constant, Graph, Node, Uses, is_library_call
 from linger_jax.plan.recognize.pool_window import Window, integer_divisor
 from linger_jax.plan.recognize.random_masks import written_dropout
 from linger_jax.plan.recognize.scalar_division import scalar_division
@@ -60,18 +61,20 @@ def _fold(graph: Graph, nodes: list[Node], match: Callable[[Uses, list[Node], in
 def _activation(node: Node) -> Node:
     if node.op == "custom_jvp_call":
         name = _custom_jvp_name(node)
-        if name in ("relu", "relu6"):
+        if name in (RELU.name, RELU6.name):
             return dataclasses.replace(node, op=name)
     elif node.op in ("jit", "pjit") and is_library_call(node.attributes["jaxpr"]):
         name, steps = node.attributes.get("name"), node.attributes["jaxpr"].jaxpr.eqns
-        if name == "silu":
-            return dataclasses.replace(node, op="silu", attributes={"primitive": "jit"})
-        if name == "glu" and [step.primitive.name for step in steps] == ["split", "logistic", "mul"]:
-            return dataclasses.replace(node, op="glu", attributes={"primitive": "jit", "axis": steps[0].params["axis"]})
+        if name in SWISH.nodes:
+            return dataclasses.replace(node, op=name, attributes={"primitive": "jit"})
+        if name == GLU.name and [step.primitive.name for step in steps] == ["split", "logistic", "mul"]:
+            return dataclasses.replace(
+                node, op=GLU.name, attributes={"primitive": "jit", "axis": steps[0].params["axis"]}
+            )
     elif node.op == "max" and any(isinstance(a, Constant) and a.is_scalar(0.0) for a in node.inputs):
         tensors = tuple(a for a in node.inputs if not isinstance(a, Constant))
         if len(tensors) == 1:
-            return dataclasses.replace(node, op="relu", attributes={"primitive": "max"})
+            return dataclasses.replace(node, op=RELU.name, attributes={"primitive": "max"})
     return node
 
 
@@ -123,7 +126,7 @@ def _average_pool(uses: Uses, nodes: list[Node], index: int) -> Match | None:
     }
     pooled = dataclasses.replace(
         node,
-        op="avg_pool",
+        op=AVG_POOL.name,
         inputs=(total.inputs[0],),
         attributes=attributes,
         run=_float_average(total, after, count),

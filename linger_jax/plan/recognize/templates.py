@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.kinds import GELU, SOFTMAX, OperatorKind
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, Uses, ValueId
 from linger_jax.plan.recognize.flatten import flatten
 
@@ -23,12 +24,12 @@ class Template:
     """A one-operand library function.
 
     Attributes:
-      name: operator name of the matched node.
+      kind: what the matched node is.
       last: primitive of its last equation, the cue to try it.
       variants: functions of one array to trace, with the attributes each stands for; made from the operand's rank.
     """
 
-    name: str
+    kind: OperatorKind
     last: str
     variants: Callable[[int], Sequence[tuple[Callable[[Any], Any], dict[str, Any]]]]
 
@@ -46,9 +47,9 @@ def _softmax(rank: int) -> Sequence[tuple[Callable[[Any], Any], dict[str, Any]]]
 
 
 TEMPLATES = (
-    Template("gelu", "mul", _gelu),
-    Template("gelu", "copy", _gelu),
-    Template("softmax", "div", _softmax),
+    Template(GELU, "mul", _gelu),
+    Template(GELU, "copy", _gelu),
+    Template(SOFTMAX, "div", _softmax),
 )
 
 
@@ -81,9 +82,9 @@ def match_template(
                 operand, interior = found
                 node = dataclasses.replace(
                     last,
-                    op=template.name,
+                    op=template.kind.nodes[0],
                     inputs=(operand,),
-                    attributes={**attributes, "primitive": template.name},
+                    attributes={**attributes, "primitive": template.kind.name},
                     run=_run_pattern(pattern),
                 )
                 return node, interior
