@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from timing import CLOCKS, median_ms, median_ratio, take_turns
 
+from linger_jax.compat import explicit_padding
 from linger_jax.numerics.convolution import convolution_lowerings as lowerings
 from linger_jax.numerics.convolution.convolution_shape import ConvShape
 from linger_jax.numerics.convolution.lowering_rules import (
@@ -42,7 +43,7 @@ def same(
 ) -> ConvShape:
     """A convolution with padding SAME over `rank` axes of one size."""
     inputs, outputs = channels
-    low, high = jax.lax.padtype_to_pads([size], [taps], [stride], "SAME")[0]
+    low, high = explicit_padding("SAME", [size], [taps], [stride])[0]
     return ConvShape(
         x=(batch, *(size,) * rank, inputs),
         w=(*(taps,) * rank, inputs // groups, outputs),

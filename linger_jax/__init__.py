@@ -1,31 +1,120 @@
 """Quantization-aware training for JAX/Flax, from a pretrained PyTorch checkpoint to a file a chip runs."""
 
-from linger_jax.api import CheckpointAdapter as CheckpointAdapter
-from linger_jax.api import FusedModel as FusedModel
-from linger_jax.api import QuantizedModel as QuantizedModel
-from linger_jax.api import calibrate as calibrate
-from linger_jax.api import calibration as calibration
-from linger_jax.api import constrain as constrain
-from linger_jax.api import init as init
-from linger_jax.api import parameter_labels as parameter_labels
-from linger_jax.api import scales as scales
-from linger_jax.api import supported as supported
-from linger_jax.api import trace_layers as trace_layers
-from linger_jax.config import QuantConfig as QuantConfig
-from linger_jax.config import config_save_to_yaml as config_save_to_yaml
-from linger_jax.config import load_config as load_config
-from linger_jax.errors import DeviceLintError as DeviceLintError
-from linger_jax.errors import LingerError as LingerError
-from linger_jax.errors import LingerWarning as LingerWarning
-from linger_jax.export import DeviceReport as DeviceReport
-from linger_jax.export import OnnxRunner as OnnxRunner
-from linger_jax.export import check_onnx as check_onnx
-from linger_jax.export import export_onnx as export_onnx
-from linger_jax.export import pack as pack
-from linger_jax.quantizers import QTensor as QTensor
-from linger_jax.quantizers import abs_max as abs_max
-from linger_jax.quantizers import from_qtensor_to_tensor as from_qtensor_to_tensor
-from linger_jax.quantizers import from_tensor_to_qtensor as from_tensor_to_qtensor
-from linger_jax.quantizers import register_calibrate_method as register_calibrate_method
-from linger_jax.quantizers import top_10 as top_10
-from linger_jax.quantizers import w_like as w_like
+from linger_jax import converters, nn
+from linger_jax.api import (
+    CheckpointAdapter,
+    FusedModel,
+    QuantizedModel,
+    Supported,
+    calibrate,
+    calibration,
+    constrain,
+    init,
+    parameter_labels,
+    scales,
+    supported,
+    trace_layers,
+)
+from linger_jax.config import (
+    ClampInfo,
+    Platform,
+    QuantConfig,
+    QuantInfo,
+    config_save_to_yaml,
+    load_config,
+)
+from linger_jax.errors import (
+    CalibrationError,
+    ConfigError,
+    ConfigProblem,
+    ConversionError,
+    DeviceLintError,
+    ExportError,
+    LingerError,
+    LingerWarning,
+    PackError,
+    PlanError,
+    PlatformLimitError,
+    StateError,
+    UnsupportedError,
+)
+from linger_jax.export import (
+    DeviceReport,
+    OnnxRunner,
+    PackReport,
+    check_onnx,
+    export_onnx,
+    pack,
+)
+from linger_jax.plan import (
+    Plan,
+)
+from linger_jax.quantizers import (
+    CalibrationResult,
+    QTensor,
+    abs_max,
+    from_qtensor_to_tensor,
+    from_tensor_to_qtensor,
+    register_calibrate_method,
+    top_10,
+    w_like,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CalibrationError",
+    "CalibrationResult",
+    "CheckpointAdapter",
+    "ClampInfo",
+    "ConfigError",
+    "ConfigProblem",
+    "ConversionError",
+    "DeviceLintError",
+    "DeviceReport",
+    "ExportError",
+    "FusedModel",
+    "LingerError",
+    "LingerWarning",
+    "OnnxRunner",
+    "PackError",
+    "PackReport",
+    "Plan",
+    "PlanError",
+    "Platform",
+    "PlatformLimitError",
+    "QTensor",
+    "QuantConfig",
+    "QuantInfo",
+    "QuantizedModel",
+    "StateError",
+    "Supported",
+    "UnsupportedError",
+    "__version__",
+    "abs_max",
+    "calibrate",
+    "calibration",
+    "check_onnx",
+    "config_save_to_yaml",
+    "constrain",
+    "converters",
+    "export_onnx",
+    "from_qtensor_to_tensor",
+    "from_tensor_to_qtensor",
+    "init",
+    "load_config",
+    "nn",
+    "pack",
+    "parameter_labels",
+    "register_calibrate_method",
+    "scales",
+    "supported",
+    "top_10",
+    "trace_layers",
+    "w_like",
+]
+
+
+def __dir__() -> list[str]:
+    """The public names; the rooms behind them may change without notice."""
+    return list(__all__)

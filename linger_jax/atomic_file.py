@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writing files so that a failure leaves no partial file."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A path is dotted (`block.conv1`); the root module's path is the empty string. A pattern names one module and everything
 below it. A trailing `*` says the same and is dropped: `fc1`, `fc1*` match `fc1` and `fc1.gate`, never `fc10`. A `*` by
-itself names the whole model. See spec/config.md sections 1.2 and 2.2.
+itself names the whole model. See docs/specification/config.md sections 1.2 and 2.2.
 """
 
 from __future__ import annotations

@@ -4,7 +4,11 @@ The environment is set before JAX is imported. With pytest-xdist each worker is 
 XLA's thread pool, which is as large as the machine otherwise, at one thread a device.
 """
 
+import gc
+import importlib.abc
 import os
+import sys
+from pathlib import Path
 
 _DEVICES = "--xla_force_host_platform_device_count=2"
 
@@ -14,6 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("PJRT_NPROC", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import hypothesis
 import jax
 import psutil
 import pytest
@@ -24,10 +29,86 @@ from linger_jax.export.packing.packer import find_packer
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# No test fails because a machine is busy: neither an example nor drawing it has a time limit.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
+
+ROOT = Path(__file__).parent
+
+UNIT = (
+    "config",
+    "converters/files",
+    "converters/matching",
+    "export/lint",
+    "export/packing",
+    "plan",
+    "staging",
+)
+KERNEL = ("nn", "numerics", "quantizers")
+"""Folders of the tiers ``unit`` and ``kernel``; every other folder is of ``model`` (tests/README.md)."""
+TIERS = ("model", "kernel", "unit")
+
+
+def tier_of(path: Path) -> str:
+    """The tier of the tests in a file."""
+    folders = path.relative_to(ROOT).parent.as_posix() + "/"
+    for tier, listed in (("unit", UNIT), ("kernel", KERNEL)):
+        if any(folders.startswith(f"{folder}/") for folder in listed):
+            return tier
+    return "model"
+
+
+class _SkipsWithoutTorch(importlib.abc.MetaPathFinder):
+    """Asked last, when nothing has found PyTorch: the test, or the file of tests, that imports it is skipped."""
+
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            pytest.skip("needs PyTorch, which is not installed here (make test has it)", allow_module_level=True)
+
+
+sys.meta_path.append(_SkipsWithoutTorch())
+
 
 def pytest_collection_modifyitems(items):
-    """Slow tests first: the last ones to run should be short, so that all processes end together."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Marks the tiers, and puts long files first: the last ones are short, so that all processes end together."""
+    for item in items:
+        item.add_marker(tier_of(item.path))
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, TIERS.index(tier_of(item.path))))
+
+
+def pytest_collection_finish():
+    """What was imported stays: not looking for garbage there, and less often, saves a twentieth of all time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+
+
+_COMPILED: list[str] = []
+"""Names of the programs that XLA compiled, or read from its cache, since the test began."""
+
+
+def _note_compilation(event, _, **details):
+    if event == "/jax/core/compile/backend_compile_duration":
+        _COMPILED.append(details.get("fun_name", "?"))
+
+
+jax.monitoring.register_event_duration_secs_listener(_note_compilation)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A test of the tier ``unit`` compiles nothing."""
+    _COMPILED.clear()
+    result = yield
+    if _COMPILED and item.get_closest_marker("unit"):
+        programs = ", ".join(dict.fromkeys(_COMPILED))
+        pytest.fail(
+            f"this test is of the tier unit, but XLA compiled {len(_COMPILED)} programs: {programs}. Give it shapes or "
+            "arrays of NumPy (tests.models.drawn), or move it to a folder of the tier model (kernel, where it tests "
+            "arithmetic): tests/README.md.",
+            pytrace=False,
+        )
+    return result
 
 
 MOST_MEMORY = psutil.virtual_memory().total // 6

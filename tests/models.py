@@ -1,7 +1,9 @@
-"""Small Flax models that the tests of staging, plan, interpreter and public model share."""
+"""Small Flax models that tests share, and variables for them: compiled once where tests share them, or not at all."""
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import linger_jax
+
 Array = jax.Array
+Variables = dict[str, Any]
 
 
 def random_array(seed: int, *shape: int, scale: float = 1.0) -> Array:
@@ -19,6 +24,61 @@ def random_array(seed: int, *shape: int, scale: float = 1.0) -> Array:
     count = math.prod(shape)
     values = jax.random.normal(jax.random.key(seed), (max(4096, 2 ** (count - 1).bit_length()),), jnp.float32)
     return jnp.asarray(np.float32(scale) * np.asarray(values)[:count].reshape(shape))
+
+
+def drawn(model: nn.Module, *args: Any, seed: int = 0, **kwargs: Any) -> Variables:
+    """Float variables of the shapes that ``model.init`` gives, drawn by NumPy: nothing is run or compiled for them.
+
+    Scales and variances are one, biases, means and whole numbers zero, everything else is normal and as large as the
+    initializers of Flax make a kernel.
+
+    Args:
+      model: the float model.
+      *args, **kwargs: the call, as for ``model.init``.
+      seed: of the draw.
+    """
+    random = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> Array:
+        name = next((key.key for key in reversed(path) if isinstance(key, jax.tree_util.DictKey)), "")
+        if name in ("scale", "var"):
+            values = np.ones(leaf.shape)
+        elif name in ("bias", "mean") or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            values = np.zeros(leaf.shape)
+        else:
+            values = random.normal(0, math.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)
+        return jnp.asarray(np.asarray(values, leaf.dtype))
+
+    return jax.tree.map_with_path(draw, jax.eval_shape(lambda: model.init(jax.random.key(0), *args, **kwargs)))
+
+
+def initialised(qmodel: linger_jax.QuantizedModel, *args: Any, **kwargs: Any) -> Variables:
+    """``qmodel.init`` with :func:`drawn` variables."""
+    return qmodel.adopt(drawn(qmodel.model, *args, **kwargs), *args, **kwargs)
+
+
+def prepared(
+    model: nn.Module, *args: Any, config: Any = None, **kwargs: Any
+) -> tuple[linger_jax.QuantizedModel, Variables]:
+    """A quantized model and fresh variables of it.
+
+    Tests that ask for the same model, configuration and shapes share the quantized model, with its plans and compiled
+    calls. The variables are theirs: their containers may be changed.
+    """
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)), args)
+    leaves, structure = jax.tree.flatten((shapes, kwargs))
+    qmodel, variables = _prepared(model, json.dumps(config, sort_keys=True), structure, *leaves)
+    return qmodel, jax.tree.map(lambda leaf: leaf, variables)
+
+
+@functools.lru_cache(maxsize=64)
+def _prepared(
+    model: nn.Module, config: str, structure: Any, *leaves: Any
+) -> tuple[linger_jax.QuantizedModel, Variables]:
+    shapes, kwargs = jax.tree.unflatten(structure, leaves)
+    args = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
+    qmodel = linger_jax.init(model, json.loads(config))
+    return qmodel, initialised(qmodel, *args, **kwargs)
 
 
 class Mlp(nn.Module):

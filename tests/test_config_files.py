@@ -73,7 +73,7 @@ CONFIGS = st.builds(
 
 
 @given(CONFIGS)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_loading_what_was_saved_gives_an_equal_configuration(tmp_path, config):
     path = tmp_path / "c.yaml"
     config_save_to_yaml(path, config)

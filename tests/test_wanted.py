@@ -1,6 +1,6 @@
-"""Every *Wanted* of the specification's conversion, calibration, constrain and layer sections, under ``compat: chip``.
+"""Conversion, calibration, constrain mode and layers where linger 3.0.9 is wrong: what ``compat: chip`` does instead.
 
-Those of the configuration file and of single quantizers stand beside their modules' tests.
+The defects of the configuration file and of single quantizers stand beside their modules' tests.
 """
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ import pytest
 
 import linger_jax
 from linger_jax import LingerError, LingerWarning
+from tests.models import drawn, initialised
 
 KEY = jax.random.key(0)
 
@@ -44,16 +45,16 @@ def flax_promotion():
 
 def calibrated(model, config, *batches):
     qmodel = linger_jax.init(model, config)
-    variables = qmodel.init(KEY, batches[0])
+    variables = initialised(qmodel, batches[0])
     return qmodel, linger_jax.calibrate(qmodel, variables, batches, progress=False)
 
 
-# --- conversion (config.md section 2) --------------------------------------------------------------------------------
+# --- conversion (docs/specification/config.md section 2) --------------------------------------------------------------
 
 
 def test_a_root_module_that_is_itself_a_layer_is_quantized():
     qmodel = linger_jax.init(nn.Dense(3))
-    variables = qmodel.init(KEY, normal(2, 5))
+    variables = initialised(qmodel, normal(2, 5))
     assert set(variables["quant"]) == {"input_quantizer", "weight_quantizer", "bias_quantizer", "output_quantizer"}
     assert [row.status for row in qmodel.plan(variables, normal(2, 5)).rows()] == ["quantized"]
 
@@ -69,7 +70,7 @@ def test_one_module_used_in_two_places_has_one_set_of_quantizers():
 
     x = normal(2, 4)
     qmodel = linger_jax.init(Shared())
-    variables = qmodel.init(KEY, x)
+    variables = initialised(qmodel, x)
     assert set(variables["quant"]) == {"layer"}
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     first = linger_jax.init(nn.Dense(4))
@@ -82,7 +83,7 @@ def test_one_module_used_in_two_places_has_one_set_of_quantizers():
 def test_constrained_weights_flow_into_a_fresh_quantized_model():
     x = normal(2, 6)
     cmodel = linger_jax.constrain(Two(), {"clamp_info": {"clamp_factor_value": 1}})
-    variables = cmodel.init(KEY, x)
+    variables = initialised(cmodel, x)
     assert "quant" not in variables
     qmodel = linger_jax.init(Two())
     adopted = qmodel.adopt(variables, x)
@@ -138,7 +139,7 @@ def test_padding_strings_are_resolved_to_numbers_and_checked():
         linger_jax.init(wide).init(KEY, x)
 
 
-# --- calibration (config.md section 4) -------------------------------------------------------------------------------
+# --- calibration (docs/specification/config.md section 4) -------------------------------------------------------------
 
 
 def test_calibration_works_under_mom_and_leaves_usable_scales():
@@ -197,13 +198,13 @@ def test_an_addition_calibrates_on_the_plain_sum():
     assert entries["running_data"] == jnp.abs(parts[0] + parts[1]).max()
 
 
-# --- constrain (config.md section 5) ---------------------------------------------------------------------------------
+# --- constrain (docs/specification/config.md section 5) ---------------------------------------------------------------
 
 
 def test_constraining_keeps_running_statistics():
     x = normal(8, 6)
     model = nn.BatchNorm(use_running_average=True)
-    variables = model.init(KEY, x)
+    variables = drawn(model, x)
     variables["batch_stats"] = {"mean": jnp.full(6, 0.5), "var": jnp.full(6, 2.0)}
     adopted = linger_jax.constrain(model).adopt(variables, x)
     jax.tree.map(np.testing.assert_array_equal, adopted["batch_stats"], variables["batch_stats"])
@@ -225,7 +226,7 @@ def test_norms_without_affine_parameters_work_under_clamps(layer):
     assert jnp.abs(y).max() <= 1.0
 
 
-# --- layers (layers.md sections 4, 8, 9) -----------------------------------------------------------------------------
+# --- layers (docs/specification/layers.md sections 4, 8, 9) -----------------------------------------------------------
 
 
 def test_max_pooling_of_a_float_input_is_float():
@@ -234,7 +235,7 @@ def test_max_pooling_of_a_float_input_is_float():
 
     x = normal(1, 4, 4, 3)
     qmodel = linger_jax.init(Calls(model))
-    rows = qmodel.plan(qmodel.init(KEY, x), x).rows()
+    rows = qmodel.plan(initialised(qmodel, x), x).rows()
     assert [row.op for row in rows] == ["Dense"]
 
 
@@ -276,13 +277,13 @@ def test_average_pooling_answers_at_the_scale_of_its_input():
         return nn.Conv(4, (3, 3), name="last")(nn.relu(nn.Conv(4, (3, 3))(x))).mean((1, 2))
 
     qmodel = linger_jax.init(Calls(model))
-    variables = qmodel.init(KEY, x)
+    variables = initialised(qmodel, x)
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     scale = updates["quant"]["last"]["output_quantizer"]["scale"]
     assert updates["quant"]["_linger_avg_pool_0"]["output_quantizer"]["scale"] == scale
 
 
-# --- operators (ops.md section 8) ------------------------------------------------------------------------------------
+# --- operators (docs/specification/ops.md section 8) ------------------------------------------------------------------
 
 
 def test_the_matmul_operator_and_concatenations_of_three_are_quantized():
@@ -303,7 +304,7 @@ def test_every_threshold_exists_before_the_first_step():
 
     x = normal(4, 5)
     qmodel = linger_jax.init(Calls(model), {"quant_info": {"qat_method": "TQT"}})
-    variables = qmodel.init(KEY, x)
+    variables = initialised(qmodel, x)
     _, updates = qmodel.apply(variables, x, mutable=["quant", "params"])
     assert jax.tree.structure(updates["params"]) == jax.tree.structure(variables["params"])
     assert variables["params"]["_linger_qtensor_qmul_0"]["output_quantizer"]["learning_data"].shape == (1,)
@@ -333,7 +334,7 @@ def test_a_power_of_two_constant_is_clipped_by_its_own_quantizer():
     x = normal(8, 5)
     qmodel = linger_jax.init(Calls(model))
     with pytest.warns(LingerWarning, match=r"_linger_qtensor_qmul_0.*constant 0.5 counts as 0.49609375"):
-        variables = qmodel.init(KEY, x)
+        variables = initialised(qmodel, x)
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     constant = updates["quant"]["_linger_qtensor_qmul_0"]["input_quantizer"]["1"]
     assert constant["running_data"] == 0.5

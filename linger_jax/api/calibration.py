@@ -16,7 +16,7 @@ from linger_jax.typing import Tree
 
 @contextlib.contextmanager
 def calibration() -> Iterator[None]:
-    """Within this context ``apply`` calibrates instead of quantizing (spec/config.md section 4).
+    """Within this context ``apply`` calibrates instead of quantizing (docs/specification/config.md section 4).
 
     The pass computes in float; each quantizer records its statistic. ``apply`` returns ``(output, updates)`` with both
     ``quant`` and ``params`` in ``updates``, because thresholds and clamped weights are parameters. A second pass over

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import flax.linen as nn
 
 from linger_jax.api.fusion import FusedModel, require_unbound
 from linger_jax.api.quantized_model import QuantizedModel
-from linger_jax.config import QuantConfig, check_device, load_config
+from linger_jax.config import ConfigSource, check_device, load_config
 from linger_jax.errors import LingerError
 from linger_jax.kinds import OPERATOR_NAMES, OPERATORS
 from linger_jax.nearest_name import nearest_name
 from linger_jax.plan import PlanSettings
 from linger_jax.plan.fuse import NOTHING_FUSED
-
-ConfigSource = str | os.PathLike[str] | Mapping[str, Any] | QuantConfig | None
 
 
 def init(
@@ -58,9 +55,11 @@ def constrain(
     disable_submodel: Iterable[str] | str = (),
     strict: bool = False,
 ) -> QuantizedModel:
-    """Prepares the float stage before quantization: weights, biases and outputs are clipped (spec/config.md section 5).
+    """Prepares the float stage before quantization: weights, biases and outputs are clipped.
 
     Arguments as in :func:`init`; the result has no quantizer state, its variables are the float model's.
+
+    Source: docs/specification/config.md section 5.
     """
     return _convert(model, config, disable_module, disable_submodel, strict, "constrain")
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linger_jax.compat import is_tracer
 from linger_jax.errors import CalibrationError, LingerWarning, StateError
 from linger_jax.typing import Path
 
@@ -35,7 +36,7 @@ class Finding:
 
     def names_found(self) -> list[str]:
         """The quantizers for which it holds; none while the flags are being traced by the user's own jit."""
-        if isinstance(self.flags, jax.core.Tracer):
+        if is_tracer(self.flags):
             return []
         return [name for name, flag in zip(self.names, np.asarray(self.flags).tolist(), strict=True) if flag]
 
@@ -69,7 +70,10 @@ def refuse(findings: tuple[Finding, ...], *, joins: bool) -> None:
 
 
 def warn_of_unseen(findings: tuple[Finding, ...]) -> bool:
-    """Warns of quantizers that are evaluated without ever having seen data (decision D6); returns whether it did."""
+    """Warns of quantizers that are evaluated without ever having seen data; returns whether it did.
+
+    Source: docs/decisions.md D6.
+    """
     names = [name for f in findings if f.kind is Kind.unseen for name in f.names_found()]
     if names:
         warnings.warn(

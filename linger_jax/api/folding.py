@@ -15,7 +15,7 @@ from linger_jax.plan import FusedPair, PlanSettings, Semantics
 from linger_jax.typing import Path, Tree
 
 REFERENCE_EPSILON = 1e-5
-"""What the reference folds with, whatever the layer says (spec/layers.md section 5.2)."""
+"""What the reference folds with, whatever the layer says (docs/specification/layers.md section 5.2)."""
 
 
 def fold_variables(settings: PlanSettings, variables: Mapping[str, Any]) -> Tree:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-import jax
-from flax.core.scope import in_filter
-
 from linger_jax.api.quant_collection import QUANT
+from linger_jax.compat import user_context
+from linger_jax.compat.linen import in_collections
 from linger_jax.config import QuantMethod
 from linger_jax.errors import LingerError
 from linger_jax.plan import PlanSettings
@@ -20,7 +19,7 @@ Arithmetic = Literal["fake_quant", "integer"]
 """What an evaluation computes with: float32 on quantized values, or integers."""
 
 # Part of jax.jit's cache key: a function that was compiled outside the context is traced again inside it.
-calibration_context = jax.make_user_context(default_value=False)
+calibration_context = user_context(False)
 
 
 def is_calibrating() -> bool:
@@ -53,7 +52,7 @@ def asks_for_integers(mode: Any, settings: PlanSettings, *, calibrating: bool, m
             "mode='integer': this model has no integers (it is constrained, open_quant is false, or quant_method is "
             "ONNX); leave the mode out"
         )
-    if calibrating or in_filter(mutable, QUANT):
+    if calibrating or in_collections(mutable, QUANT):
         raise LingerError(
             "mode='integer' is an evaluation: outside linger_jax.calibration, and without 'quant' among the mutable "
             "collections"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -10,9 +9,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from linger_jax.compat import context_number, holds_tracers
+from linger_jax.compat.linen import under_interceptors
 from linger_jax.plan import Plan, PlanSettings, build_plan
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import Call, stage
@@ -62,7 +61,7 @@ class PlanCache:
         staged = stage(self.model, variables, call, arrays, self.settings.folded_norms)
         bits = tuple(a.bits if isinstance(a, QTensor) else None for a in arrays)
         plan = build_plan(staged, self.settings, bits)
-        if key is not None and not _holds_tracers(staged.jaxpr):
+        if key is not None and not holds_tracers(staged.jaxpr):
             with self._lock:
                 self._plans[key] = plan
                 while len(self._plans) > KEPT:
@@ -72,11 +71,11 @@ class PlanCache:
 
 def _key(variables: Tree, call: Call, arrays: list[Any]) -> Hashable | None:
     """What a trace depends on; None where that cannot be told."""
-    if _user_interceptors():
+    if under_interceptors():
         return None
     leaves, treedef = jax.tree.flatten(variables)
     types = tuple(_type(leaf) for leaf in (*leaves, *arrays))
-    key = (call, treedef, types, _context())
+    key = (call, treedef, types, context_number())
     try:
         hash(key)
     except TypeError:
@@ -88,35 +87,3 @@ def _type(leaf: Any) -> Hashable:
     if isinstance(leaf, QTensor):
         return leaf.bits, _type(leaf.value)
     return leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
-
-
-def _user_interceptors() -> bool:
-    """Whether methods of Flax modules are being intercepted here; where Flax no longer tells, they may be."""
-    return bool(getattr(nn.module, "_global_interceptor_stack", True))
-
-
-_contexts = itertools.count(1)
-
-
-@jax.jit
-def _probe() -> jax.Array:
-    return jnp.zeros((next(_contexts),), jnp.int8)
-
-
-def _context() -> int:
-    """A number for the JAX context: the probe is traced, and counted, once for each, and never run."""
-    return int(jax.eval_shape(_probe).shape[0])
-
-
-def _holds_tracers(closed: ClosedJaxpr) -> bool:
-    """Whether a jaxpr was made from values of a surrounding transformation."""
-    if any(isinstance(const, jax.core.Tracer) for const in closed.consts):
-        return True
-    values = (value for eqn in closed.jaxpr.eqns for value in eqn.params.values())
-    inner = (j for value in values for j in (value if isinstance(value, tuple | list) else (value,)))
-    return any(_holds_tracers(_closed(j)) for j in inner if isinstance(j, ClosedJaxpr | Jaxpr))
-
-
-def _closed(jaxpr: ClosedJaxpr | Jaxpr) -> ClosedJaxpr:
-    """An open jaxpr (of ``remat``) has no constants of its own."""
-    return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, (None,) * len(jaxpr.constvars))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.core
 import jax.numpy as jnp
-from flax.core.meta import AxisMetadata
 
+from linger_jax.compat.linen import boxed_like, unboxed
 from linger_jax.errors import StateError
 from linger_jax.interpret import State
 from linger_jax.plan import Plan
@@ -25,15 +25,14 @@ def get_in(tree: Any, path: Path) -> Any:
         if not isinstance(tree, Mapping) or key not in tree:
             return None
         tree = tree[key]
-    return tree.unbox() if isinstance(tree, AxisMetadata) else tree
+    return unboxed(tree)
 
 
 def set_in(tree: Tree, path: Path, value: Any) -> None:
     """Sets an entry of a nested dict, making the levels above it; a boxed entry stays boxed."""
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
-    known = tree.get(path[-1])
-    tree[path[-1]] = known.replace_boxed(value) if isinstance(known, AxisMetadata) else value
+    tree[path[-1]] = boxed_like(tree.get(path[-1]), value)
 
 
 def copied(tree: Any) -> Any:
@@ -49,8 +48,8 @@ def is_threshold(path: Path) -> bool:
 def threshold_path(params: Mapping[str, Any], path: Path) -> Path:
     """Where the threshold of the quantizer at ``path`` is in ``params``: at the same path.
 
-    A custom layer is named after its parameter (decision D23), which stands at that path itself; the layer's thresholds
-    are beside it then, under ``_linger_<parameter name>``.
+    A custom layer is named after its parameter (docs/decisions.md D23), which stands at that path itself; the layer's
+    thresholds are beside it then, under ``_linger_<parameter name>``.
     """
     level: Any = params
     for depth, key in enumerate(path):
@@ -172,3 +171,30 @@ def _labels(params: Mapping[str, Any], above: Path) -> Tree:
         else:
             labels[key] = "threshold" if is_threshold(path) else "weight"
     return labels
+
+
+def scales(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The scale of every quantizer, by its dotted name.
+
+    Args:
+      variables: a quantized model's collections.
+
+    Returns:
+      For example ``{"conv1.output_quantizer": 64.0, ...}``, in the order of the collection: float32 scalars, integer
+      steps per unit (a scale of 64 is Q6); an array where a layer is stacked by ``nn.scan``. A quantizer whose value
+      comes quantized already shows the scale that came.
+
+    Raises:
+      StateError: there is no ``quant`` collection.
+    """
+    if QUANT not in variables:
+        raise StateError("variables have no 'quant' collection: only a quantized model has scales")
+    return {".".join(path): scale for path, scale in _walk(variables[QUANT], ())}
+
+
+def _walk(entries: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
+    for key, value in entries.items():
+        if isinstance(value, Mapping):
+            yield from _walk(value, (*path, key))
+        elif key == SCALE:
+            yield path, value

@@ -13,7 +13,6 @@ from typing import Any
 import flax.core
 import flax.linen as nn
 import jax
-from flax.core.scope import DenyList, in_filter, intersect_filters
 
 from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
@@ -23,8 +22,9 @@ from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.api.reconfiguring import changed_config, taken_over
-from linger_jax.api.record_evaluation import recorded
-from linger_jax.api.running import Run, initial_variables, run_model
+from linger_jax.api.running import Run, initial_variables, recorded, run_model
+from linger_jax.compat import is_tracer
+from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.config import QuantConfig
 from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.export.lower import Record
@@ -73,7 +73,7 @@ class QuantizedModel:
         """Initialises the float model and fresh quantizer state.
 
         Args:
-          rngs: a key or a mapping of keys as in ``nn.Module.init``; None takes the configuration's ``seed`` (D16).
+          rngs: a key or a mapping of keys as in ``nn.Module.init``; without it, the configuration's ``seed``.
           *args, **kwargs: the model's own arguments.
           method: the model's method, as in ``nn.Module.init``.
 
@@ -92,8 +92,9 @@ class QuantizedModel:
     def adopt(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Tree:
         """Pretrained float variables plus fresh quantizer state.
 
-        Weights come back with the one-time clamp of the first MOM step already applied (decision D24), and a
-        normalization that is fused with the convolution before it (``trace_layers``) folded into kernel and bias.
+        Weights come back with the one-time clamp of the first MOM step already applied, because ``apply`` never writes
+        parameters. A normalization that is fused with the convolution before it (``trace_layers``) comes back folded
+        into kernel and bias.
 
         Args:
           variables: the float model's collections; quantizer state among them is left out.
@@ -108,8 +109,8 @@ class QuantizedModel:
           LingerError: an argument without elements.
 
         Warns:
-          LingerWarning: a function runs as float for want of a kernel on the platform (D8); a constant is clipped by
-            its own quantizer (O19); a LayerNorm's epsilon is not the chip's.
+          LingerWarning: a function runs as float because the platform has no kernel for it; a constant is clipped by
+            its own quantizer; a LayerNorm's epsilon is not the chip's.
         """
         variables = float_collections(variables)
         if self.active:
@@ -318,7 +319,7 @@ class QuantizedModel:
         if calibrating and self.settings.purpose != "quantize":
             raise LingerError("a constrained or float model has no quantizers to calibrate")
         refuse_empty(args, kwargs)
-        written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_filter(mutable, c)}))
+        written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_collections(mutable, c)}))
         call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
         run = self._compile(Run(call, written, calibrating, keep_qtensors, in_integers), (variables, arrays))
         output, updates, found = run(variables, arrays)
@@ -331,14 +332,14 @@ class QuantizedModel:
         self, variables: Tree, args: Any, kwargs: Any, rngs: Any, method: Any, mutable: Any
     ) -> tuple[Any, Tree]:
         variables.pop(QUANT, None)
-        kept = intersect_filters(mutable, DenyList(QUANT))
+        kept = without_collections(mutable, [QUANT])
         output, updates = self.model.apply(variables, *args, rngs=rngs, method=method, mutable=kept, **kwargs)
-        return output, {**updates, **({QUANT: {}} if in_filter(mutable, QUANT) else {})}
+        return output, {**updates, **({QUANT: {}} if in_collections(mutable, QUANT) else {})}
 
     def _compile(self, run: Run, arrays: Any) -> Callable[..., Any]:
         """The run as a function of variables and arrays; compiled, unless the user's own jit is tracing."""
         function = functools.partial(run_model, self._plan_cache, run)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
+        if any(is_tracer(leaf) for leaf in jax.tree.leaves(arrays)):
             return function
         try:
             hash(run)
@@ -350,7 +351,7 @@ class QuantizedModel:
 
 def _model_mutable(mutable: Any) -> Any:
     """The part of a ``mutable`` filter that concerns the float model: parameters and quantizers are ours to write."""
-    kept = intersect_filters(mutable, DenyList((QUANT, "params")))
+    kept = without_collections(mutable, [QUANT, "params"])
     return tuple(sorted(kept)) if isinstance(kept, (set, frozenset, list, tuple)) else kept
 
 

@@ -1,4 +1,4 @@
-"""One run of a model: stage, plan, interpret; pure in the variables and the arrays."""
+"""One run of a model, or one recorded for an exporter: stage, plan, interpret; pure in variables and arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from linger_jax.api.findings import Finding, Kind, finding
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.errors import StateError
-from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret, plain
+from linger_jax.export.lower import Record, RecordedArrays, as_record, recorded_arrays
+from linger_jax.interpret import Context, Mode, Recording, State, clamp_parameters, fixed_values, interpret, plain
 from linger_jax.plan import Plan, PlanSettings
 from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, QTensor, QuantizerKind
 from linger_jax.staging import Call
@@ -50,7 +51,10 @@ class Run:
 
 
 def initial_variables(plan: Plan, variables: Tree) -> Tree:
-    """Float collections with fresh quantizer state, weights clamped as the first training step would (decision D24)."""
+    """Float collections with fresh quantizer state, weights clamped as the first training step would.
+
+    Source: docs/decisions.md D24.
+    """
     params = variables.get("params", {})
     inputs = dict(zip(plan.staged.variables, jax.tree.leaves(variables), strict=True))
     clamped, state = clamp_parameters(plan.quantizers, inputs, quant_collection.initial(plan), Mode.train)
@@ -92,7 +96,7 @@ def run_model(
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
     output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
     updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
-    # Flax leaves out a collection without entries; who asked for it gets it back as it came.
+    # Flax leaves out a collection without entries; a caller who asked for one gets it back unchanged.
     updates = {c: {} for c in run.written if c in float_variables and not float_variables[c]} | updates
     params = quant_collection.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
     quant, params = quant_collection.scatter(ctx.state, variables.get(QUANT, {}), params)
@@ -102,6 +106,36 @@ def run_model(
     if calibrates or QUANT in run.written:
         updates[QUANT] = quant
     return output, updates, _findings(settings, plan, ctx, before)
+
+
+def recorded(plan_cache: PlanCache, variables: Tree, call: Call, arrays: list[Any]) -> Record:
+    """Evaluates a model once and keeps every scale and the integers of every parameter.
+
+    Args:
+      plan_cache: plans the calls of the model.
+      variables: all collections.
+      call: the static half of the call.
+      arrays: its arrays.
+
+    Raises:
+      StateError: quantizer state is missing or of another shape.
+    """
+    float_variables = float_collections(variables)
+    settings, plan = plan_cache.settings, plan_cache.plan(float_variables, call, arrays)
+    leaves = jax.tree.leaves(float_variables)
+
+    fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])
+
+    def run(state: State, leaves: list[Any], arrays: list[Any]) -> RecordedArrays:
+        recording = Recording(plan.quantizers, fixed)
+        ctx = Context(
+            settings=settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
+        )
+        interpret(ctx, plan.graph, [*leaves, *arrays])
+        return recorded_arrays(recording)
+
+    arrays_of_run = jax.jit(run)(quant_collection.gather(plan, variables), leaves, arrays)
+    return as_record(plan, arrays_of_run, dict(zip(plan.staged.variables, leaves, strict=True)))
 
 
 def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -> tuple[Finding, ...]:

@@ -76,7 +76,7 @@ def check_output(path: Path, count: int) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, HostArray]) -> None:
-    """Writes arrays by name as ``.npz``, or one as ``.npy``; the file is whole or not there.
+    """Writes arrays by name as ``.npz``, or one as ``.npy``; a failure leaves no partial file.
 
     Raises:
       LingerError: the file cannot be written.

@@ -11,7 +11,7 @@ FILE_KEYS = tuple(key for key in QuantConfig.model_fields if key != "parts")
 """`parts` has no key of its own: each part is a section."""
 
 NEVER_SAVED = "calibration"
-"""The reference toolkit's switch for its calibration context; read over where a file has it."""
+"""The reference toolkit's switch for its calibration context; ignored where a file has it."""
 
 
 def is_part(key: object, value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Looks whether the platform that a configuration asks for is there (decision D13)."""
+"""Checks whether the platform that a configuration asks for is there (docs/decisions.md D13)."""
 
 from __future__ import annotations
 

@@ -28,11 +28,13 @@ class LayerConfig:
 def layer_config(
     path: str, *, quant_info: QuantInfo, clamp_info: ClampInfo, parts: Sequence[Part], compat: Compat
 ) -> LayerConfig:
-    """Returns the settings of the module at the dotted `path` (spec/config.md section 1.2, decision D10).
+    """Returns the settings of the module at the dotted `path`.
 
     The module belongs to the first part that names it or one of its ancestors. Under `compat: chip` the keys that the
     part names replace those of the global sections; under `compat: reference` the keys it does not name fall back to
     the class defaults, as in the reference toolkit, and a trailing `*` in a name is an ordinary character.
+
+    Source: docs/specification/config.md section 1.2, docs/decisions.md D10.
     """
     as_reference = compat is Compat.reference
     index = _first_match(parts, path, literal=as_reference)

@@ -24,7 +24,7 @@ ConfigSource = str | os.PathLike[str] | Mapping[str, Any] | QuantConfig | None
 def load_config(
     source: ConfigSource = None, *, overrides: Mapping[str, Any] | None = None, base: QuantConfig | None = None
 ) -> QuantConfig:
-    """Returns the configuration that `source` describes (spec/config.md section 1).
+    """Returns the configuration that `source` describes (docs/specification/config.md section 1).
 
     Args:
         source: a YAML file, a mapping of the same keys, or a configuration.

@@ -108,12 +108,12 @@ class QuantConfig(Section):
 
     @property
     def quantizes_custom_layers(self) -> bool:
-        """`custom_layers` as it counts: never under `compat: reference` (decision D23)."""
+        """`custom_layers` as it counts: never under `compat: reference` (docs/decisions.md D23)."""
         return self.custom_layers and self.compat is Compat.chip
 
     @property
     def ties_concat_scales(self) -> bool:
-        """`tie_concat_scales` as it counts: null resolved, never under `compat: reference` (decision D22)."""
+        """`tie_concat_scales` as it counts: null resolved, never under `compat: reference` (docs/decisions.md D22)."""
         if self.compat is Compat.reference:
             return False
         return self.platform is Platform.venusA if self.tie_concat_scales is None else self.tie_concat_scales

@@ -24,7 +24,10 @@ _CEIL = (
 def broken_rules(
     *, quant_info: QuantInfo, parts: Sequence[Part], quant_method: QuantMethod, dtype: str, compat: Compat
 ) -> Iterator[ConfigProblem]:
-    """Yields every rule across or beyond single keys that these values break (decisions D14, D15; spec/config.md 1)."""
+    """Yields every rule across or beyond single keys that these values break.
+
+    Source: docs/specification/config.md section 1, docs/decisions.md D14 and D15.
+    """
     if compat is Compat.reference:
         return
     if dtype != "float32":

@@ -28,9 +28,9 @@ def config_to_mapping(config: QuantConfig) -> dict[str, Any]:
 
 
 def config_save_to_yaml(path: str | os.PathLike[str], config: QuantConfig) -> None:
-    """Writes the configuration: sorted keys, block style, enums by name (spec/config.md section 1.3).
+    """Writes the configuration: sorted keys, block style, enums by name (docs/specification/config.md section 1.3).
 
-    Missing folders are made. The file appears whole or not at all: an older one stays until the new one is complete.
+    Missing folders are made. A failure leaves no partial file: an older one stays until the new one is complete.
     """
     text = yaml.safe_dump(config_to_mapping(config), default_flow_style=False, sort_keys=True, allow_unicode=True)
     with atomic_file(path) as partial:

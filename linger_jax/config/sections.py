@@ -24,7 +24,10 @@ class ClampInfo(Section):
     homes: ClassVar = {"clamp_value": "nowhere; the keys are named clamp_<what>_value"}
 
     clamp_weight_value: Clamp | None = None
-    """Weights are clipped to +-this; where the factor is set too, spec/config.md section 5 says which one counts."""
+    """Weights are clipped to +-this.
+
+    docs/specification/config.md section 5 says which one counts where the factor is set too.
+    """
     clamp_bias_value: Clamp | None = None
     """Biases are clipped to +-this."""
     clamp_activation_value: Clamp | None = 8.0

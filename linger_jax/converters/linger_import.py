@@ -47,7 +47,7 @@ def load_linger_checkpoint(
     clamps, platform and rounding are not in a checkpoint; they come from the configuration of ``qmodel``.
 
     A checkpoint without any quantizer entry is a float one: its weights are taken, the quantizers keep their state, as
-    in linger (spec/config.md section 3).
+    in linger (docs/specification/config.md section 3).
 
     Args:
       source: as in :func:`from_torch`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +30,8 @@ from linger_jax.converters.match import Naming, TorchNames, names_in_file
 from linger_jax.converters.model import ModelLayer, QuantizerPlace, free_conversion, model_inventory, quantizer_places
 from linger_jax.converters.report import ImportProblems, ImportReport, ImportRow
 from linger_jax.converters.torch_import import model_call
-from linger_jax.converters.weights import FlattenOrder, LeafRule, decided_orders, leaf_rules, numbered
+from linger_jax.converters.weights import FlattenOrder, LeafRule, decided_orders, leaf_rules, numbered, stored_otherwise
 from linger_jax.errors import ConversionError, LingerWarning
-from linger_jax.kinds import CONV, DENSE
 from linger_jax.plan import Plan
 from linger_jax.staging import variable_paths
 from linger_jax.typing import HostArray, Path
@@ -157,7 +157,7 @@ def _weights(
     """Tensors of every layer, by its dotted path and iteration; those of no layer at the end, without a path."""
     inventory = model_inventory(plan, {path: tuple(np.shape(value)) for path, value in values.items()})
     problems = ImportProblems("its variables", type(model).__name__, exporting=True)
-    orders = feature_orders(plan, **_written_otherwise(inventory.layers, names))
+    orders = feature_orders(plan, **stored_otherwise(inventory.layers, functools.partial(_rank_of_import, names)))
     orders = decided_orders(
         orders, inventory.layers, flatten_order, {layer.path for layer in inventory.layers}, problems
     )
@@ -177,18 +177,10 @@ def _weights(
     return [*layers, (None, None, free)]
 
 
-def _written_otherwise(layers: tuple[ModelLayer, ...], names: TorchNames) -> dict[str, set[Path]]:
-    """Dense layers that the import took from 1 x 1 convolutions, and the other way round."""
-    other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
-    for layer in layers:
-        place = layer.variables.get("kernel")
-        row = None if place is None else names.row(".".join(place.path))
-        rank = 0 if row is None else len(row.torch_shape)
-        if layer.kind == DENSE and rank > 2:
-            other["convolutions"].add(layer.path)
-        elif layer.kind == CONV and rank == 2:
-            other["linears"].add(layer.path)
-    return other
+def _rank_of_import(names: TorchNames, layer: ModelLayer) -> int:
+    kernel = layer.variables.get("kernel")
+    row = None if kernel is None else names.row(".".join(kernel.path))
+    return 0 if row is None else len(row.torch_shape)
 
 
 def _layer_tensors(layer: ModelLayer, values: Mapping[Path, Any], names: TorchNames, orders: FeatureOrders) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,11 +26,10 @@ from linger_jax.converters.match import (
     row_of,
 )
 from linger_jax.converters.match import match as match_state
-from linger_jax.converters.model import ModelCall, ModelInventory, model_inventory
+from linger_jax.converters.model import ModelCall, ModelInventory, ModelLayer, model_inventory
 from linger_jax.converters.report import ImportProblems, ImportReport
-from linger_jax.converters.weights import FlattenOrder, decided_orders
+from linger_jax.converters.weights import FlattenOrder, decided_orders, stored_otherwise
 from linger_jax.errors import ConversionError
-from linger_jax.kinds import CONV, DENSE
 from linger_jax.staging import variable_paths
 from linger_jax.typing import Path, Tree
 
@@ -205,7 +205,7 @@ def find_weights(
     inventory = model_inventory(plan, sizes)
     found = match_state(state, inventory, sizes, mapping, match, problems, strict=strict)
     loaded = {path for path, _ in found.layers}
-    orders = feature_orders(plan, **_written_otherwise(state, inventory, found))
+    orders = feature_orders(plan, **stored_otherwise(inventory.layers, functools.partial(_rank_in_file, state, found)))
     orders = decided_orders(orders, inventory.layers, flatten_order, loaded, problems)
     planned = conversions(state, inventory, found, orders, problems)
     if strict:
@@ -218,21 +218,13 @@ def _by_path(variables: Any) -> dict[Path, Any]:
     return dict(zip(variable_paths(variables), jax.tree.leaves(variables), strict=True))
 
 
-def _written_otherwise(state: TorchState, inventory: ModelInventory, found: Matching) -> dict[str, set[Path]]:
-    """Layers that are linear on one side and 1 x 1 convolutions on the other: PyTorch's side tells its layout."""
-    other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
-    for layer in inventory.layers:
-        key, _ = found.layers.get((layer.path, layer.iteration), {}).get("kernel", (None, ""))
-        rank = 0 if key is None else len(state.shape(key))
-        if layer.kind == DENSE and rank > 2:
-            other["convolutions"].add(layer.path)
-        elif layer.kind == CONV and rank == 2:
-            other["linears"].add(layer.path)
-    return other
+def _rank_in_file(state: TorchState, found: Matching, layer: ModelLayer) -> int:
+    key, _ = found.layers.get((layer.path, layer.iteration), {}).get("kernel", (None, ""))
+    return 0 if key is None else len(state.shape(key))
 
 
 def _missing(inventory: ModelInventory, found: Matching, sizes: Mapping[Path, tuple[int, ...]]) -> list[Path]:
-    """Tree that a state dict has to fill and this one does not."""
+    """Variables that a state dict has to fill and this one does not."""
     places: dict[Path, bool] = {}
     for layer in inventory.layers:
         roles = found.layers.get((layer.path, layer.iteration), {})

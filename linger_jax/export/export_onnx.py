@@ -61,7 +61,7 @@ def export_onnx(
       variables: all its collections.
       x: an example input, or a tuple of the positional arguments; its shape becomes the file's. For ``thinker`` a batch
         is cut to its first sample: the device takes one.
-      path: the file to write; its folder is created. It is whole or not there at all.
+      path: the file to write; its folder is created. A failure leaves no partial file.
       dialect: ``thinker``: what the vendor's packer accepts and the device computes to the bit. ``linger``: names and
         operators of linger 3.0.9.
       platform: the chip, if it is another than the configuration's; only where both compute the same integers.
@@ -79,7 +79,7 @@ def export_onnx(
       ExportError: something runs as float or has no form in a file (the message names the layer and the line), the
         names do not fit, the opset is unknown, or the onnx package is missing.
 
-    Source: spec/onnx_export.md.
+    Source: docs/specification/onnx_export.md sections 1 to 3.
     """
     if dialect not in get_args(Dialect):
         raise ExportError(f"dialect {dialect!r} is not known; allowed: {', '.join(get_args(Dialect))}")

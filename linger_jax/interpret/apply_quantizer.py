@@ -36,9 +36,9 @@ def run_quantizer(
       ctx: the interpretation.
       path: state path of the quantizer.
       x: float32 array.
-      given_scale: scale handed in (bias quantizers, spec/quantizers.md section 5).
-      min_scale: upper limit of the scale (section 6).
-      clip: in training, bound applied before the statistic (section 10).
+      given_scale: scale handed in (bias quantizers, docs/specification/quantizers.md section 5).
+      min_scale: upper limit of the scale (docs/specification/quantizers.md section 6).
+      clip: in training, bound applied before the statistic (docs/specification/quantizers.md section 10).
     """
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
     if ctx.mode is Mode.calibrate:
@@ -75,7 +75,10 @@ def accept(ctx: Context, path: Path, x: Value) -> QTensor:
 
 
 def accept_operand(ctx: Context, node: Node, position: int, x: Value) -> QTensor:
-    """One operand of an operator, as :func:`accept`; Python numbers become float32 scalars (spec/ops.md section 3)."""
+    """One operand of an operator, as :func:`accept`; Python numbers become float32 scalars.
+
+    Source: docs/specification/ops.md section 3.
+    """
     assert node.state_path is not None
     x = x if isinstance(x, QTensor) else jax.numpy.asarray(x, jax.numpy.float32)
     return accept(ctx, (*node.state_path, "input_quantizer", str(position)), x)
@@ -85,7 +88,7 @@ def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:
     """Quantizes a weight.
 
     A parameter comes clamped already (parameter_clamps); what is computed from parameters is clamped here: BatchNorm's
-    folded scale, in the first training step (spec/layers.md section 4).
+    folded scale, in the first training step (docs/specification/layers.md section 4).
     """
     quantizer = ctx.quantizers[path]
     if ctx.training and not quantizer.parameters:
@@ -94,7 +97,7 @@ def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:
 
 
 def quantize_bias(ctx: Context, path: Path, bias: Array, scale: Any) -> QTensor:
-    """Quantizes a bias on the accumulator's grid (spec/quantizers.md section 5)."""
+    """Quantizes a bias on the accumulator's grid (docs/specification/quantizers.md section 5)."""
     return run_quantizer(ctx, path, bias, given_scale=scale)
 
 

@@ -1,4 +1,4 @@
-"""Quantized operators of two or more operands (spec/ops.md sections 3 and 4)."""
+"""Quantized operators of two or more operands (docs/specification/ops.md sections 3 and 4)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _IN_INTEGERS: Mapping[Kind | None, Callable[[Context, Node, Path, Sequence[Value
 def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Addition: never finer than its coarser operand; in evaluation the operands are re-rounded to the output scale.
 
-    The reference does so in a calibration pass in evaluation mode too (O18).
+    The reference does so in a calibration pass in evaluation mode too (docs/codes.md O18).
     """
     assert node.state_path is not None
     path = (*node.state_path, "output_quantizer")

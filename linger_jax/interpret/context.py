@@ -42,7 +42,8 @@ class Context:
       quantizers: the plan's quantizers.
       mode: what the quantizers do.
       state: state of every quantizer reached, by path.
-      writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode (O18).
+      writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode
+        (docs/codes.md O18).
       tied: training only: the common scales of tied quantizers in this region (tied_scales.py).
       non_finite: calibration only: whether a quantizer saw NaN or infinity.
       recording: notes for those who ask for them; None otherwise.
@@ -79,7 +80,10 @@ class Context:
 
     @property
     def in_float(self) -> bool:
-        """Whether values pass the quantizers as they are, so that integer kernels would not meet integers (D12)."""
+        """Whether quantizers pass values unchanged, so that integer kernels would not get integers.
+
+        Source: docs/decisions.md D12.
+        """
         passes = self.settings.config.quant_method is QuantMethod.ONNX
         return passes or self.mode in (Mode.calibrate, Mode.rescale)
 

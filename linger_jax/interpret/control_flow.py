@@ -41,7 +41,7 @@ def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
     def scan(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         assert node.body is not None
         body, a = node.body, node.attributes
-        fixed, carried = a["num_consts"], a["num_carry"]
+        fixed, carried = a["consts"], a["carry"]
         consts = list(operands[:fixed])
         carry = [
             plain(x) if bits is None else x

@@ -1,4 +1,7 @@
-"""Quantized functions: sigmoid, tanh, gelu, swish, softmax by the chip's kernels (spec/ops.md sections 4 to 6)."""
+"""Quantized functions: sigmoid, tanh, gelu, swish, softmax by the chip's kernels.
+
+Source: docs/specification/ops.md sections 4 to 6.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ from linger_jax.plan import Node
 from linger_jax.quantizers import SCALE, QTensor
 
 _LARGEST_QUANTIZED_BITS = 24
-"""Results of more bits are the kernel's integers themselves, which float32 cannot round again (spec/ops.md 5)."""
+"""Results of more bits are the kernel's integers themselves, which float32 cannot round again.
+
+Source: docs/specification/ops.md section 5.
+"""
 
 
 def _squashing(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
@@ -75,7 +81,7 @@ def _keep_fixed_scale(ctx: Context, path: tuple[str, ...]) -> None:
 
 
 def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
-    """int32 operand of sigmoid and tanh; K1: beyond the 16 bits of venus its kernels answer 0.
+    """int32 operand of sigmoid and tanh; beyond the 16 bits of venus its kernels answer 0 (docs/codes.md K1).
 
     Args:
       ctx: the interpretation.
@@ -92,7 +98,7 @@ def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
 
 
 def _gated(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
-    """gelu and swish; K2: what does not fit the kernel's input saturates, in the reference it wraps."""
+    """gelu and swish; what does not fit the kernel's input saturates, in the reference it wraps (docs/codes.md K2)."""
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         x = accept_operand(ctx, node, 0, operands[0])
@@ -129,7 +135,10 @@ def _rows(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
 
 
 def _refuse_missing(ctx: Context, node: Node, kind: OperatorKind) -> None:
-    """The reference finds out here that a platform lacks a kernel (D8); otherwise the plan has made it a float step."""
+    """The reference finds out here that a platform lacks a kernel; otherwise the plan has made it a float step.
+
+    Source: docs/decisions.md D8.
+    """
     platform = ctx.settings.config.platform
     if not kind.runs_on(platform):
         raise PlatformLimitError(

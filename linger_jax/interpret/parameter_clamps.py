@@ -1,4 +1,4 @@
-"""Clamps that overwrite parameters, made once before the walk (decision D24).
+"""Clamps that overwrite parameters, made once before the walk (docs/decisions.md D24).
 
 A layer that is called again, or in each iteration of a loop, then meets the clamped parameter every time.
 """
@@ -46,8 +46,9 @@ def clamp_parameters(
       quantizers: the plan's quantizers.
       parameters: variables by path, collection first.
       state: state of every quantizer.
-      mode: training clamps weights whose flag is not set yet (MOM; spec/quantizers.md section 3.2), calibration also
-        clamps biases (spec/config.md section 4), in its first batch; otherwise nothing happens.
+      mode: training clamps weights whose flag is not set yet (MOM; docs/specification/quantizers.md section 3.2),
+        calibration also clamps biases (docs/specification/config.md section 4), in its first batch; otherwise nothing
+        happens.
 
     Returns:
       The clamped parameters only, by path, and the new state. The gradient of a clamp is the identity, as if the

@@ -20,7 +20,6 @@ Place = tuple[int, ...]
 """Iterations of the loops around a node, outermost first, and the value id of its first result."""
 Key = tuple[Place, Path]
 """A quantizer at a place."""
-States = Mapping[Path, Mapping[str, jax.Array]]
 
 
 @dataclasses.dataclass(eq=False)

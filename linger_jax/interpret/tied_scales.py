@@ -1,4 +1,4 @@
-"""Quantizers that share one scale, because their values meet in a concatenation (D22, plan/decide/concat_ties.py).
+"""Quantizers that share one scale, because their values meet in a concatenation (docs/decisions.md D22).
 
 A member may be read before the others have run (``concatenate([x, f(x)])``), so the common scale of a training step is
 that of the statistics and thresholds before it: the smallest that any member would take by itself. Every step then has

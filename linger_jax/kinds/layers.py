@@ -162,7 +162,7 @@ EMBED = LayerKind(
     no_torch_weights=None,
 )
 
-# Bounds of the quantized block's weights, in multiples of their mean magnitude (spec/layers.md section 11).
+# Bounds of the quantized block's weights in multiples of their mean magnitude: docs/specification/layers.md section 11.
 _FACTORS = {"fc1": 3.0, "fc2": 3.0, "mask": 7.0}
 
 

@@ -19,7 +19,7 @@ _FIXED_SCALES = frozenset({Platform.arcs, Platform.mars, Platform.venusA, Platfo
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChipFunction:
-    """A function that a chip computes on integers (spec/chip_kernels.md).
+    """A function that a chip computes on integers.
 
     Attributes:
       kernel: the integer function.
@@ -29,6 +29,8 @@ class ChipFunction:
         the float operation of the model is exact enough.
 
     Readers: interpret/kernel_functions.py, export/lower/lower_operators.py.
+
+    Source: docs/specification/chip_kernels.md.
     """
 
     kernel: Callable[..., jax.Array]
@@ -38,19 +40,22 @@ class ChipFunction:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OperatorKind(Kind):
-    """One operator of spec/ops.md.
+    """One operator of docs/specification/ops.md.
 
     Attributes:
       name: its state is called ``_linger_qtensor_q<name>_<counter>`` (section 7).
       synonyms: other names that ``disable_ops`` takes. Readers: plan/settings.py, api/conversion.py.
       function: the chip function that computes it; None where it is the float operation on grid values. Readers:
         interpret/kernel_functions.py, export/lower/lower_operators.py.
-      platforms: where that function exists (spec/chip_kernels.md section 1); None for everywhere. Readers:
-        plan/decide/plan_operators.py, interpret/kernel_functions.py, api/supported.py.
+      platforms: where that function exists; None for everywhere. Readers: plan/decide/plan_operators.py,
+        interpret/kernel_functions.py, api/supported.py.
       fixed_scale_on: where its result lies at scale 2^(bits - 1) whatever the data (section 5). Readers:
         plan/decide/plan_operators.py, interpret/kernel_functions.py.
-      is_limited: its result is never finer than its coarser operand (section 4). Reader: plan/decide/plan_operators.py.
+      is_limited: its result is never finer than its coarser operand (section 4). Reader:
+        plan/decide/plan_operators.py.
       node_in_file: its operator in a file. Reader: export/lower/lower_operators.py.
+
+    Source: docs/specification/ops.md and docs/specification/chip_kernels.md section 1.
     """
 
     synonyms: tuple[str, ...]

@@ -52,7 +52,7 @@ class ConvTranspose(nn.Module):
 
         Args:
           x: float32, [N, plane..., in]; without N, or with several batch axes, too.
-          output_size: refused; linger accepts and ignores it (spec/layers.md section 3).
+          output_size: refused; linger accepts and ignores it (docs/specification/layers.md section 3).
 
         Returns:
           float32, [N, plane..., features].

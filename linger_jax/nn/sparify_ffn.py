@@ -1,4 +1,7 @@
-"""SparifyFFN: a feed-forward block that keeps only the hidden groups its input asks for (spec/layers.md section 11)."""
+"""SparifyFFN: a feed-forward block that keeps only the hidden groups its input asks for.
+
+Source: docs/specification/layers.md section 11.
+"""
 
 from __future__ import annotations
 

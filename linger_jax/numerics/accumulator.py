@@ -1,8 +1,8 @@
 """Integer sums that know their bound: 32 bits wide where that is enough, 64 bits where it is not.
 
-A layer's sum of integers is exact, whatever its size (spec onnx_export.md section 3, "accumulate exactly"): nothing
-saturates before the result is brought to the output's grid. Processors are fast in 32 bits, so the largest magnitude
-that a sum can have, known when tracing, decides its width.
+A layer's sum of integers is exact, whatever its size (docs/specification/onnx_export.md section 3, "accumulate
+exactly"): nothing saturates before the result is brought to the output's grid. Processors are fast in 32 bits, so the
+largest magnitude that a sum can have, known when tracing, decides its width.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Accumulator:
         Returns:
             int32.
 
-        Source: spec onnx_export.md section 3, quantizers.md section 1.
+        Source: docs/specification/onnx_export.md section 3, docs/specification/quantizers.md section 1.
         """
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         with int64.region():

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.compat import wide_types
+
 _ONE = np.int64(1)
 _ZERO = np.int64(0)
 _WIDTH = 64
@@ -22,7 +24,7 @@ _WIDTH = 64
 
 def region() -> AbstractContextManager[None]:
     """Block in which int64 arrays may be made and combined."""
-    return jax.enable_x64(True)
+    return wide_types()
 
 
 def of(x: jax.Array) -> jax.Array:
@@ -41,7 +43,7 @@ def round_shift(v: jax.Array, shift: int | jax.Array) -> jax.Array:
     Returns:
         int64 array of v's shape.
 
-    Source: spec chip_kernels.md section 1.
+    Source: docs/specification/chip_kernels.md section 1.
     """
     if not isinstance(shift, int):
         return _traced_round_shift(v, jnp.broadcast_to(of(shift), v.shape))

@@ -29,7 +29,7 @@ def round_half_even(v: jax.Array) -> jax.Array:
     Returns:
         Array of `v`'s shape and dtype. NaN and infinities pass through.
 
-    Source: spec quantizers.md section 1.
+    Source: docs/specification/quantizers.md section 1.
     """
     return _positive_zero(lax.round(v, lax.RoundingMethod.TO_NEAREST_EVEN))
 
@@ -46,7 +46,7 @@ def round_half_up(v: jax.Array) -> jax.Array:
     Returns:
         Array of `v`'s shape and dtype. NaN and infinities pass through.
 
-    Source: spec quantizers.md section 1.
+    Source: docs/specification/quantizers.md section 1.
     """
     return lax.floor(v + _HALF)
 
@@ -60,7 +60,7 @@ def round_down(v: jax.Array) -> jax.Array:
     Returns:
         Array of `v`'s shape and dtype. NaN and infinities pass through.
 
-    Source: spec quantizers.md section 1.
+    Source: docs/specification/quantizers.md section 1.
     """
     return _positive_zero(lax.floor(v))
 
@@ -76,7 +76,7 @@ def round_scaled(x: jax.Array, scale: jax.Array, mode: RoundMode) -> jax.Array:
     Returns:
         float32 array of `x`'s shape, zeros positive, not saturated.
 
-    Source: spec quantizers.md section 1.
+    Source: docs/specification/quantizers.md section 1.
     """
     v = x * scale
     match mode:

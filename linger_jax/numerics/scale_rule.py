@@ -19,13 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
+from linger_jax.compat import wide_types
+
 LARGEST_EXPONENT = 23
-"""Scales are 2^0 .. 2^23 (spec quantizers.md section 3)."""
+"""Scales are 2^0 .. 2^23 (docs/specification/quantizers.md section 3)."""
 
 LARGEST_SCALE = np.float32(2.0**LARGEST_EXPONENT)
 SMALLEST_SCALE = np.float32(1.0)
 SMALLEST_STATISTIC = np.float32(1e-6)
-"""Floor of every statistic (spec quantizers.md section 3.1)."""
+"""Floor of every statistic (docs/specification/quantizers.md section 3.1)."""
 
 _MANTISSA_BITS = 23
 _EXPONENT_BIAS = 127
@@ -39,7 +41,7 @@ class ExponentTies(StrEnum):
     half_even = "half_even"
     """NATIVE rules."""
     half_away = "half_away"
-    """CUDA and CUDA_GS rules: away from zero (spec quantizers.md section 8)."""
+    """CUDA and CUDA_GS rules: away from zero (docs/specification/quantizers.md section 8)."""
 
 
 def scale_of_statistic(statistic: jax.Array, bits: int, ties: ExponentTies = ExponentTies.half_even) -> jax.Array:
@@ -53,7 +55,7 @@ def scale_of_statistic(statistic: jax.Array, bits: int, ties: ExponentTies = Exp
     Returns:
         float32 array of the same shape, 2^e with e in 0..23; NaN for an infinite statistic and for NaN.
 
-    Source: spec quantizers.md sections 3 and 8.
+    Source: docs/specification/quantizers.md sections 3 and 8.
     """
     boundaries = _boundaries(bits, ties).reshape((LARGEST_EXPONENT,) + (1,) * statistic.ndim)
     exponent = jnp.sum(lax.expand_dims(statistic, (0,)) < boundaries, axis=0, dtype=jnp.int32)
@@ -74,7 +76,7 @@ def scale_of_threshold(
         scale: float32 array of the same shape, 2^e with e in 0..23; NaN for an infinite threshold and for NaN.
         within: bool array, 0 <= round((b - 1) - L) <= 23 before clipping; the ends are within.
 
-    Source: spec quantizers.md sections 3, 4 and 8.
+    Source: docs/specification/quantizers.md sections 3, 4 and 8.
     """
     method = lax.RoundingMethod.TO_NEAREST_EVEN if ties is ExponentTies.half_even else lax.RoundingMethod.AWAY_FROM_ZERO
     exponent = lax.round(np.float32(bits - 1) - log2_threshold, method)
@@ -120,9 +122,9 @@ def log2_rounded(x: jax.Array) -> jax.Array:
     Returns:
         float32 array of the same shape; -inf for 0.
 
-    Source: spec quantizers.md section 3, config.md section 4.
+    Source: docs/specification/quantizers.md section 3, docs/specification/config.md section 4.
     """
-    with jax.enable_x64(True):
+    with wide_types():
         exact = lax.log(lax.convert_element_type(x, jnp.float64)) / np.log(np.float64(2.0))
         return lax.convert_element_type(exact, jnp.float32)
 
@@ -136,7 +138,7 @@ def exp2_rounded(x: jax.Array) -> jax.Array:
     Returns:
         float32 array of the same shape.
     """
-    with jax.enable_x64(True):
+    with wide_types():
         return lax.convert_element_type(lax.exp2(lax.convert_element_type(x, jnp.float64)), jnp.float32)
 
 
@@ -154,7 +156,8 @@ def derived_threshold(bits: int, octave: int, ties: ExponentTies = ExponentTies.
     Returns:
         Mantissa in 0..2^23; 2^23 when the whole octave keeps the larger exponent.
 
-    Source: spec quantizers.md section 3 (the rule); tables/mom_scale_thresholds.json holds its values for eight widths.
+    Source: docs/specification/quantizers.md section 3 (the rule); `tables/mom_scale_thresholds.json` holds its values
+    for eight widths.
     """
     smaller = bits - 2 - octave
     below, above = np.float32(octave), np.float32(octave + 1)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from linger_jax.compat import CALL
 from linger_jax.plan.graph import Composite, Graph, Node
 from linger_jax.plan.settings import PlanSettings
 
@@ -82,7 +83,7 @@ def _row(node: Node, settings: PlanSettings) -> Row | None:
     else:
         status = "disabled" if node.reason.startswith("disable") else "float"
     op = node.op if node.layer is None else node.layer.type_name
-    op = str(node.attributes.get("name", op)) if op in ("jit", "custom_jvp_call") else op
+    op = str(node.attributes.get("name", op)) if op == CALL else op
     return Row(node.label, op, status, bits, node.reason, node.source)
 
 

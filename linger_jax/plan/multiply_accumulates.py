@@ -11,8 +11,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
-
+from linger_jax.compat import SCAN, ClosedJaxpr, JaxprEqn, equations, jaxprs_in, operation
 from linger_jax.plan.graph import Constant, Graph, Node
 from linger_jax.typing import Shape
 
@@ -49,28 +48,32 @@ def _count(graph: Graph, times: int) -> Iterator[tuple[Node, int]]:
         if node.body is not None:
             yield from _count(node.body, times * (node.attributes["length"] if node.op == "scan" else 1))
         elif node.layer is not None:
-            yield node, times * (_of_jaxpr(node.jaxpr.jaxpr) if node.jaxpr is not None else 0)
+            yield node, times * (_of_jaxpr(node.jaxpr) if node.jaxpr is not None else 0)
         elif node.op in ("dot_general", "conv_general_dilated"):
             left, right = (a.shape if isinstance(a, Constant) else graph.infos[a].shape for a in node.inputs[:2])
             yield node, times * _of_product(node.op, node.attributes, left, right, graph.infos[node.outputs[0]].shape)
         elif node.run is not None:
-            yield node, times * sum(_of_jaxpr(inner) for inner in jaxprs_in_params(dict(node.attributes)))
+            yield (
+                node,
+                times * sum(_of_jaxpr(inner) for value in node.attributes.values() for inner in jaxprs_in(value)),
+            )
 
 
-def _of_jaxpr(jaxpr: Jaxpr) -> int:
-    return sum(_of_equation(eqn) for eqn in jaxpr.eqns)
+def _of_jaxpr(closed: ClosedJaxpr) -> int:
+    return sum(_of_equation(eqn) for eqn in equations(closed))
 
 
 def _of_equation(eqn: JaxprEqn) -> int:
-    name = eqn.primitive.name
+    what = operation(eqn)
+    name = what.name
     if name in ("dot_general", "conv_general_dilated"):
         operands: list[Any] = [*eqn.invars[:2], *eqn.outvars]
         return _of_product(name, eqn.params, *(tuple(v.aval.shape) for v in operands))
-    inside = [_of_jaxpr(inner) for inner in jaxprs_in_params(eqn.params)]
+    inside = [_of_jaxpr(inner) for inner in what.jaxprs]
     if name == "cond":
         return max(inside, default=0)
     # How often a ``while`` runs is not known: it counts once.
-    return sum(inside) * (int(eqn.params["length"]) if name == "scan" else 1)
+    return sum(inside) * (int(what.params["length"]) if name == SCAN else 1)
 
 
 def _of_product(name: str, parameters: Any, left: Shape, right: Shape, result: Shape) -> int:

@@ -35,8 +35,8 @@ class Plan:
       settings: what the user asked for.
       staged: the trace it was made from.
       modules: dotted paths of all modules met.
-      warnings: what the user should know when the model is made: functions that the platform has no kernel for (D8),
-        constants that their own quantizers clip (O19), epsilons that the chip replaces.
+      warnings: what the user should know when the model is made: functions that the platform has no kernel for,
+        constants that their own quantizers clip, epsilons that the chip replaces.
     """
 
     graph: Graph

@@ -9,50 +9,56 @@ from linger_jax.config import Compat
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Semantics:
-    """Named differences (spec/decisions.md); rules read these and never the compat key itself.
+    """Named differences; rules read these and never the compat key itself.
 
     Attributes:
-      pool_keeps_scale: D5, average pooling answers at its input's scale instead of at one of its own statistic.
-      pool_calibrates_in_float: D7, average pooling returns the float average in a calibration pass; the reference runs
-        its integer path there, at the scale 1 that nothing has set yet.
+      pool_keeps_scale: average pooling answers at its input's scale instead of at one of its own statistic
+        (docs/decisions.md D5).
+      pool_calibrates_in_float: average pooling returns the float average in a calibration pass; the reference runs its
+        integer path there, at the scale 1 that nothing has set yet (docs/decisions.md D7).
       sums_in_file_order: float sums off the grid (the mean of a weight clamp, BatchNorm statistics of a calibration
         pass) are added in the order of PyTorch's memory, so that their last bits are the reference's.
-      operators_see_parts: O15, an operator takes the bits of its owner's mixed-precision section.
+      operators_see_parts: an operator takes the bits of its owner's mixed-precision section (docs/codes.md O15).
       disabled_owners_are_float: operators inside a disabled module stay float instead of passing to the next owner.
-      shared_layers_calibrate: D7, a layer called twice in one calibration pass joins its statistics.
-      parts_must_match: D11, a part whose name matches no module is an error.
+      shared_layers_calibrate: a layer called twice in one calibration pass joins its statistics (docs/decisions.md D7).
+      parts_must_match: a part whose name matches no module is an error (docs/decisions.md D11).
       patterns_are_literal: a ``*`` in ``disable_submodel`` is an ordinary character.
       pads_with_zero_only: padding with another number is float, since that number is not on every grid.
-      warns_of_unseen_data: D6, evaluation of quantizers that never saw data warns.
-      kernel_inputs_saturate: D9 (K1, K2), what enters a kernel is saturated to its input range; otherwise values beyond
-        it wrap, or reach segments that answer 0.
-      missing_kernels_are_float: D8, a function that the platform has no kernel for is float and warned about; otherwise
-        it is an error when it is reached.
-      fixed_scales_always_hold: O6, an output of fixed scale, and the sigmoid inside a GLU, has it before any training
-        too; otherwise evaluation uses the stored scale.
-      sums_calibrate_unrounded: O18, an addition is plain in every calibration pass; otherwise a pass in evaluation mode
-        rounds its operands at the stored output scale.
-      joins_any_number: O2, any number of values is concatenated or stacked; otherwise two are concatenated, three are
-        an error, and stacking is float.
-      gelu_forms_are_one: D21, gelu in its tanh form is quantized like the other; otherwise it is float.
+      warns_of_unseen_data: evaluation of quantizers that never saw data warns (docs/decisions.md D6).
+      kernel_inputs_saturate: what enters a kernel is saturated to its input range; otherwise values beyond it wrap, or
+        reach segments that answer 0 (docs/decisions.md D9, docs/codes.md K1 and K2).
+      missing_kernels_are_float: a function that the platform has no kernel for is float and warned about; otherwise it
+        is an error when it is reached (docs/decisions.md D8).
+      fixed_scales_always_hold: an output of fixed scale, and the sigmoid inside a GLU, has it before any training too;
+        otherwise evaluation uses the stored scale (docs/codes.md O6).
+      sums_calibrate_unrounded: an addition is plain in every calibration pass; otherwise a pass in evaluation mode
+        rounds its operands at the stored output scale (docs/codes.md O18).
+      joins_any_number: any number of values is concatenated or stacked; otherwise two are concatenated, three are an
+        error, and stacking is float (docs/codes.md O2).
+      gelu_forms_are_one: gelu in its tanh form is quantized like the other; otherwise it is float (docs/decisions.md
+        D21).
       divisions_multiply: division by a constant scalar is multiplication with its reciprocal; otherwise it is float.
-      warns_of_clipped_constants: O19, a constant operand that its own quantizer clips is warned about.
+      warns_of_clipped_constants: a constant operand that its own quantizer clips is warned about (docs/codes.md O19).
       warns_of_epsilon: a LayerNorm whose epsilon is not the chip's warns.
-      update_gate_keeps_new: D1 (R1), the venus GRU keeps (1 - z) of the state and z of the new value; otherwise
-        h' = n + z (h - n), as in the float layer.
-      update_difference_passes_gradient: D1 (R2), the saturated difference of the venus GRU passes gradients.
-      gru_gates_saturate: D1, D9 (R4, K1), the gates of the venus GRU are saturated to 16 bits before the kernels.
-      reset_before_product: D2 (R3), the GRU of arcs and mars resets the hidden state before its matrix product.
-      hidden_quantizer_is_output: D3 (R6, R7, R8), one quantizer a direction serves hidden state and output of LSTM and
-        GRU, follows the statistic of the steps before, and both directions use the smaller scale; an initial state has
-        no say in it (D4, R16). Otherwise the hidden scale stays what the first input's was, and the output declares
-        the scale of a quantizer of its own.
+      update_gate_keeps_new: the venus GRU keeps (1 - z) of the state and z of the new value; otherwise it is
+        h' = n + z (h - n), as in the float layer (docs/decisions.md D1, docs/codes.md R1).
+      update_difference_passes_gradient: the saturated difference of the venus GRU passes gradients (docs/decisions.md
+        D1, docs/codes.md R2).
+      gru_gates_saturate: the gates of the venus GRU are saturated to 16 bits before the kernels (docs/decisions.md D1
+        and D9, docs/codes.md R4 and K1).
+      reset_before_product: the GRU of arcs and mars resets the hidden state before its matrix product
+        (docs/decisions.md D2, docs/codes.md R3).
+      hidden_quantizer_is_output: one quantizer a direction serves hidden state and output of LSTM and GRU, follows the
+        statistic of the steps before, and both directions use the smaller scale; an initial state has no say in it.
+        Otherwise the hidden scale stays what the first input's was, and the output declares the scale of a quantizer of
+        its own (docs/decisions.md D3 and D4, docs/codes.md R6, R7, R8 and R16).
       gate_products_in_float: products with gates of 32 bits in the GRU are rounded to 53 bits before they are shifted
-        (spec/recurrent.md section 4).
-      padded_output_is_float: R12, LSTM and GRU with lengths return a plain array.
-      calibration_mixes_directions: R10, calibration of a bidirectional layer records the final states of both
-        directions in the forward hidden quantizer, and all outputs in both output quantizers.
-      folds_with_own_epsilon: a batch normalization is folded with its own epsilon, not with 1e-5 (layers.md 5.2).
+        (docs/specification/recurrent.md section 4).
+      padded_output_is_float: LSTM and GRU with lengths return a plain array (docs/codes.md R12).
+      calibration_mixes_directions: calibration of a bidirectional layer records the final states of both directions in
+        the forward hidden quantizer, and all outputs in both output quantizers (docs/codes.md R10).
+      folds_with_own_epsilon: a batch normalization is folded with its own epsilon, not with 1e-5
+        (docs/specification/layers.md section 5.2).
       folds_output_channels: folding scales the output channels of a transposed convolution, not its input channels.
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
     """

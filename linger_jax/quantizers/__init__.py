@@ -34,5 +34,4 @@ from linger_jax.quantizers.statistic import largest_value as largest_value
 from linger_jax.quantizers.statistic import moving_average as moving_average
 from linger_jax.quantizers.ste_clip import ste_clip as ste_clip
 from linger_jax.quantizers.weight_clamp import clamp_bound as clamp_bound
-from linger_jax.quantizers.weight_clamp import clamp_parameter as clamp_parameter
 from linger_jax.quantizers.weight_clamp import clamp_weight_once as clamp_weight_once

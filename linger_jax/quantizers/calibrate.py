@@ -63,7 +63,7 @@ def calibrate(
 
     The caller refuses a second calibration and non-finite data (`has_non_finite`): both need the layer's name.
 
-    Source: spec config.md section 4, decision D7.
+    Source: docs/specification/config.md section 4, docs/decisions.md D7.
     """
     reference = spec.compat is Compat.reference
     if reference and spec.qat_method is QatMethod.MOM:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.config import ActivationType, Compat
 from linger_jax.errors import CalibrationError
 from linger_jax.numerics import SMALLEST_STATISTIC, log2_rounded, power_of_two
@@ -54,7 +55,7 @@ def register_calibrate_method(name: str, function: CalibrationFunction) -> None:
     Raises:
         CalibrationError: the name belongs to another function. Registering the same function again changes nothing.
 
-    Source: spec config.md section 4.
+    Source: docs/specification/config.md section 4.
     """
     with _lock:
         if _methods.setdefault(name, function) is not function:
@@ -95,7 +96,7 @@ def abs_max(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationRes
         t: float32 array of any shape, not empty.
         bits: its width; not read.
 
-    Source: spec config.md section 4.
+    Source: docs/specification/config.md section 4.
     """
     del quantizer, bits
     return _of_statistic(largest_value(t, ActivationType.none))
@@ -111,7 +112,7 @@ def top_10(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
         t: float32 array of any shape, not empty.
         bits: its width; not read.
 
-    Source: spec config.md section 4.
+    Source: docs/specification/config.md section 4.
     """
     if t.size <= _TOP_NEEDS_MORE_THAN:
         return abs_max(quantizer, t, bits)
@@ -127,7 +128,7 @@ def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
         t: float32 array of any shape, not empty.
         bits: its width.
 
-    Source: spec config.md section 4.
+    Source: docs/specification/config.md section 4.
     """
     del quantizer
     low, high = np.float32(-(2.0 ** (bits - 1))), np.float32(2.0 ** (bits - 1) - 1)
@@ -136,7 +137,7 @@ def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
         step = power_of_two(exponent)
         rounded = lax.clamp(low, lax.round(t / step, lax.RoundingMethod.TO_NEAREST_EVEN), high)
         difference = t - rounded * step
-        with jax.enable_x64(True):
+        with wide_types():
             wide = lax.convert_element_type(difference, jnp.float64)
             return lax.convert_element_type(lax.sqrt(jnp.sum(wide * wide)), jnp.float32)
 

@@ -1,4 +1,7 @@
-"""Clips of the constrain mode: by a fixed bound, or by a multiple of the mean magnitude (spec/config.md section 5)."""
+"""Clips of the constrain mode: by a fixed bound, or by a multiple of the mean magnitude.
+
+Source: docs/specification/config.md section 5.
+"""
 
 from __future__ import annotations
 

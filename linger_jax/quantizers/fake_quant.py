@@ -47,7 +47,7 @@ def fake_quant(grid: Grid, x: jax.Array, scale: jax.Array) -> jax.Array:
     Returns:
         float32 array of `x`'s shape, integer / scale. NaN stays NaN; under the NATIVE rules an infinity becomes NaN.
 
-    Source: spec quantizers.md sections 1, 4, 8 and 10.
+    Source: docs/specification/quantizers.md sections 1, 4, 8 and 10.
     """
     return _forward(grid, x, scale)[0]
 
@@ -86,8 +86,8 @@ def fake_quant_with_threshold(
     Returns:
         float32 array of `x`'s shape.
 
-    Source: spec quantizers.md sections 4 and 8; the gradient is that of "Trained Quantization Thresholds" (Jain et al.,
-    2019) without its normalisation.
+    Source: docs/specification/quantizers.md sections 4 and 8; the gradient is that of "Trained Quantization Thresholds"
+    (Jain et al., 2019) without its normalisation.
     """
     del threshold, learns
     return _forward(grid, x, scale)[0]

@@ -23,7 +23,8 @@ class QTensor:
     """A fake-quantized array together with its grid; a JAX pytree.
 
     Invariants: `scale` is a power of two (integer steps per unit; Q-format n means 2^n) and `value * scale` is an
-    integer in -2^(bits-1) .. 2^(bits-1) - 1. Symmetric, no zero point (spec quantizers.md section 9, ops.md section 1).
+    integer in -2^(bits-1) .. 2^(bits-1) - 1. Symmetric, no zero point (docs/specification/quantizers.md section 9,
+    docs/specification/ops.md section 1).
     """
 
     value: jax.Array

@@ -52,7 +52,7 @@ def quantize(
         LingerError: `x` is not float32, or is empty where a statistic is needed.
         StateError: an entry that the rule reads is missing.
 
-    Source: spec quantizers.md sections 1-8 and 10, ops.md section 2.
+    Source: docs/specification/quantizers.md sections 1 to 8 and 10, docs/specification/ops.md section 2.
     """
     if spec.quant_method is QuantMethod.ONNX:
         return x, dict(state)
@@ -82,7 +82,7 @@ def gradient_mask(spec: QuantizerSpec, x: jax.Array, scale: jax.Array) -> jax.Ar
     Returns:
         bool array of `x`'s shape.
 
-    Source: spec quantizers.md sections 4 and 8.
+    Source: docs/specification/quantizers.md sections 4 and 8.
     """
     return passes_gradient(_grid(spec, spec.quant_method in _KERNEL_METHODS, None), x, scale)
 
@@ -124,7 +124,7 @@ def limit_scale(scale: jax.Array, min_scale: jax.Array | None) -> jax.Array:
     Returns:
         float32 scalar; NaN stays NaN.
 
-    Source: spec quantizers.md section 6.
+    Source: docs/specification/quantizers.md section 6.
     """
     if min_scale is None:
         return scale
@@ -141,13 +141,13 @@ def scale_within_range(scale: jax.Array) -> jax.Array:
     Returns:
         float32 scalar; NaN stays NaN.
 
-    Source: spec quantizers.md sections 5 and 7.
+    Source: docs/specification/quantizers.md sections 5 and 7.
     """
     return lax.clamp(SMALLEST_SCALE, lax.stop_gradient(scale), LARGEST_SCALE)
 
 
 def exponent_ties(quant_method: QuantMethod) -> ExponentTies:
-    """Which exponent a tie takes under a rule set (spec quantizers.md sections 3 and 8)."""
+    """Which exponent a tie takes under a rule set (docs/specification/quantizers.md sections 3 and 8)."""
     return ExponentTies.half_away if quant_method in _KERNEL_METHODS else ExponentTies.half_even
 
 
@@ -165,7 +165,7 @@ def scale_in_evaluation(spec: QuantizerSpec, state: State, min_scale: jax.Array 
     Raises:
         StateError: the entry is missing.
 
-    Source: spec quantizers.md sections 7 and 8.
+    Source: docs/specification/quantizers.md sections 7 and 8.
     """
     require(state, SCALE)
     if spec.quant_method is QuantMethod.CUDA:

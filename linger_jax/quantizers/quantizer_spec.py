@@ -12,7 +12,7 @@ _BITS = range(2, 33)
 
 
 class QuantizerKind(StrEnum):
-    """What a quantizer acts on (spec quantizers.md section 1)."""
+    """What a quantizer acts on (docs/specification/quantizers.md section 1)."""
 
     activation = "activation"
     weight = "weight"
@@ -26,7 +26,7 @@ class QuantizerSpec:
     Raises:
         ConfigError: a width outside 2..32, or `RoundMode.ceil` under `Compat.chip`, which has no such rounding.
 
-    Source: spec quantizers.md section 1.
+    Source: docs/specification/quantizers.md section 1.
     """
 
     kind: QuantizerKind

@@ -39,7 +39,7 @@ def initial_state(spec: QuantizerSpec) -> State:
         `is_calibrate` bool [] false; both: `scale` float32 [] 1; weight quantizers: `is_init_mom_clamp_weight` bool []
         false.
 
-    Source: spec quantizers.md section 2.
+    Source: docs/specification/quantizers.md section 2.
     """
     state: State = {}
     if spec.qat_method is QatMethod.MOM:

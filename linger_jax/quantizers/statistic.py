@@ -34,7 +34,7 @@ def largest_value(x: jax.Array, activation_type: ActivationType, clip: float | N
     Raises:
         LingerError: `x` is empty.
 
-    Source: spec quantizers.md sections 3.1 and 10.
+    Source: docs/specification/quantizers.md sections 3.1 and 10.
     """
     if x.size == 0:
         raise LingerError(
@@ -60,9 +60,9 @@ def moving_average(running: jax.Array, current: jax.Array, started: jax.Array) -
         started: bool scalar, `is_init`.
 
     Returns:
-        float32 scalar; NaN and infinity stay for good.
+        float32 scalar; once NaN or infinite it stays so.
 
-    Source: spec quantizers.md section 3.1.
+    Source: docs/specification/quantizers.md section 3.1.
     """
     # Compilers contract a product into the following sum (fused multiply-add), which skips the product's rounding.
     # The maximum with a number smaller than any product keeps them apart and changes no value.

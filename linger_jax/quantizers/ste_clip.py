@@ -22,7 +22,7 @@ def ste_clip(x: jax.Array, bound: jax.Array | float) -> jax.Array:
     Returns:
         float32 array of `x`'s shape; NaN stays NaN.
 
-    Source: spec quantizers.md section 10, config.md section 5.
+    Source: docs/specification/quantizers.md section 10, docs/specification/config.md section 5.
     """
     return _ste_clip(x, lax.stop_gradient(jnp.asarray(bound, jnp.float32)))
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.config import Compat, QatMethod, QuantMethod
 from linger_jax.errors import LingerError
 from linger_jax.numerics import clip_symmetric, true_quotient
@@ -30,32 +31,13 @@ def clamp_bound(spec: QuantizerSpec, w: jax.Array) -> jax.Array | None:
     Raises:
         LingerError: `w` is empty and a factor is set.
 
-    Source: spec quantizers.md section 3.2, config.md section 4.
+    Source: docs/specification/quantizers.md section 3.2, docs/specification/config.md section 4.
     """
     if spec.kind is QuantizerKind.weight and spec.clamp_factor is not None:
         return mean_magnitude(w, spec.compat) * np.float32(spec.clamp_factor)
     if spec.clamp_value is not None:
         return jnp.asarray(spec.clamp_value, jnp.float32)
     return None
-
-
-def clamp_parameter(spec: QuantizerSpec, w: jax.Array) -> jax.Array:
-    """clip(w, -c, c) with c = `clamp_bound`; `w` itself where there is no bound.
-
-    Args:
-        spec: the quantizer.
-        w: float32 array of any shape.
-
-    Returns:
-        float32 array of `w`'s shape. Ordinary gradient of a clip; meant for use outside differentiation.
-
-    Raises:
-        LingerError: `w` is empty and a factor is set.
-
-    Source: spec config.md section 4 item 1, decision D24.
-    """
-    bound = clamp_bound(spec, w)
-    return w if bound is None else clip_symmetric(w, bound)
 
 
 def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[jax.Array, State]:
@@ -75,7 +57,7 @@ def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[
         LingerError: `w` is empty and a factor is set.
         StateError: the flag is missing.
 
-    Source: spec quantizers.md section 3.2.
+    Source: docs/specification/quantizers.md section 3.2.
     """
     acts = spec.kind is QuantizerKind.weight and spec.qat_method is QatMethod.MOM
     if not acts or spec.quant_method is QuantMethod.ONNX:
@@ -106,7 +88,7 @@ def mean_magnitude(w: jax.Array, compat: Compat = Compat.chip) -> jax.Array:
     magnitude = lax.abs(lax.stop_gradient(w))
     if compat is Compat.reference:
         return true_quotient(cascade_sum(magnitude), np.float32(w.size))
-    with jax.enable_x64(True):
+    with wide_types():
         total = jnp.sum(lax.convert_element_type(magnitude, jnp.float64))
         return lax.convert_element_type(true_quotient(total, np.float64(w.size)), jnp.float32)
 

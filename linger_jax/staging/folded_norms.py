@@ -9,7 +9,7 @@ from linger_jax.typing import Path
 
 @dataclasses.dataclass(frozen=True)
 class FoldedNorms:
-    """How a model is staged whose variables hold folded convolutions (spec/layers.md section 5.1).
+    """How a model is staged whose variables hold folded convolutions (docs/specification/layers.md section 5.1).
 
     Attributes:
       convs: paths of the convolutions; each has a bias, whatever the module says.

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from linger_jax.compat.linen import intercepted_method, written_method
 from linger_jax.kinds import (
     BATCH_NORM,
     CONV,
@@ -192,6 +193,5 @@ def defining_class(method: Callable[..., Any], table: Mapping[type[nn.Module], A
       method: ``orig_method`` of the interceptor's context.
       table: keyed by class.
     """
-    function = getattr(method, "func", None)
-    # Flax wraps each method of a Module once; what it wraps is what the interceptor gets.
-    return next((base for base in table if inspect.unwrap(base.__call__) is function), None)
+    function = intercepted_method(method)
+    return next((base for base in table if written_method(base.__call__) is function), None)

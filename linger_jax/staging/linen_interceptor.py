@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from linger_jax.compat import user_context
 from linger_jax.kinds import DROPOUT, FOLDED_NORM
 from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.layer_kinds import FLOAT_COMPOSITES, LAYERS, defining_class
@@ -21,7 +22,7 @@ from linger_jax.typing import Path
 
 # Part of jax.jit's cache key. nn.jit keeps traces between calls: one that was made without markers, or for another
 # module of equal attributes, must not be used in their place.
-_staging_context = jax.make_user_context(default_value=None)
+_staging_context = user_context(None)
 _visits = itertools.count()
 
 

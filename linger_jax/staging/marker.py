@@ -14,9 +14,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import ad, batching, mlir
 
+from linger_jax.compat import ClosedJaxpr, as_function, new_primitive
 from linger_jax.kinds import LayerKind
 from linger_jax.typing import Path
 
@@ -53,31 +52,22 @@ class LayerInfo:
         return f"{self.kind.name}:{'.'.join(self.path) or '<root>'}"
 
 
-layer_p = Primitive("linger_layer")
-layer_p.multiple_results = True
-scope_p = Primitive("linger_scope")
-scope_p.multiple_results = True
-lost_p = Primitive("linger_lost_layer")
-lost_p.multiple_results = True
-
-
 def _run_float(*operands: Any, jaxpr: ClosedJaxpr, info: LayerInfo) -> list[Any]:
     del info
-    return list(jaxpr_as_fun(jaxpr)(*operands))
+    return list(as_function(jaxpr)(*operands))
 
 
 def _layer_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: ClosedJaxpr, info: LayerInfo) -> Any:
     lost_p.bind(info=info, transformation="forward differentiation (jvp, linearize, grad inside the model)")
-    tangents = [ad.instantiate_zeros(t) for t in tangents]
-    return jax.jvp(jaxpr_as_fun(jaxpr), tuple(primals), tuple(tangents))
+    return jax.jvp(as_function(jaxpr), tuple(primals), tuple(tangents))
 
 
-def _layer_batch(operands: Sequence[Any], dims: Sequence[Any], *, jaxpr: ClosedJaxpr, info: LayerInfo) -> Any:
+def _layer_batch(operands: Sequence[Any], axes: Sequence[int | None], *, jaxpr: ClosedJaxpr, info: LayerInfo) -> Any:
     """``vmap`` of a layer: again one layer, with the mapped jaxpr; float where it stands for several layers at once."""
     # In front, where the rules of layers expect further batch axes.
-    operands = [jnp.moveaxis(x, d, 0) if isinstance(d, int) else x for x, d in zip(operands, dims, strict=True)]
-    in_axes = tuple(0 if isinstance(d, int) else None for d in dims)
-    mapped = jax.make_jaxpr(jax.vmap(jaxpr_as_fun(jaxpr), in_axes=in_axes))(*operands)
+    operands = [x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(operands, axes, strict=True)]
+    in_axes = tuple(None if axis is None else 0 for axis in axes)
+    mapped = jax.make_jaxpr(jax.vmap(as_function(jaxpr), in_axes=in_axes))(*operands)
     if not info.kind.batchable or any(
         axis is not None and role[0] != "input" for axis, role in zip(in_axes, info.operands, strict=True)
     ):
@@ -86,13 +76,15 @@ def _layer_batch(operands: Sequence[Any], dims: Sequence[Any], *, jaxpr: ClosedJ
     return results, [0] * len(results)
 
 
-layer_p.def_impl(_run_float)
-layer_p.def_abstract_eval(lambda *_, jaxpr, info: jaxpr.out_avals)
-mlir.register_lowering(layer_p, mlir.lower_fun(_run_float, multiple_results=True))
-ad.primitive_jvps[layer_p] = _layer_jvp
-batching.primitive_batchers[layer_p] = _layer_batch
+def _result_types(*_: Any, jaxpr: ClosedJaxpr, info: LayerInfo) -> list[Any]:
+    del info
+    return list(jaxpr.out_avals)
 
-for _note in (scope_p, lost_p):
-    _note.def_impl(lambda **_: [])
-    _note.def_abstract_eval(lambda **_: [])
-    mlir.register_lowering(_note, mlir.lower_fun(lambda **_: [], multiple_results=True))
+
+def _nothing(**_: Any) -> list[Any]:
+    return []
+
+
+layer_p = new_primitive("linger_layer", _run_float, _result_types, jvp=_layer_jvp, batch=_layer_batch)
+scope_p = new_primitive("linger_scope", _nothing, _nothing)
+lost_p = new_primitive("linger_lost_layer", _nothing, _nothing)

@@ -15,8 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.core.scope import in_filter
 
+from linger_jax.compat.linen import in_collections, lifted_classes, written_method
 from linger_jax.kinds import GRU, LSTM, LayerKind, RecurrentCell
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from linger_jax.staging.marker import LayerInfo
@@ -230,8 +230,8 @@ def _holds_matrices(cell: nn.Module) -> bool:
 
 
 def _kind(cell: Any) -> LayerKind | None:
-    function = inspect.unwrap(type(cell).__call__)
-    return next((kind for base, kind in CELLS.items() if inspect.unwrap(base.__call__) is function), None)
+    function = written_method(type(cell).__call__)
+    return next((kind for base, kind in CELLS.items() if written_method(base.__call__) is function), None)
 
 
 def _unsupported(rnn: nn.RNN, starts_itself: bool) -> str | None:
@@ -250,7 +250,7 @@ def _unsupported(rnn: nn.RNN, starts_itself: bool) -> str | None:
     for option, default in _SCAN_DEFAULTS.items():
         if getattr(rnn, option) != default:
             return f"recurrent layer with {option}"
-    if not in_filter(rnn.variable_broadcast, "params"):
+    if not in_collections(rnn.variable_broadcast, "params"):
         return "recurrent layer with variable_broadcast"
     if type(cell).param is not nn.Module.param:
         return f"recurrent layer over {name}, which computes its parameters"
@@ -261,13 +261,12 @@ def _unsupported(rnn: nn.RNN, starts_itself: bool) -> str | None:
 
 def _is_transparent(cell: type[nn.Module]) -> bool:
     """Whether the lifted transformations around the cell's class (``nn.remat``) leave its computation alone."""
-    lifted = [c for c in cell.__mro__ if c.__module__ == nn.transforms.__name__]
-    return all(c.__name__.startswith(_TRANSPARENT) for c in lifted)
+    return all(name.startswith(_TRANSPARENT) for name in lifted_classes(cell))
 
 
 def _starts_at_zero(cell: Any) -> bool:
     base: Any = next(b for b in CELLS if isinstance(cell, b))
-    own = inspect.unwrap(type(cell).initialize_carry) is not inspect.unwrap(base.initialize_carry)
+    own = written_method(type(cell).initialize_carry) is not written_method(base.initialize_carry)
     return not own and getattr(cell, "carry_init", nn.initializers.zeros) is nn.initializers.zeros
 
 

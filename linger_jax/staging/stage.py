@@ -9,8 +9,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxprs_in_params
 
+from linger_jax.compat import ClosedJaxpr, equations, operation
 from linger_jax.quantizers import QTensor
 from linger_jax.staging.call_arguments import DYNAMIC, Call
 from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
@@ -89,24 +89,24 @@ def stage(
         return closed, shapes, visits
 
     closed, shapes, visits = trace(reuse_traces=True)
-    if not _each_visit_once(closed.jaxpr, visits):
+    if not _each_visit_once(closed, visits):
         # An nn.jit inside the model answered with the trace of an earlier call: its markers name another module.
         closed, shapes, _ = trace(reuse_traces=False)
     return Staged(closed, variable_paths(variables), _argument_names(call), jax.tree.structure(shapes))
 
 
-def _each_visit_once(jaxpr: Jaxpr, visits: set[int]) -> bool:
-    found = Counter(_visits(jaxpr))
+def _each_visit_once(closed: ClosedJaxpr, visits: set[int]) -> bool:
+    found = Counter(_visits(closed))
     return found.keys() <= visits and all(count == 1 for count in found.values())
 
 
-def _visits(jaxpr: Jaxpr) -> Iterator[int]:
-    for eqn in jaxpr.eqns:
+def _visits(closed: ClosedJaxpr) -> Iterator[int]:
+    for eqn in equations(closed):
         if eqn.primitive is layer_p:
             yield eqn.params["info"].visit
         elif eqn.primitive is scope_p:
             if eqn.params["enter"]:
                 yield eqn.params["visit"]
         else:
-            for inner in jaxprs_in_params(eqn.params):
+            for inner in operation(eqn).jaxprs:
                 yield from _visits(inner)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import linger_jax
-from tests.interpret.steps import prepared, trained
-from tests.models import random_array
+from tests.interpret.steps import trained
+from tests.models import drawn, prepared, random_array
 
 # One over the square root of the depth is a constant that its own quantizer clips.
 pytestmark = [
@@ -100,7 +100,7 @@ def test_dropout_of_the_weights_passes_the_scale_on_and_leaves_no_trace_in_evalu
 def test_decoding_step_by_step_keeps_its_cache():
     model = attention(decode=True)
     whole = linger_jax.init(model)
-    variables = whole.adopt(model.init(jax.random.key(0), X), X[:, :1])
+    variables = whole.adopt(drawn(model, X), X[:, :1])
     cached = dict(variables)
     reference = {"params": variables["params"], "cache": variables["cache"]}
     decode = jax.jit(lambda v, x: whole.apply(v, x, mutable=["quant", "cache"]))

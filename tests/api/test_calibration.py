@@ -10,7 +10,7 @@ from linger_jax import LingerError
 from linger_jax.errors import CalibrationError, StateError
 from linger_jax.quantizers import CalibrationResult
 from tests.interpret.steps import TQT, same_bits
-from tests.models import Mlp, ResidualCnn, random_array
+from tests.models import Mlp, ResidualCnn, initialised, random_array
 
 KEY = jax.random.key(0)
 X = random_array(0, 6, 5)
@@ -19,7 +19,7 @@ CONFIGS = pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])
 
 def prepared(config=None, model=None, x=X):
     qmodel = linger_jax.init(model or Mlp(), config)
-    return qmodel, qmodel.init(KEY, x)
+    return qmodel, initialised(qmodel, x)
 
 
 def statistics(variables, config):

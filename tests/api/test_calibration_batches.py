@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 import linger_jax
+from tests.models import drawn
 
 BATCHES = [jnp.full((2, 3), 1.0), jnp.full((2, 3), 4.0), jnp.full((2, 3), 2.0)]
 traces = []
@@ -21,7 +22,7 @@ class Counted(nn.Module):
 @pytest.fixture(params=["MOM", "TQT"])
 def calibrated(request):
     model = linger_jax.init(Counted(), {"quant_info": {"qat_method": request.param, "a_calibrate_name": "abs_max"}})
-    return model, model.init(jax.random.key(0), BATCHES[0])
+    return model, drawn(model, BATCHES[0])
 
 
 def test_the_statistic_is_the_largest_of_all_batches(calibrated):

@@ -11,7 +11,7 @@ from linger_jax import LingerError, QuantConfig
 from linger_jax.errors import PlatformLimitError, StateError
 from linger_jax.plan import PlanError
 from tests.interpret.steps import TQT, same_bits
-from tests.models import Mlp, ResidualCnn, SetupMlp, random_array
+from tests.models import Mlp, ResidualCnn, SetupMlp, initialised, random_array
 
 X = random_array(0, 3, 5)
 IMAGE = random_array(1, 2, 8, 8, 4)
@@ -66,7 +66,7 @@ def test_text_of_a_model_says_what_it_is():
 
 def test_init_is_the_float_model_s_init_plus_state():
     qmodel = linger_jax.init(Mlp(), {"clamp_info": {"clamp_factor_value": None}})
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     same_bits(variables["params"], Mlp().init(KEY, X)["params"])
     assert set(variables) == {"params", "quant"}
 
@@ -105,7 +105,7 @@ def test_adopt_takes_float_variables_and_leaves_them_alone():
 
 def test_adopt_of_quantized_variables_starts_state_afresh():
     qmodel = linger_jax.init(Mlp(), TQT)
-    fresh = qmodel.init(KEY, X)
+    fresh = initialised(qmodel, X)
     used = linger_jax.calibrate(qmodel, fresh, [X], progress=False)
     adopted = qmodel.adopt(used, X)
     same_bits(adopted["quant"], fresh["quant"])
@@ -160,7 +160,7 @@ ARGUMENTS = {"inputs": {"x": X, "unused": None}, "scale": jnp.float32(0.5)}
 
 def test_pytrees_and_keyword_only_inputs_go_through():
     qmodel = linger_jax.init(Flexible())
-    variables = qmodel.init(KEY, **ARGUMENTS)
+    variables = initialised(qmodel, **ARGUMENTS)
     output, updates = qmodel.apply(variables, **ARGUMENTS, mutable=["quant"])
     assert (output["logits"].shape, int(output["kind"])) == ((3, 3), 0)
     evaluated = np.ravel(qmodel.apply({**variables, **updates}, **ARGUMENTS)["logits"])
@@ -170,7 +170,7 @@ def test_pytrees_and_keyword_only_inputs_go_through():
 
 def test_static_arguments_are_told_apart():
     qmodel = linger_jax.init(Flexible())
-    variables = qmodel.init(KEY, **ARGUMENTS)
+    variables = initialised(qmodel, **ARGUMENTS)
     for i, value in enumerate((True, 1, 1.0, "yes", None)):
         output, _ = qmodel.apply(variables, **ARGUMENTS, train=value, mutable=["quant"])
         assert int(output["kind"]) == i
@@ -178,7 +178,7 @@ def test_static_arguments_are_told_apart():
 
 def test_other_method_runs_with_the_state_of_its_layers():
     qmodel = linger_jax.init(Flexible())
-    variables = qmodel.init(KEY, **ARGUMENTS)
+    variables = initialised(qmodel, **ARGUMENTS)
     for method in ("encode", Flexible.encode):
         output, updates = qmodel.apply(
             variables, ARGUMENTS["inputs"], scale=jnp.float32(0.5), method=method, mutable="quant"
@@ -199,7 +199,7 @@ def test_method_of_adopt_decides_whose_state_there_is():
 
 def test_sown_values_come_back_as_plain_arrays():
     qmodel = linger_jax.init(Flexible())
-    variables = qmodel.init(KEY, **ARGUMENTS)
+    variables = initialised(qmodel, **ARGUMENTS)
     _, updates = qmodel.apply(variables, **ARGUMENTS, mutable=["quant", "intermediates"])
     (hidden,) = updates["intermediates"]["hidden"]
     assert isinstance(hidden, jax.Array)
@@ -208,7 +208,7 @@ def test_sown_values_come_back_as_plain_arrays():
 
 def test_outputs_on_a_grid_can_be_had_with_their_scale():
     qmodel = linger_jax.init(Flexible())
-    variables = qmodel.init(KEY, **ARGUMENTS)
+    variables = initialised(qmodel, **ARGUMENTS)
     output, updates = qmodel.apply_qtensor(variables, **ARGUMENTS, mutable=["quant"])
     logits = output["logits"]
     assert isinstance(logits, linger_jax.QTensor)
@@ -220,7 +220,7 @@ def test_outputs_on_a_grid_can_be_had_with_their_scale():
 def test_quantized_input_is_taken_as_it_is():
     x = linger_jax.QTensor(jnp.round(X * 32) / 32, jnp.float32(32.0), 8)
     qmodel = linger_jax.init(Mlp())
-    variables = qmodel.init(KEY, x)
+    variables = initialised(qmodel, x)
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     state = updates["quant"]["first"]["input_quantizer"]
     assert (float(state["scale"]), bool(state["is_init"])) == (32.0, False)
@@ -238,7 +238,7 @@ def test_quantized_input_is_taken_as_it_is():
 )
 def test_update_holds_the_mutable_collections(mutable, collections):
     qmodel = linger_jax.init(ResidualCnn(blocks=1))
-    variables = linger_jax.calibrate(qmodel, qmodel.init(KEY, IMAGE), [IMAGE], progress=False)
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, IMAGE), [IMAGE], progress=False)
     train = mutable is True or "batch_stats" in mutable
     _, updates = qmodel.apply(variables, IMAGE, train=train, mutable=mutable)
     assert set(updates) == collections
@@ -246,7 +246,7 @@ def test_update_holds_the_mutable_collections(mutable, collections):
 
 def test_statistics_move_only_where_quant_is_mutable():
     qmodel = linger_jax.init(ResidualCnn(blocks=1))
-    variables = linger_jax.calibrate(qmodel, qmodel.init(KEY, IMAGE), [IMAGE], progress=False)
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, IMAGE), [IMAGE], progress=False)
     _, updates = qmodel.apply(variables, 2 * IMAGE, train=True, mutable=["batch_stats"])
     assert set(updates) == {"batch_stats"}
     _, updates = qmodel.apply(variables, 2 * IMAGE, mutable=["quant"])
@@ -256,7 +256,7 @@ def test_statistics_move_only_where_quant_is_mutable():
 
 def test_batch_statistics_that_are_not_mutable_are_refused_as_in_flax():
     qmodel = linger_jax.init(ResidualCnn(blocks=1))
-    variables = qmodel.init(KEY, IMAGE)
+    variables = initialised(qmodel, IMAGE)
     with pytest.raises(Exception, match="batch_stats"):
         qmodel.apply(variables, IMAGE, train=True, mutable=["quant"])
 
@@ -279,7 +279,7 @@ def test_setup_and_compact_style_have_the_same_numbers():
 def test_switched_off_model_is_the_float_model_exactly(make):
     model = ResidualCnn(blocks=1, dropout=0.5)
     qmodel = make(model, {"open_quant": False, "platform": "venus"})
-    variables = qmodel.init(KEY, IMAGE)
+    variables = initialised(qmodel, IMAGE)
     same_bits(variables, model.init(KEY, IMAGE))
     same_bits(qmodel.apply(variables, IMAGE), model.apply(variables, IMAGE))
     rngs = {"dropout": jax.random.key(1)}
@@ -311,14 +311,14 @@ def test_switched_off_model_takes_a_model_without_layers():
 
 def test_missing_quant_collection_is_named():
     qmodel = linger_jax.init(Mlp())
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     with pytest.raises(StateError, match=r"no 'quant' collection.*qmodel\.init.*qmodel\.adopt"):
         qmodel.apply({"params": variables["params"]}, X)
 
 
 def test_missing_entries_are_all_named():
     qmodel = linger_jax.init(Mlp(), TQT)
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     del variables["quant"]["first"]["output_quantizer"]["scale"]
     del variables["params"]["second"]["weight_quantizer"]
     with pytest.raises(StateError) as error:
@@ -336,7 +336,7 @@ def test_state_of_another_method_is_refused():
 
 def test_entry_of_another_shape_is_named():
     qmodel = linger_jax.init(Mlp())
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     variables["quant"]["first"]["output_quantizer"]["scale"] = jnp.ones(2)
     with pytest.raises(StateError, match=r"quant: first\.output_quantizer\.scale has shape \(2,\), expected \(\)"):
         qmodel.apply(variables, X)
@@ -344,7 +344,7 @@ def test_entry_of_another_shape_is_named():
 
 def test_input_of_another_rank_is_refused_by_its_name():
     qmodel = linger_jax.init(Flexible())
-    variables = qmodel.init(KEY, **ARGUMENTS)
+    variables = initialised(qmodel, **ARGUMENTS)
     other = {**ARGUMENTS, "inputs": {"x": X[None], "unused": None}}
     with pytest.raises(LingerError, match=r"kwargs\['inputs'\]\['x'\] has rank 3 .*initialised with rank 2"):
         qmodel.apply(variables, **other)
@@ -356,7 +356,7 @@ def test_input_of_another_rank_is_refused_by_its_name():
 @pytest.mark.parametrize("run", ["init", "adopt", "plan", "apply"])
 def test_empty_batch_is_refused_by_its_name(run):
     qmodel = linger_jax.init(Mlp())
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     first = KEY if run == "init" else variables
     with pytest.raises(LingerError, match=r"args\[0\] has shape \(0, 5\)"):
         getattr(qmodel, run)(first, X[:0])
@@ -366,7 +366,7 @@ def test_refused_call_leaves_no_trace():
     qmodel = linger_jax.init(Mlp())
     with pytest.raises(LingerError):
         qmodel.init(KEY, X[:0])
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     before = jax.tree.map(np.array, variables)
     with pytest.raises(LingerError):
         qmodel.apply(variables, X[None], mutable=["quant"])
@@ -375,6 +375,6 @@ def test_refused_call_leaves_no_trace():
 
 def test_unknown_keyword_is_the_model_s_own_error():
     qmodel = linger_jax.init(Mlp())
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     with pytest.raises(TypeError, match="train"):
         qmodel.apply(variables, X, train=True, mutable=["quant"])

@@ -1,4 +1,4 @@
-"""Renaming keys of PyTorch checkpoints (spec/layers.md section 5.3, adapter)."""
+"""Renaming keys of PyTorch checkpoints (docs/specification/layers.md section 5.3, adapter)."""
 
 import json
 

@@ -1,4 +1,7 @@
-"""What conversion leaves alone, and what an import of ConvBN checkpoints does not need (spec/config.md, layers.md)."""
+"""What conversion leaves alone, and what an import of ConvBN checkpoints does not need.
+
+Source: docs/specification/config.md, docs/specification/layers.md.
+"""
 
 import copy
 
@@ -17,7 +20,10 @@ IMAGE = random_array(1, 2, 9, 9, 3)
 
 @pytest.mark.parametrize("convert", [linger_jax.init, linger_jax.constrain])
 def test_converting_changes_neither_the_configuration_nor_the_model(convert, tmp_path):
-    """Defect of config.md 1.1: the reference deletes ``activation_type`` from the live configuration."""
+    """The reference deletes ``activation_type`` from the live configuration.
+
+    Source: docs/specification/config.md section 1.1.
+    """
     model, config = ConvNormRelu(), linger_jax.QuantConfig(quant_info={"activation_type": "Relu"})
     variables = settled(model, IMAGE)
     before = copy.deepcopy(config), copy.deepcopy(model), jax.tree.map(np.asarray, variables)
@@ -43,7 +49,7 @@ def torch_weights(variables) -> dict[str, np.ndarray]:
 
 
 def test_a_fused_checkpoint_needs_no_counter_of_batches():
-    """Defect of layers.md 5.2: a missing ``num_batches_tracked`` fails in the reference."""
+    """Defect of docs/specification/layers.md section 5.2: a missing ``num_batches_tracked`` fails in the reference."""
     model = ConvNormRelu()
     want = settled(model, IMAGE)
     checkpoint = torch_weights(want)
@@ -57,7 +63,10 @@ def test_a_fused_checkpoint_needs_no_counter_of_batches():
 
 
 def test_the_part_of_a_fused_convolution_gives_its_bits_and_clamps():
-    """Parts name the convolution; its normalization has no quantizers any more (config.md 1.2)."""
+    """Parts name the convolution; its normalization has no quantizers any more.
+
+    Source: docs/specification/config.md section 1.2.
+    """
     model = ConvNormRelu()
     fused, variables, _ = linger_jax.trace_layers(model, settled(model, IMAGE), IMAGE)
     part = {"name": "conv", "quant_info": {"weight_bits": 4, "output_bits": 16}}
@@ -67,7 +76,7 @@ def test_the_part_of_a_fused_convolution_gives_its_bits_and_clamps():
 
 
 def test_platform_limits_hold_for_a_fused_convolution():
-    """Config.md 2.3: the error names layer, platform, value and range."""
+    """The error names layer, platform, value and range (docs/specification/config.md section 2.3)."""
     model = ConvNormRelu(options={"strides": (3, 3)})
     fused, variables, _ = linger_jax.trace_layers(model, settled(model, IMAGE), IMAGE)
     with pytest.raises(linger_jax.LingerError, match=r"layer 'conv': stride 3 .*venusA"):
@@ -75,7 +84,7 @@ def test_platform_limits_hold_for_a_fused_convolution():
 
 
 def test_calibration_of_a_fused_model_sees_clamped_unquantized_values():
-    """Decision D7 on a folded convolution: the statistic is that of the float model's output."""
+    """On a folded convolution the statistic is that of the float model's output (docs/decisions.md D7)."""
 
     class Pair(nn.Module):
         @nn.compact

@@ -10,7 +10,7 @@ import pytest
 
 import linger_jax
 from tests.interpret.steps import TQT, same_bits
-from tests.models import Mlp, random_array
+from tests.models import Mlp, initialised, random_array
 
 # --- several models at once ---
 
@@ -34,7 +34,7 @@ def in_threads(*functions):
 
 def trajectory(qmodel):
     x = random_array(0, 6, 5)
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     variables = linger_jax.calibrate(qmodel, variables, [x], progress=False)
     outputs = []
     for i in range(3):
@@ -65,7 +65,7 @@ def test_one_instance_serves_two_threads():
 def test_calibration_in_one_thread_is_not_seen_in_another():
     x = random_array(0, 6, 5)
     qmodel = linger_jax.init(Mlp())
-    variables = linger_jax.calibrate(qmodel, qmodel.init(jax.random.key(0), x), [x], progress=False)
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, x), [x], progress=False)
     wanted = qmodel.apply(variables, x)
     entered, leave = threading.Event(), threading.Event()
 
@@ -93,7 +93,7 @@ def test_calibration_in_one_thread_is_not_seen_in_another():
 def test_copied_model_computes_the_same(duplicate):
     x = random_array(0, 3, 5)
     qmodel = linger_jax.init(Mlp(), TQT, disable_submodel="second")
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     wanted = qmodel.apply(variables, x, mutable=["quant"])
     other = duplicate(qmodel)
     assert other.settings == qmodel.settings
@@ -103,7 +103,7 @@ def test_copied_model_computes_the_same(duplicate):
 def test_state_survives_jit_boundaries_and_shape_evaluation():
     x = random_array(0, 3, 5)
     qmodel = linger_jax.init(Mlp())
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     same_bits(jax.jit(qmodel.init)(jax.random.key(0), x), variables)
     shapes = jax.eval_shape(qmodel.init, jax.random.key(0), x)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), shapes) == jax.tree.map(lambda a: (a.shape, a.dtype), variables)
@@ -114,7 +114,7 @@ def test_state_survives_jit_boundaries_and_shape_evaluation():
 def test_jit_without_traced_arguments_runs():
     x = random_array(0, 3, 5)
     qmodel = linger_jax.init(Mlp())
-    variables = linger_jax.calibrate(qmodel, qmodel.init(jax.random.key(0), x), [x], progress=False)
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, x), [x], progress=False)
     same_bits(jax.jit(lambda: qmodel.apply(variables, x))(), qmodel.apply(variables, x))
 
 
@@ -127,7 +127,7 @@ def test_boxed_parameters_train_and_stay_boxed():
 
     x = random_array(0, 3, 5)
     qmodel = linger_jax.init(Boxed())
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     kernel = variables["params"]["Dense_0"]["kernel"]
     assert (type(kernel), kernel.names) == (nn.Partitioned, (None, "model"))
     output, updates = qmodel.apply(variables, x, mutable=["quant", "params"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import linger_jax
 from linger_jax.nn import SparifyFFN
-from tests.models import Mlp, ResidualCnn, Scanned, Shared, random_array
+from tests.models import Mlp, ResidualCnn, Scanned, Shared, initialised, random_array
 
 WIDE = {"quant_info": {"activate_bits": 16, "weight_bits": 16}}
 
@@ -18,14 +18,14 @@ WIDE = {"quant_info": {"activate_bits": 16, "weight_bits": 16}}
 def stepped(model, x, config=None):
     """A model and its variables after one training step."""
     qmodel = linger_jax.init(model, config)
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     return qmodel, {**variables, **updates}
 
 
 def with_scales(qmodel, x, scales, params):
     """Variables with parameters and scales that a test chose; ``scales`` by quantizer of the one layer."""
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     (layer,) = variables["quant"]
     for quantizer, scale in scales.items():
         entries = variables["quant"][layer][f"{quantizer}_quantizer"]
@@ -151,7 +151,7 @@ def test_a_product_of_16_bit_values_is_rounded_once():
         for seed in (0, 1)
     )
     qmodel = linger_jax.init(Wrapped(Product()), WIDE)
-    variables = qmodel.init(jax.random.key(0), x, y)
+    variables = initialised(qmodel, x, y)
     (product,) = variables["quant"]["inner"].values()
     product["output_quantizer"].update(scale=jnp.float32(2.0**15), is_init=jnp.asarray(True))
     total = np.asarray(x.integers, np.int64) * np.asarray(y.integers, np.int64)
@@ -168,7 +168,7 @@ def test_window_sums_of_16_bits_are_exact_beyond_2_to_the_24():
     steps = integers((1, 64, 64, 4), 16) // 2 + 2**14
     x = linger_jax.from_tensor_to_qtensor(jnp.asarray(steps / 2.0**15, jnp.float32), 2.0**15, 16)
     qmodel = linger_jax.init(Wrapped(Average()), WIDE)
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     got = qmodel.apply_qtensor(variables, x, mode="integer")
     sums = steps.sum((1, 2))
     assert sums.max() > 2**24
@@ -228,7 +228,7 @@ def test_shared_and_repeated_layers_equal_fake_quantization(model):
 def test_what_stays_float_stays_float():
     x = random_array(0, 8, 6)
     qmodel = linger_jax.init(Mlp(), disable_submodel="second")
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     _, updates = qmodel.apply(variables, x, mutable=["quant"])
     variables |= updates
     np.testing.assert_array_equal(qmodel.apply(variables, x, mode="integer"), qmodel.apply(variables, x))
@@ -323,10 +323,10 @@ class OneGru(nn.Module):
 
 
 def test_recurrent_layers_whose_scale_is_not_their_values_are_refused():
-    """R7: under ``reference`` the declared scale of the output is not the hidden state's."""
+    """Under ``reference`` the declared scale of the output is not the hidden state's (docs/codes.md R7)."""
     x = random_array(0, 2, 3, 4)
     qmodel = linger_jax.init(OneGru(), {"platform": "arcs", "compat": "reference"})
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     with pytest.raises(linger_jax.LingerError, match="declares another scale"):
         qmodel.apply(variables, x, mode="integer")
 
@@ -354,7 +354,7 @@ def sums_of_windows(steps, weights, strides, groups):
     return np.concatenate([np.einsum("nhwcab,abco->nhwo", x, w) for x, w in zip(*parts, strict=True)], -1)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.sampled_from([(8, 8), (16, 8), (16, 16)]),
     st.sampled_from([((1, 1), 1), ((3, 2), 1), ((3, 3), 2), ((12, 12), 1)]),

@@ -10,7 +10,7 @@ import pytest
 
 import linger_jax
 from linger_jax.api import plan_cache
-from tests.models import Mlp, ResidualCnn, random_array
+from tests.models import Mlp, ResidualCnn, drawn, initialised, random_array
 
 KEY = jax.random.key(0)
 X = random_array(1, 4, 5)
@@ -34,7 +34,7 @@ def stagings(monkeypatch):
 def model():
     """A model whose plan for the call with ``X`` is kept."""
     qmodel = linger_jax.init(Mlp())
-    variables = qmodel.adopt(Mlp().init(KEY, X), X)
+    variables = qmodel.adopt(drawn(Mlp(), X), X)
     return qmodel, variables
 
 
@@ -78,7 +78,7 @@ def test_another_call_is_planned_anew(model, stagings, other):
 def test_static_arguments_tell_plans_apart():
     qmodel = linger_jax.init(ResidualCnn(blocks=1))
     x = random_array(2, 1, 8, 8, 1)
-    variables = qmodel.init(KEY, x)
+    variables = initialised(qmodel, x)
     training = [qmodel.plan(variables, x, train=train) for train in (True, False, True)]
     assert training[0] is training[2]
     assert training[0] is not training[1]
@@ -124,7 +124,7 @@ def test_a_model_around_a_traced_value_is_planned_in_each_trace():
         return linger_jax.init(Scaled(factor)).apply(variables, X)
 
     plain = linger_jax.init(Scaled(jnp.float32(1)))
-    variables = plain.init(KEY, X)
+    variables = initialised(plain, X)
     shared = []
 
     @jax.jit

@@ -11,6 +11,7 @@ import optax
 
 import linger_jax
 from linger_jax.nn import TorchGRUCell
+from tests.models import initialised
 
 BATCH, TIME, CLASSES, STEPS = 32, 12, 3, 20
 
@@ -43,7 +44,7 @@ def frame_batch(seed):
 def test_a_model_over_sequences_of_different_length_is_quantized_whole_and_learns():
     qmodel, batch = linger_jax.init(KeywordSpotter()), frame_batch
     inputs, _ = batch(0)
-    variables = qmodel.init(jax.random.key(0), *inputs)
+    variables = initialised(qmodel, *inputs)
     plan = qmodel.plan(variables, *inputs)
     assert not plan.float_rows
     assert plan.multiply_accumulates.share >= 0.99

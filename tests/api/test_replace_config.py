@@ -8,7 +8,7 @@ import pytest
 
 import linger_jax
 from linger_jax import LingerError, LingerWarning
-from tests.models import Mlp, Scanned, random_array
+from tests.models import Mlp, Scanned, initialised, random_array
 
 KEY = jax.random.key(0)
 X = random_array(4, 16, 5)
@@ -28,7 +28,7 @@ class Sum(nn.Module):
 @pytest.fixture(scope="module", params=["MOM", "TQT"])
 def finished(request):
     qmodel = linger_jax.init(Mlp(), {"quant_info": {"qat_method": request.param}})
-    variables = linger_jax.calibrate(qmodel, qmodel.init(KEY, X), [X], progress=False)
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, X), [X], progress=False)
     return qmodel, variables
 
 
@@ -77,7 +77,7 @@ def test_another_method_takes_its_entries_from_the_statistic(finished, method):
 
 def test_scales_that_depend_on_other_scales_follow_in_the_order_of_values():
     qmodel = linger_jax.init(Sum())
-    variables = linger_jax.calibrate(qmodel, qmodel.init(KEY, X), [X], progress=False)
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, X), [X], progress=False)
     finer = qmodel.replace_config({"p": {"name": "a", "quant_info": {"output_bits": 4}}})
     found = linger_jax.scales(finer.take_over(qmodel, variables, X))
     assert found["a.output_quantizer"] == linger_jax.scales(variables)["a.output_quantizer"] / 16
@@ -92,7 +92,7 @@ def test_scales_that_depend_on_other_scales_follow_in_the_order_of_values():
 
 def test_another_weight_clamp_clamps_the_weights_once_more_and_the_same_one_does_not():
     qmodel = linger_jax.init(Mlp())
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     kernel = variables["params"]["first"]["kernel"]
     tighter = qmodel.replace_config({"clamp_info": {"clamp_factor_value": 1}})
     taken = tighter.take_over(qmodel, variables, X)
@@ -121,7 +121,7 @@ def test_gates_and_hidden_state_of_a_recurrent_layer_follow_too():
 def test_stacked_layers_are_taken_over_each_with_its_own_numbers():
     x = random_array(1, 3, 4)
     qmodel = linger_jax.init(Scanned())
-    variables = linger_jax.calibrate(qmodel, qmodel.init(KEY, x), [x], progress=False)
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, x), [x], progress=False)
     tqt = qmodel.replace_config({"quant_info": {"qat_method": "TQT", "weight_bits": 10}})
     taken = tqt.take_over(qmodel, variables, x)
     name = "steps.dense.weight_quantizer"
@@ -131,7 +131,7 @@ def test_stacked_layers_are_taken_over_each_with_its_own_numbers():
 
 def test_quantizers_without_state_start_afresh_and_are_named():
     qmodel = linger_jax.init(Mlp(), disable_submodel="second")
-    variables = qmodel.init(KEY, X)
+    variables = initialised(qmodel, X)
     whole = linger_jax.init(Mlp())
     with pytest.warns(LingerWarning, match=r"no state yet.*second\.input_quantizer"):
         taken = whole.take_over(qmodel, variables, X)

@@ -9,7 +9,7 @@ import pytest
 import linger_jax
 from linger_jax import LingerError
 from linger_jax.staging.layer_kinds import LAYERS
-from tests.models import AfterDense, random_array
+from tests.models import AfterDense, initialised, random_array
 from tests.plan.planned import planned, summary
 
 X = jax.ShapeDtypeStruct((2, 4), jnp.float32)
@@ -87,6 +87,6 @@ def test_name_that_is_no_operator_is_refused(given, message):
 def test_disabled_operator_runs_as_float():
     qmodel = linger_jax.init(AfterDense(jax.nn.softmax), disable_ops="softmax")
     x = random_array(0, 2, 4)
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     output = qmodel.apply(variables, x, mutable=["quant"])[0]
     assert jnp.allclose(output.sum(-1), 1.0, atol=1e-6)

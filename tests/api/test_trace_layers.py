@@ -1,6 +1,8 @@
-"""Fusion of convolutions with their normalization (spec/layers.md section 5, config.md sections 2.1 and 5).
+"""Fusion of convolutions with their normalization.
 
-The defects of the reference that section 5 lists are named in the docstrings of the tests.
+The defects of the reference that these sections list are named in the docstrings of the tests.
+
+Source: docs/specification/layers.md section 5, docs/specification/config.md sections 2.1 and 5.
 """
 
 import pickle
@@ -20,7 +22,7 @@ import linger_jax.nn
 from linger_jax import LingerError
 from linger_jax.config import ActivationType
 from linger_jax.plan import PlanError
-from tests.models import random_array
+from tests.models import initialised, random_array
 
 KEY = jax.random.key(0)
 RELU, SIGMOID = ActivationType.Relu, ActivationType.Sigmoid
@@ -333,7 +335,10 @@ def test_a_fused_model_is_a_value():
 
 
 def test_init_folds_the_numbers_of_both_layers_into_a_convolution_with_a_bias():
-    """Defect of config.md section 2: converting leaves fresh weights until a checkpoint is loaded."""
+    """In the reference, converting leaves fresh weights until a checkpoint is loaded.
+
+    Source: docs/specification/config.md section 2.
+    """
     model = ConvNormRelu(bias=False)
     variables = settled(model, IMAGE)
     fused, traced, _ = linger_jax.trace_layers(model, variables, IMAGE)
@@ -348,7 +353,7 @@ def test_init_folds_the_numbers_of_both_layers_into_a_convolution_with_a_bias():
     assert set(folded["quant"]) == {"conv"}
     again = qmodel.adopt(folded, IMAGE)
     jax.tree.map(np.testing.assert_array_equal, again["params"], folded["params"])
-    fresh = qmodel.init(KEY, IMAGE)
+    fresh = initialised(qmodel, IMAGE)
     assert jax.tree.structure(fresh) == jax.tree.structure(folded)
 
 
@@ -381,7 +386,10 @@ def test_a_relu_mark_makes_the_output_statistic_one_sided():
 
 
 def test_a_constrained_pair_clips_folded_weights_and_keeps_running_statistics():
-    """Defect of config.md section 5: constraining drops running statistics, those inside ConvBN too."""
+    """In the reference, constraining drops running statistics, those inside ConvBN too.
+
+    Source: docs/specification/config.md section 5.
+    """
     model = ConvNormRelu()
     fused, variables, _ = linger_jax.trace_layers(model, settled(model, IMAGE), IMAGE)
     clamps = {"clamp_weight_value": 0.05, "clamp_bias_value": 0.1, "clamp_activation_value": 0.3}

@@ -13,7 +13,7 @@ import pytest
 import linger_jax
 from tests.api.training import State, batches, fresh_state, train_step, variables_of
 from tests.interpret.steps import same_bits
-from tests.models import Mlp, ResidualCnn, random_array
+from tests.models import Mlp, ResidualCnn, initialised, random_array
 
 IMAGE = next(batches(1))[0]
 METHODS = pytest.mark.parametrize("method", ["MOM", "TQT"])
@@ -25,7 +25,7 @@ STEP = jax.jit(train_step)
 def fresh(method, dropout=0.1):
     """A model and its variables, made once: its training step compiles once for all tests."""
     qmodel = linger_jax.init(ResidualCnn(blocks=1, dropout=dropout), {"quant_info": {"qat_method": method}})
-    return qmodel, qmodel.init(jax.random.key(0), IMAGE)
+    return qmodel, initialised(qmodel, IMAGE)
 
 
 def started(method="MOM"):
@@ -139,7 +139,7 @@ def test_parameter_of_the_model_that_is_called_learning_data_is_a_weight():
 def test_frozen_variables_are_taken_as_plain_ones(method):
     x = random_array(0, 3, 5)
     qmodel = linger_jax.init(Mlp(), {"quant_info": {"qat_method": method}})
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     frozen = flax.core.freeze(variables)
     same_bits(qmodel.apply(frozen, x, mutable=["quant"]), qmodel.apply(variables, x, mutable=["quant"]))
     same_bits(qmodel.adopt(flax.core.freeze({"params": Mlp().init(jax.random.key(0), x)["params"]}), x), variables)

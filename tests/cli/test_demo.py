@@ -19,7 +19,6 @@ def test_the_demo_runs_from_end_to_end(tmp_path):
         [sys.executable, "-W", "error", "-m", "linger_jax", "demo", "--quick", "--seed", "1", "--out", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

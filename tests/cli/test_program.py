@@ -18,9 +18,7 @@ def run(capsys, *arguments):
 
 
 def test_the_module_runs_as_a_program_and_lists_its_commands():
-    done = subprocess.run(
-        [sys.executable, "-m", "linger_jax", "--help"], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-m", "linger_jax", "--help"], capture_output=True, text=True, check=True)
     assert "demo" in done.stdout
 
 

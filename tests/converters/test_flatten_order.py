@@ -1,4 +1,7 @@
-"""A Dense behind a flatten reads its features in PyTorch's order, wherever the flatten stands (decision D20)."""
+"""A Dense behind a flatten reads its features in PyTorch's order, wherever the flatten stands.
+
+Source: docs/decisions.md D20.
+"""
 
 from __future__ import annotations
 

@@ -330,7 +330,7 @@ class RandomFlax(nn.Module):
         return nn.Dense(3, name=name("head"))(x)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     steps=st.lists(STEP, min_size=1, max_size=5),
     tail=st.lists(TAIL, max_size=3),

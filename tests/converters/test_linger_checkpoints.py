@@ -20,6 +20,7 @@ from linger_jax import converters
 from linger_jax.errors import ConversionError
 from linger_jax.nn import SparifyFFN, TorchLSTMCell
 from tests.converters.twins import example
+from tests.models import initialised
 
 X = example(2, 6, 6, 3)
 State = dict[str, torch.Tensor]
@@ -150,7 +151,7 @@ def test_operators_of_an_owner_follow_their_numbers_and_products_have_one_name()
 
     x = example(2, 5, 4)
     qmodel = linger_jax.init(Attention(), {"compat": "reference"})
-    fresh = qmodel.init(jax.random.key(0), x)
+    fresh = initialised(qmodel, x)
     state: dict[str, Any] = {"q.weight": numbers(16).reshape(4, 4), "q.bias": numbers(4)}
     state |= {"k.weight": numbers(16).reshape(4, 4), "k.bias": numbers(4)}
     # In this file the owner's operators stand last first, and linger wrote torch.bmm.
@@ -297,7 +298,7 @@ def test_a_scanned_layer_takes_the_state_of_each_iteration() -> None:
 
     x = example(2, 4)
     qmodel = linger_jax.init(Stack(), {"compat": "reference"})
-    fresh = qmodel.init(jax.random.key(0), x)
+    fresh = initialised(qmodel, x)
     state: dict[str, Any] = {}
     for i in range(3):
         state[f"blocks.{i}.weight"] = numbers(16).reshape(4, 4) + i
@@ -358,7 +359,7 @@ class Residual(nn.Module):
 def residual_state(names: dict[str, str]) -> tuple[linger_jax.QuantizedModel, np.ndarray, dict[str, Any]]:
     x = example(2, 4)
     qmodel = linger_jax.init(Residual(), {"compat": "reference"})
-    fresh = qmodel.init(jax.random.key(0), x)
+    fresh = initialised(qmodel, x)
     state: dict[str, Any] = {}
     for name in "abc":
         state |= {f"{name}.weight": numbers(16).reshape(4, 4), f"{name}.bias": numbers(4)}
@@ -410,7 +411,7 @@ class Unusual(nn.Module):
 def test_blocks_without_a_twin_in_pytorch_come_and_go_with_all_their_state() -> None:
     x = example(2, 3, 4)
     qmodel = linger_jax.init(Unusual(), {"compat": "reference"})
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     state = converters.to_torch(qmodel, variables, x, mapping={"g": "_linger_glu_0"})
     assert state["ffn.weight_fc1"].shape == (16, 8)
     assert {"rnn.cell_quantizer.scale", "ffn.outmask_quantizer.scale"} <= state.keys()

@@ -211,7 +211,7 @@ class FlaxTokens(nn.Module):
         )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(tree=trees(IMAGE_LAYERS), pooled=st.booleans(), named=st.booleans(), seed=st.integers(0, 2**16))
 @also(tree=("branches", (("twice", ("conv",)), ("residual", ("batch norm",)))), pooled=True, named=False, seed=0)
 def test_random_trees_of_image_layers_compute_the_same_and_come_back(
@@ -222,7 +222,7 @@ def test_random_trees_of_image_layers_compute_the_same_and_come_back(
     assert {row.how for row in report.rows} == {"name" if named else "order"}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(tree=trees(SEQUENCE_LAYERS), tied=st.booleans(), named=st.booleans(), seed=st.integers(0, 2**16))
 @also(tree=("sequence", (("twice", ("lstm",)), ("residual", ("attention",)))), tied=True, named=True, seed=0)
 def test_random_trees_of_sequence_layers_compute_the_same_and_come_back(

@@ -97,7 +97,7 @@ def test_numbers_in_the_other_byte_order_are_refused(tmp_path: Path) -> None:
     assert "make sense only with their bytes in the other order" in error_of(rewritten(saved(tmp_path), change))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32 - 1), exponent=st.integers(-8, 3), count=st.integers(16, 64))
 def test_only_swapped_numbers_count_as_swapped(seed: int, exponent: int, count: int) -> None:
     weights = np.random.default_rng(seed).normal(size=count).astype(np.float32) * np.float32(10.0**exponent)

@@ -18,6 +18,7 @@ import linger_jax
 from linger_jax import converters
 from linger_jax.errors import ConversionError, LingerWarning, StateError
 from tests.converters.twins import channels_last, example, largest_difference
+from tests.models import drawn, initialised
 
 X = example(2, 3, 6, 6)
 
@@ -53,7 +54,7 @@ class Net(nn.Module):
 
 def trained(model: nn.Module, x: Any) -> Any:
     """Variables that no framework would initialise."""
-    variables = model.init(jax.random.key(0), x)
+    variables = drawn(model, x)
     keys = iter(range(100))
     return jax.tree.map(lambda leaf: jax.random.uniform(jax.random.key(next(keys)), leaf.shape) + 0.1, variables)
 
@@ -155,7 +156,7 @@ class Pool(nn.Module):
 
 def quantized(model: nn.Module, method: str = "MOM") -> tuple[linger_jax.QuantizedModel, Any]:
     qmodel = linger_jax.init(model, {"compat": "reference", "quant_info": {"qat_method": method}})
-    variables = qmodel.init(jax.random.key(0), channels_last(X))
+    variables = initialised(qmodel, channels_last(X))
     return qmodel, qmodel.apply(variables, channels_last(X), mutable=["quant"])[1] | {"params": variables["params"]}
 
 

@@ -10,7 +10,7 @@ import pytest
 from linger_jax.cli import main
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _blocks(page: Path) -> list[tuple[str, str]]:
@@ -29,11 +29,18 @@ def _run_shell(block: str) -> None:
         assert exit_.value.code == 0, line
 
 
-def _links(page: Path) -> list[str]:
-    return re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+def _links(page: Path) -> list[tuple[str, str]]:
+    """Files, empty for the page itself, and anchors, empty for none."""
+    return re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def _anchors(page: Path) -> set[str]:
+    """Those that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_of_a_page_runs_as_written(page, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
@@ -50,6 +57,22 @@ def test_code_of_a_page_runs_as_written(page, tmp_path, monkeypatch):
             exec(compile(block, f"{page.name} block {number}", "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_a_page_lead_to_files(page):
-    assert [link for link in _links(page) if not (page.parent / link).exists()] == []
+    assert [file for file, _ in _links(page) if not (page.parent / file).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_into_a_page_lead_to_headings(page):
+    into = [(page.parent / file if file else page, anchor) for file, anchor in _links(page) if anchor]
+    assert [anchor for target, anchor in into if anchor not in _anchors(target)] == []
+
+
+def test_every_page_can_be_reached_from_the_index():
+    reached, waiting = set(), [ROOT / "docs" / "README.md"]
+    while waiting:
+        page = waiting.pop().resolve()
+        if page not in reached:
+            reached.add(page)
+            waiting += [page.parent / file for file, _ in _links(page) if file.endswith(".md")]
+    assert {page.resolve() for page in PAGES} <= reached | {ROOT / "README.md"}

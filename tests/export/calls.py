@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 import linger_jax
+from tests.models import initialised
 
 
 class Calls(nn.Module):
@@ -24,7 +25,7 @@ class Calls(nn.Module):
 def trained(function, *inputs, platform="arcs", **config):
     """A calibrated model of one function of its inputs."""
     qmodel = linger_jax.init(Calls(function), {"platform": platform, **config})
-    variables = qmodel.init(jax.random.key(0), *inputs)
+    variables = initialised(qmodel, *inputs)
     return qmodel, linger_jax.calibrate(qmodel, variables, [inputs], progress=False)
 
 

@@ -10,6 +10,7 @@ import pytest
 import linger_jax
 from linger_jax.errors import ExportError
 from tests.export.calls import assert_computes_as_evaluated, normal, to_file, trained
+from tests.models import initialised
 
 
 def exported(tmp_path, function, *inputs, dialect="linger", **options):
@@ -109,7 +110,7 @@ def test_several_inputs_and_outputs_have_the_models_names(tmp_path):
 
     picture, sequence = normal(1, 4, 4, 2), normal(1, 3, 5)
     qmodel = linger_jax.init(Two(), {"platform": "arcs"})
-    variables = qmodel.init(jax.random.key(0), picture, sequence)
+    variables = initialised(qmodel, picture, sequence)
     variables = linger_jax.calibrate(qmodel, variables, [(picture, sequence)], progress=False)
     path = linger_jax.export_onnx(
         qmodel, variables, (picture, sequence), tmp_path / "two.onnx", output_names=["image", "vector"]
@@ -164,7 +165,7 @@ def test_the_file_is_written_whole_or_not_at_all(tmp_path):
 def test_quantized_layer_without_a_form_in_a_file_is_named(tmp_path):
     x = np.ones((2, 4), np.float32)
     qmodel = linger_jax.init(linger_jax.nn.SparifyFFN(4, 16))
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     with pytest.raises(ExportError, match=r"sparify_ffn.*hidden units count depends on the data"):
         linger_jax.export_onnx(qmodel, variables, x, tmp_path / "sparse.onnx")
 

@@ -10,26 +10,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.golden import (
-    checkpoint_cases,
-    classifier_cases,
-    config_cases,
-    conv_bn_cases,
-    device_cases,
-    export_cases,
-    fold_cases,
-    kernel_cases,
-    layer_cases,
-    lint_cases,
-    operator_cases,
-    pack_cases,
-    pool_division_cases,
-    quantizer_cases,
-    recurrent_cases,
-    sparify_cases,
-    trajectory_cases,
-)
 from tests.golden.case import Case, UnreadableCaseError, case_name, read_case
+from tests.golden.cases import (
+    checkpoint,
+    classifier,
+    config,
+    conv_bn,
+    fold,
+    kernel,
+    layer,
+    operator,
+    pool_division,
+    quantizer,
+    recurrent,
+    sparify,
+    trajectory,
+)
+from tests.golden.device import exported, imported, linted, packed
 from tests.golden.outcome import NotSupportedError, Outcome, Status
 
 Replay = Callable[[Case], list[str]]
@@ -42,42 +39,42 @@ CHUNK_OF_A_SAMPLE = 6
 
 def _layer(case: Case) -> list[str]:
     if case.op == "pool_division":
-        return pool_division_cases.replay(case.arrays, case.meta)
+        return pool_division.replay(case.arrays, case.meta)
     if case.op == "layernorm_kernel":
-        return kernel_cases.replay_normalization(case.arrays)
-    if case.op in fold_cases.OPS and case.meta["mode"] == "load":
-        return fold_cases.replay(case)
-    return layer_cases.replay(case)
+        return kernel.replay_normalization(case.arrays)
+    if case.op in fold.OPS and case.meta["mode"] == "load":
+        return fold.replay(case)
+    return layer.replay(case)
 
 
 def _constrained(case: Case) -> list[str]:
     if case.op == "SparifyFFN":
-        return sparify_cases.replay(case)
-    if case.op in conv_bn_cases.OPS:
-        return conv_bn_cases.replay(case)
-    if case.op in recurrent_cases.OPS:
-        return recurrent_cases.replay(case)
-    return layer_cases.replay(case)
+        return sparify.replay(case)
+    if case.op in conv_bn.OPS:
+        return conv_bn.replay(case)
+    if case.op in recurrent.OPS:
+        return recurrent.replay(case)
+    return layer.replay(case)
 
 
 def _trajectory(case: Case) -> list[str]:
-    return (classifier_cases if classifier_cases.is_classifier(case) else trajectory_cases).replay(case)
+    return (classifier if classifier.is_classifier(case) else trajectory).replay(case)
 
 
 _FAMILIES: Mapping[str, Replay] = {
-    "quantizer": lambda case: quantizer_cases.replay(case.arrays, case.meta),
-    "kernel": lambda case: kernel_cases.replay(case.arrays, case.meta),
-    "op": operator_cases.replay,
-    "rnn": recurrent_cases.replay,
+    "quantizer": lambda case: quantizer.replay(case.arrays, case.meta),
+    "kernel": lambda case: kernel.replay(case.arrays, case.meta),
+    "op": operator.replay,
+    "rnn": recurrent.replay,
     "layer": _layer,
     "constrain": _constrained,
     "trajectory": _trajectory,
-    "checkpoint": lambda case: checkpoint_cases.replay(case.arrays, case.meta, case.path.with_suffix(".pt")),
-    "config": config_cases.replay,
-    "device": device_cases.replay,
-    "export": export_cases.replay,
-    "pack": pack_cases.replay,
-    "lint": lint_cases.replay,
+    "checkpoint": lambda case: checkpoint.replay(case.arrays, case.meta, case.path.with_suffix(".pt")),
+    "config": config.replay,
+    "device": imported.replay,
+    "export": exported.replay,
+    "pack": packed.replay,
+    "lint": linted.replay,
 }
 # A family that looks at the files of another.
 _FILES_OF: Mapping[str, str] = {"export": "device", "pack": "device", "lint": "device"}

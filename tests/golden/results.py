@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.golden import torch_layout as layout
 from tests.golden.case import Case
+from tests.golden.models import torch_layout as layout
 from tests.golden.tolerances import judge_of
 
 Results = dict[str, np.ndarray]

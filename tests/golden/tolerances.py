@@ -58,7 +58,10 @@ def judge_of(case: Case, key: str) -> Judge:
 
 
 def _one_step_allowed(case: Case) -> bool:
-    """16-bit activations; a 1-d average pool whose file shows the reference's rebuilt window sum (layers.md, 9)."""
+    """16-bit activations; a 1-d average pool whose file shows the reference's rebuilt window sum.
+
+    Source: docs/specification/layers.md section 9.
+    """
     if "out.y.scale" not in case.arrays:
         return False
     wide = any(int(case.arrays[key]) == 16 for key in ("out.y.bits", "in.x.bits") if key in case.arrays)

@@ -8,16 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import linger_jax
-
 TQT = {"quant_info": {"qat_method": "TQT"}}
 REFERENCE = {"compat": "reference"}
-
-
-def prepared(model: Any, *args: Any, config: Any = None, **kwargs: Any) -> tuple[Any, Any]:
-    """A quantized model and its fresh variables."""
-    qmodel = linger_jax.init(model, config)
-    return qmodel, qmodel.init(jax.random.key(0), *args, **kwargs)
 
 
 def trained(qmodel: Any, variables: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:

@@ -1,4 +1,7 @@
-"""D22: what meets in a concatenation has one output scale on venusA, so that the executor need not shift right."""
+"""What meets in a concatenation has one output scale on venusA, so that the executor need not shift right.
+
+Source: docs/decisions.md D22.
+"""
 
 import itertools
 
@@ -9,8 +12,8 @@ import numpy as np
 import pytest
 
 import linger_jax
-from tests.interpret.steps import TQT, prepared, same_bits, scale_for
-from tests.models import random_array
+from tests.interpret.steps import TQT, same_bits, scale_for
+from tests.models import prepared, random_array
 from tests.plan.planned import planned, row_of
 
 X = random_array(0, 6, 5)

@@ -1,4 +1,7 @@
-"""Constrained LSTM and GRU: the float layer, its matrices, biases and outputs clipped (recurrent.md section 8)."""
+"""Constrained LSTM and GRU: the float layer, its matrices, biases and outputs clipped.
+
+Source: docs/specification/recurrent.md section 8.
+"""
 
 import flax.linen as nn
 import jax
@@ -8,7 +11,7 @@ import pytest
 
 import linger_jax
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
-from tests.models import random_array
+from tests.models import drawn, initialised, random_array
 
 X = random_array(0, 3, 6, 4)
 
@@ -17,7 +20,7 @@ def constrained(model, x=X, **clamps):
     """The constrained model's output and the float model's variables; what is not set is not clamped."""
     config = {"clamp_info": {"clamp_factor_value": None, "clamp_activation_value": None, **clamps}}
     cmodel = linger_jax.constrain(model, config)
-    variables = cmodel.init(jax.random.key(0), x)
+    variables = initialised(cmodel, x)
     return cmodel.apply(variables, x), variables
 
 
@@ -36,7 +39,7 @@ CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 
 @CELL
 def test_nothing_set_is_the_float_layer_with_its_own_weights(cell):
-    """R17: the weights are those of the source."""
+    """The weights are those of the source (docs/codes.md R17)."""
     y, variables = constrained(both(cell))
     np.testing.assert_array_equal(y, both(cell).apply(variables, X))
 
@@ -75,7 +78,7 @@ def test_factor_is_of_the_whole_matrix_although_flax_keeps_its_gates_apart():
 
 def test_each_direction_is_clipped_by_its_own_mean():
     model = both(CELLS["torch lstm"])
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     backward = variables["params"]["backward_rnn"]["cell"]
     backward["weight_hh"] = backward["weight_hh"] * 16.0
     config = {"clamp_info": {"clamp_factor_value": 1.0, "clamp_activation_value": None}}
@@ -91,7 +94,7 @@ def test_each_direction_is_clipped_by_its_own_mean():
 
 
 def test_bias_value_clips_biases_and_needs_none():
-    """R17: a layer without bias is no error."""
+    """A layer without bias is no error (docs/codes.md R17)."""
     y, variables = constrained(nn.RNN(TorchLSTMCell(5)), clamp_bias_value=0.1)
     cell = dict(variables["params"]["cell"])
     for name in ("bias_ih", "bias_hh"):
@@ -111,10 +114,10 @@ def test_activation_value_clips_outputs_and_not_the_final_state():
 
 
 def test_initial_state_given_by_keyword_counts():
-    """R17: the reference ignores it."""
+    """The reference ignores it (docs/codes.md R17)."""
     model = nn.RNN(TorchGRUCell(5))
     cmodel = linger_jax.constrain(model)
-    variables = cmodel.init(jax.random.key(0), X)
+    variables = initialised(cmodel, X)
     start = jnp.ones((3, 5))
     np.testing.assert_array_equal(
         cmodel.apply(variables, X, initial_carry=start), model.apply(variables, X, initial_carry=start)
@@ -124,7 +127,7 @@ def test_initial_state_given_by_keyword_counts():
 def test_gradient_stops_at_a_clipped_weight():
     model = nn.RNN(TorchLSTMCell(5))
     cmodel = linger_jax.constrain(model, {"clamp_info": {"clamp_weight_value": 0.2}})
-    variables = cmodel.init(jax.random.key(0), X)
+    variables = initialised(cmodel, X)
     slopes = jax.grad(lambda p: jnp.sum(cmodel.apply({"params": p}, X)))(variables["params"])["cell"]["weight_ih"]
     outside = np.abs(variables["params"]["cell"]["weight_ih"]) > 0.2
     assert outside.any()

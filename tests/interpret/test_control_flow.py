@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import linger_jax
-from tests.interpret.steps import TQT, gradients, prepared, same_bits, trained
-from tests.models import Scanned, Unrolled, random_array
+from tests.interpret.steps import TQT, gradients, same_bits, trained
+from tests.models import Scanned, Unrolled, prepared, random_array
 
 X = random_array(0, 6, 4)
 CONFIGS = pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])

@@ -1,4 +1,7 @@
-"""A product of a parameter computes what the known layer of the same product computes, bit for bit (decision D23)."""
+"""A product of a parameter computes what the known layer of the same product computes, bit for bit.
+
+Source: docs/decisions.md D23.
+"""
 
 import flax.linen as nn
 import jax
@@ -8,8 +11,8 @@ import pytest
 
 import linger_jax
 from linger_jax.errors import StateError
-from tests.interpret.steps import TQT, gradients, prepared, quantized, same_bits, scale_for, trained
-from tests.models import random_array
+from tests.interpret.steps import TQT, gradients, quantized, same_bits, scale_for, trained
+from tests.models import drawn, prepared, random_array
 
 X = random_array(0, 6, 5)
 IMAGE = random_array(1, 2, 6, 6, 4)
@@ -147,7 +150,7 @@ def test_layer_is_the_float_one_on_quantized_operands(name):
     assert (row.status, row.reason) == ("disabled", "disabled by custom_layers: false")
 
 
-# --- D24: clamps -----------------------------------------------------------------------------------------------------
+# --- clamps (docs/decisions.md D24) -----------------------------------------------------------------------------------
 
 CLAMPED = np.float32(10 / 15) * np.float32(7)  # factor * mean|w| of 5 x 3 weights
 
@@ -174,7 +177,7 @@ def test_first_training_step_reports_the_clamped_weight():
 def test_constrained_product_clips_weight_bias_and_output():
     model, layer, x, _ = TWINS["Dense"]
     config = {"clamp_info": {"clamp_factor_value": 0.5, "clamp_bias_value": 0.05, "clamp_activation_value": 0.25}}
-    variables = model.init(jax.random.key(0), x)
+    variables = drawn(model, x)
     one, other = (linger_jax.constrain(m, config).apply(variables, x) for m in (model, layer))
     same_bits(one, other)
     assert np.abs(one).max() == 0.25

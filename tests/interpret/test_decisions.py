@@ -1,4 +1,4 @@
-"""What spec/decisions.md decides about running a model, under ``chip`` and under ``reference``."""
+"""What docs/decisions.md decides about running a model, under ``chip`` and under ``reference``."""
 
 import warnings
 
@@ -11,8 +11,8 @@ import pytest
 import linger_jax
 from linger_jax import LingerWarning
 from linger_jax.errors import StateError
-from tests.interpret.steps import REFERENCE, TQT, prepared, quantized, same_bits, trained
-from tests.models import Mlp, ResidualCnn, Shared, random_array
+from tests.interpret.steps import REFERENCE, TQT, quantized, same_bits, trained
+from tests.models import Mlp, ResidualCnn, Shared, initialised, prepared, random_array
 
 IMAGE = random_array(0, 2, 6, 6, 3)
 X = random_array(1, 4, 5)
@@ -26,7 +26,7 @@ class Pool(nn.Module):
         return jnp.mean(nn.Conv(4, (1, 1), name="conv")(x), axis=(1, 2))
 
 
-# --- D5: the scale of an average pool ---
+# --- the scale of an average pool (docs/decisions.md D5) --------------------------------------------------------------
 
 
 def test_average_pool_answers_at_its_input_scale():
@@ -65,7 +65,7 @@ def test_gradient_of_an_average_pool_is_that_of_the_float_mean():
     np.testing.assert_allclose(slope, np.broadcast_to(kernel.sum(1) / 36, IMAGE.shape), atol=4 * step / 36)
 
 
-# --- D6: evaluation of quantizers that never saw data ---
+# --- evaluation of quantizers that never saw data (docs/decisions.md D6) ----------------------------------------------
 
 
 def test_evaluating_fresh_quantizers_warns_once_and_names_them():
@@ -106,7 +106,7 @@ def test_evaluating_fresh_quantizers_is_silent_under_the_reference():
     qmodel.apply(variables, X)
 
 
-# --- D7: calibration ---
+# --- calibration (docs/decisions.md D7) -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])
@@ -148,7 +148,7 @@ def test_calibrating_a_shared_layer_is_refused_under_the_reference():
         linger_jax.calibrate(qmodel, variables, [x], progress=False)
 
 
-# --- D24: parameters are never written behind the user's back ---
+# --- parameters are never written behind the user's back (docs/decisions.md D24) --------------------------------------
 
 
 def large_weights(flag):
@@ -250,7 +250,7 @@ def test_batch_norm_s_alpha_is_clamped_in_the_first_step_only():
     same_bits(second["params"], variables["params"])
 
 
-# --- D12: values pass the quantizers as they are ---
+# --- values pass the quantizers as they are (docs/decisions.md D12) ---------------------------------------------------
 
 
 class Everything(nn.Module):
@@ -282,7 +282,7 @@ def test_constrained_model_has_the_float_model_s_variables_and_clips():
     model = ResidualCnn(blocks=1)
     x = 100 * random_array(3, 2, 8, 8, 4)
     qmodel = linger_jax.constrain(model, {"clamp_info": {"clamp_activation_value": 2}})
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     same_bits(variables, model.init(jax.random.key(0), x))
     assert np.abs(qmodel.apply(variables, x)).max() == 2.0
     assert np.abs(model.apply(variables, x)).max() > 2.0
@@ -293,7 +293,7 @@ def test_constrained_model_has_the_float_model_s_variables_and_clips():
 def test_constrained_batch_norm_moves_its_statistics():
     model = nn.BatchNorm(use_running_average=False, momentum=0.9)
     qmodel = linger_jax.constrain(model)
-    variables = qmodel.init(jax.random.key(0), X)
+    variables = initialised(qmodel, X)
     _, updates = qmodel.apply(variables, X, mutable=["batch_stats"])
     np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.1 * np.mean(X, 0), rtol=1e-5, atol=1e-7)
 
@@ -304,7 +304,7 @@ def test_no_warning_escapes_a_whole_cycle():
         model = ResidualCnn(blocks=1, dropout=0.5)
         x = random_array(4, 2, 8, 8, 4)
         qmodel = linger_jax.init(model)
-        variables = qmodel.init(jax.random.key(0), x, train=False)
+        variables = initialised(qmodel, x, train=False)
         variables = linger_jax.calibrate(qmodel, variables, [x], progress=False)
         _, variables = trained(qmodel, variables, x, train=True, rngs={"dropout": jax.random.key(1)})
         assert np.all(np.isfinite(qmodel.apply(variables, x)))

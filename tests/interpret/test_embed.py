@@ -1,11 +1,12 @@
-"""Gradients of a quantized embedding (spec/layers.md section 7) under ``chip``."""
+"""Gradients of a quantized embedding (docs/specification/layers.md section 7) under ``chip``."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.interpret.steps import TQT, prepared
+from tests.interpret.steps import TQT
+from tests.models import prepared
 
 TOKENS = jnp.array([[0, 3, 3], [3, 1, 0]])
 

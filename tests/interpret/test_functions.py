@@ -1,4 +1,7 @@
-"""Quantized functions by the chip's kernels (spec/ops.md sections 4 to 6, chip_kernels.md section 9)."""
+"""Quantized functions by the chip's kernels.
+
+Source: docs/specification/ops.md sections 4 to 6, docs/specification/chip_kernels.md section 9.
+"""
 
 import flax.linen as nn
 import jax
@@ -12,9 +15,9 @@ from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import chip_kernels
 from linger_jax.plan import PlanError
-from tests.interpret.steps import TQT, prepared, quantized, same_bits, scale_for
+from tests.interpret.steps import TQT, quantized, same_bits, scale_for
 from tests.interpret.test_operators import OnArguments, on_grid
-from tests.models import AfterDense, random_array
+from tests.models import AfterDense, initialised, prepared, random_array
 
 A = on_grid(0, 32.0, 5, 6)
 KERNELS = {
@@ -64,7 +67,7 @@ def test_function_on_venus_has_a_scale_of_its_own_statistic(name):
 
 @pytest.mark.parametrize("name", ["gelu", "gelu, erf", "silu"])
 def test_gated_function_on_venus_a(name):
-    """D21: both forms of gelu are the chip's one kernel."""
+    """Both forms of gelu are the chip's one kernel (docs/decisions.md D21)."""
     function, kernel = KERNELS[name]
     output, state_path, _ = trained(function, A)
     exact = np.float32(kernel(jnp.asarray(A.value * 2.0**27, jnp.int32))) / np.float32(2.0**27)
@@ -109,7 +112,7 @@ def test_calibration_records_the_float_function(config):
 
 
 def test_fixed_scale_holds_before_any_training_o6():
-    """O6: evaluation of a fresh model uses the fixed scale, and there is nothing to warn about."""
+    """Evaluation of a fresh model uses the fixed scale, and there is nothing to warn about (docs/codes.md O6)."""
     qmodel, variables = prepared(OnArguments(jax.nn.sigmoid), A)
     state = variables["quant"]["_linger_qtensor_qsigmoid_0"]["output_quantizer"]
     assert float(state["scale"]) == 128.0
@@ -148,7 +151,10 @@ LARGE = QTensor(jnp.float32([[-40.0, -17.0, -16.0, 15.5, 16.0, 17.0, 31.5]]), jn
 
 
 def test_venus_saturates_what_enters_its_kernels_k1():
-    """K1, D9: beyond 16 bits of Q11 the tables end; saturated inputs give the functions' limits, the reference 0."""
+    """Beyond 16 bits of Q11 the tables end; saturated inputs give the functions' limits, the reference 0.
+
+    Source: docs/decisions.md D9, docs/codes.md K1.
+    """
     chip, _, _ = trained(jax.nn.sigmoid, LARGE, on("venus"))
     np.testing.assert_allclose(chip.value, jax.nn.sigmoid(LARGE.value), atol=1 / float(chip.scale))
     reference, _, _ = trained(jax.nn.sigmoid, LARGE, on("venus", compat="reference"))
@@ -157,7 +163,10 @@ def test_venus_saturates_what_enters_its_kernels_k1():
 
 @pytest.mark.parametrize("name", ["gelu", "silu"])
 def test_large_inputs_of_gelu_and_silu_saturate_k2(name):
-    """K2, D9: 16 and more do not fit Q27; saturated they give about 16, in the reference they wrap to about 0."""
+    """16 and more do not fit Q27; saturated they give about 16, in the reference they wrap to about 0.
+
+    Source: docs/decisions.md D9, docs/codes.md K2.
+    """
     function = KERNELS["gelu, erf" if name == "gelu" else name][0]
     chip, _, _ = trained(function, LARGE)
     np.testing.assert_allclose(chip.value[0], [0, 0, 0, 15.5, 16, 16, 16], atol=0.2)
@@ -171,7 +180,7 @@ def test_function_without_a_kernel_is_float_and_warned_about_d8(name, platform):
     function, called = KERNELS[name][0], {"silu": "swish"}.get(name, name)
     qmodel = linger_jax.init(OnArguments(function), on(platform))
     with pytest.warns(LingerWarning, match=rf"<root> at test_operators.py:\d+: {platform} has no {called} kernel"):
-        variables = qmodel.init(jax.random.key(0), A)
+        variables = initialised(qmodel, A)
     (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == name)
     assert (row.status, row.reason) == ("float", f"{platform} has no {called} kernel")
     output = qmodel.apply_qtensor(variables, A, mutable=["quant"])[0]

@@ -1,4 +1,4 @@
-"""GLU by the chip's sigmoid (spec/layers.md section 10) under ``chip``."""
+"""GLU by the chip's sigmoid (docs/specification/layers.md section 10) under ``chip``."""
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,8 @@ from linger_jax import LingerWarning
 from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
 from linger_jax.numerics import chip_kernels
-from tests.interpret.steps import REFERENCE, TQT, prepared, quantized, trained
-from tests.models import random_array
+from tests.interpret.steps import REFERENCE, TQT, quantized, trained
+from tests.models import prepared, random_array
 
 X = jnp.clip(2 * random_array(0, 5, 8), -7.0, 7.0)
 

@@ -1,4 +1,4 @@
-"""The quantized LayerNorm (spec/layers.md section 6) under ``chip``."""
+"""The quantized LayerNorm (docs/specification/layers.md section 6) under ``chip``."""
 
 import re
 
@@ -11,8 +11,8 @@ import pytest
 import linger_jax
 from linger_jax import LingerWarning, QTensor
 from linger_jax.errors import PlatformLimitError
-from tests.interpret.steps import REFERENCE, TQT, prepared, quantized, same_bits, scale_for, trained
-from tests.models import random_array
+from tests.interpret.steps import REFERENCE, TQT, quantized, same_bits, scale_for, trained
+from tests.models import prepared, random_array
 from tests.numerics.test_integer_layer_norm import plain
 
 X = random_array(0, 6, 12)

@@ -1,4 +1,7 @@
-"""Layers by hand: what is quantized, in which order, and what their state holds afterwards (spec/layers.md)."""
+"""Layers by hand: what is quantized, in which order, and what their state holds afterwards.
+
+Source: docs/specification/layers.md.
+"""
 
 import flax.linen as nn
 import jax
@@ -7,8 +10,8 @@ import numpy as np
 import pytest
 
 from linger_jax import QTensor
-from tests.interpret.steps import prepared, quantized, scale_for, trained
-from tests.models import random_array
+from tests.interpret.steps import quantized, scale_for, trained
+from tests.models import prepared, random_array
 
 X = random_array(0, 6, 5)
 

@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from linger_jax.nn import SparifyFFN
-from tests.interpret.steps import prepared, same_bits, trained
-from tests.models import random_array
+from tests.interpret.steps import same_bits, trained
+from tests.models import prepared, random_array
 
 X = random_array(0, 4, 6, 8)
 

@@ -1,4 +1,4 @@
-"""The numbered defects of spec/ops.md section 8 in operators of several operands: wanted, and as the reference."""
+"""Defects of operators of several operands, mended and as in the reference (docs/specification/ops.md section 8)."""
 
 import flax.linen as nn
 import jax
@@ -9,8 +9,9 @@ import pytest
 import linger_jax
 from linger_jax import LingerWarning, QTensor
 from linger_jax.errors import UnsupportedError
-from tests.interpret.steps import REFERENCE, TQT, prepared, quantized, same_bits, scale_for
+from tests.interpret.steps import REFERENCE, TQT, quantized, same_bits, scale_for
 from tests.interpret.test_operators import OnArguments, on_grid, run
+from tests.models import drawn, initialised, prepared
 
 A, B, C = on_grid(0, 64.0, 3, 4), on_grid(1, 16.0, 3, 4), on_grid(2, 32.0, 3, 4)
 
@@ -97,7 +98,7 @@ def test_operator_takes_the_widths_of_its_owner_s_part_o15(config, bits):
     part = {"name": ["wide"], "quant_info": {"input_bits": 6, "output_bits": 16}}
     qmodel = linger_jax.init(Owners(), {**config, "part1": part})
     x = jnp.ones((2, 4))
-    plan = qmodel.plan(qmodel.model.init(jax.random.key(0), x), x)
+    plan = qmodel.plan(drawn(qmodel.model, x), x)
     state_path = ("wide", "_linger_qtensor_qmul_0")
     found = (
         plan.quantizers[(*state_path, "input_quantizer", "1")].spec.bits,
@@ -146,7 +147,7 @@ def test_division_is_float_under_the_reference():
 def test_clipped_constant_is_warned_about_once_with_its_place_o19():
     qmodel = linger_jax.init(OnArguments(lambda x: x * 0.5 + 1.3))
     with pytest.warns(LingerWarning) as caught:
-        variables = qmodel.init(jax.random.key(0), A)
+        variables = initialised(qmodel, A)
     assert [str(w.message).partition(": ")[2] for w in caught] == [
         "the constant 0.5 counts as 0.49609375: in 8 bits at scale 2^8 it is clipped",
         "the constant 1.29999995 counts as 0.9921875: in 8 bits at scale 2^7 it is clipped",

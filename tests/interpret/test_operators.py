@@ -1,4 +1,4 @@
-"""Quantized operators against their arithmetic by hand (spec/ops.md sections 3 and 4)."""
+"""Quantized operators against their arithmetic by hand (docs/specification/ops.md sections 3 and 4)."""
 
 import math
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from linger_jax import QTensor
-from tests.interpret.steps import prepared, quantized, scale_for
-from tests.models import random_array
+from tests.interpret.steps import quantized, scale_for
+from tests.models import prepared, random_array
 
 
 class OnArguments(nn.Module):
@@ -86,7 +86,7 @@ def test_float_operand_goes_through_its_own_quantizer():
 )
 @pytest.mark.filterwarnings("ignore:.*it is clipped:linger_jax.LingerWarning")
 def test_constant_operand_is_quantized_like_any_other(constant, used):
-    """A power of two saturates one step below itself (defect O19, kept)."""
+    """A power of two saturates one step below itself (docs/codes.md O19, kept)."""
     output, _ = run(lambda x: x * constant, A)
     np.testing.assert_array_equal(output.value, quantized(np.asarray(A.value) * used, float(output.scale)))
     output, _ = run(lambda x: constant + x, A)

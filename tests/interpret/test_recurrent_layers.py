@@ -10,7 +10,7 @@ import linger_jax
 from linger_jax.errors import LingerWarning
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from linger_jax.quantizers import QTensor
-from tests.models import random_array
+from tests.models import drawn, initialised, random_array
 
 IN, HIDDEN, BATCH, TIME = 3, 4, 3, 5
 # Extremes a little below powers of two: their grids cut nothing.
@@ -45,7 +45,7 @@ def assert_near(found, wanted):
 
 
 class Mixed(nn.Module):
-    """R11: Flax's LSTM cells have no input bias."""
+    """Flax's LSTM cells have no input bias (docs/codes.md R11)."""
 
     @nn.compact
     def __call__(self, x):
@@ -55,7 +55,10 @@ class Mixed(nn.Module):
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_layers_are_near_the_float_layers_on_every_platform(platform):
-    """D1, D2 (R1, R3): under chip every platform computes the float layer's GRU."""
+    """Under chip every platform computes the float layer's GRU.
+
+    Source: docs/decisions.md D1 and D2, docs/codes.md R1 and R3.
+    """
     found, wanted, _ = trained_step(Mixed(), X, platform=platform)
     assert_near(found, wanted)
 
@@ -97,7 +100,7 @@ def test_every_option_means_what_it_means_in_flax(cell, options, kwargs):
 
 @pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell], ids=["lstm", "gru"])
 def test_gradients_are_near_those_of_the_float_layer(cell):
-    """Of input, initial state and every parameter; R13: with lengths too."""
+    """Of input, initial state and every parameter, with lengths too (docs/codes.md R13)."""
     model = nn.RNN(cell(HIDDEN), reverse=True, return_carry=True)
     qmodel = quantized(model)
     state = jnp.clip(random_array(1, BATCH, HIDDEN), -0.5, 0.5)
@@ -183,9 +186,9 @@ def test_gates_of_flax_and_matrices_of_torch_are_the_same_layer(cell):
 
 
 def test_one_time_clamp_bounds_a_matrix_by_its_own_mean():
-    """D24: init returns the gates clamped as one matrix, with the flag set."""
+    """Init returns the gates clamped as one matrix, with the flag set (docs/decisions.md D24)."""
     model = nn.RNN(nn.LSTMCell(HIDDEN, kernel_init=nn.initializers.normal(1.0)))
-    params = model.init(jax.random.key(0), X)["params"]
+    params = drawn(model, X)["params"]
     qmodel = linger_jax.init(model, {"clamp_info": {"clamp_factor_value": 1.0}})
     variables = qmodel.adopt({"params": params}, X)
     for side, name in (("i", "weightih"), ("h", "weighthh")):
@@ -211,7 +214,7 @@ class Stack(nn.Module):
 
 def test_outputs_travel_as_qtensors():
     qmodel = linger_jax.init(Stack())
-    variables = qmodel.init(jax.random.key(0), X)
+    variables = initialised(qmodel, X)
     y, updates = qmodel.apply_qtensor(variables, X, mutable=["quant"])
     assert isinstance(y, QTensor)
     np.testing.assert_array_equal(y.value * y.scale, np.round(y.value * y.scale))
@@ -221,9 +224,9 @@ def test_outputs_travel_as_qtensors():
 
 
 def test_evaluation_before_training_warns():
-    """R5, D6."""
+    """See docs/decisions.md D6, docs/codes.md R5."""
     qmodel = linger_jax.init(nn.RNN(TorchGRUCell(HIDDEN)))
-    variables = qmodel.init(jax.random.key(0), X)
+    variables = initialised(qmodel, X)
     with pytest.warns(
         LingerWarning, match="never saw data .*: input_quantizer, weightih_quantizer, weighthh_quantizer"
     ):
@@ -246,7 +249,7 @@ def test_partitioned_parameters_stay_boxed_and_are_clamped():
     kernel_init = nn.with_partitioning(nn.initializers.normal(1.0), (None, "model"))
     config = {"clamp_info": {"clamp_factor_value": 1}}
     qmodel = linger_jax.init(nn.RNN(nn.LSTMCell(HIDDEN, kernel_init=kernel_init)), config)
-    kernel = qmodel.init(jax.random.key(0), X)["params"]["cell"]["ii"]["kernel"]
+    kernel = initialised(qmodel, X)["params"]["cell"]["ii"]["kernel"]
     assert isinstance(kernel, nn.Partitioned)
     assert jnp.sum(jnp.abs(kernel.value) == jnp.max(jnp.abs(kernel.value))) > 1
 
@@ -274,7 +277,7 @@ class Unrolled(nn.Module):
 
 def test_layers_stacked_by_a_scan_are_layers_of_their_own():
     scanned, unrolled = linger_jax.init(Scanned()), linger_jax.init(Unrolled())
-    variables = scanned.init(jax.random.key(0), X)
+    variables = initialised(scanned, X)
 
     def of(i):
         return jax.tree.map(lambda leaf: leaf[i], variables["params"]["steps"])
@@ -298,7 +301,7 @@ def test_remat_changes_no_bit_of_the_result():
             return (nn.remat(nn.RNN) if self.wrap else nn.RNN)(TorchLSTMCell(HIDDEN), name="rnn")(x)
 
     plain, wrapped = linger_jax.init(Plain()), linger_jax.init(Plain(wrap=True))
-    variables = plain.init(jax.random.key(0), X)
+    variables = initialised(plain, X)
 
     def slopes(qmodel):
         def loss(params):

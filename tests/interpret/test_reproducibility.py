@@ -12,8 +12,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import linger_jax
-from tests.interpret.steps import TQT, gradients, prepared, same_bits, trained
-from tests.models import Mlp, ResidualCnn, random_array
+from tests.interpret.steps import TQT, gradients, same_bits, trained
+from tests.models import Mlp, ResidualCnn, prepared, random_array
 
 ROOT = Path(__file__).parents[2]
 X = random_array(0, 16, 8, 8, 4)

@@ -1,15 +1,14 @@
-"""The quantized SparifyFFN (spec/layers.md section 11) under ``chip``."""
+"""The quantized SparifyFFN (docs/specification/layers.md section 11) under ``chip``."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import linger_jax
 from linger_jax.nn import SparifyFFN
-from tests.interpret.steps import gradients, prepared, quantized, same_bits, trained
-from tests.models import random_array
+from tests.interpret.steps import gradients, quantized, same_bits, trained
+from tests.models import initialised, prepared, random_array
 
 X = random_array(0, 5, 6)
 
@@ -80,6 +79,6 @@ def test_gradients_reach_every_weight_through_the_selection():
 def test_constraining_leaves_the_block_as_it_is():
     model = nn.Sequential([nn.Dense(6), SparifyFFN(6, 16)])
     cmodel = linger_jax.constrain(model, {"clamp_info": {"clamp_factor_value": 1000, "clamp_activation_value": 1000}})
-    variables = cmodel.init(jax.random.key(0), X)
+    variables = initialised(cmodel, X)
     variables["params"]["layers_1"]["weight_fc1"] = jnp.full((6, 16), 5000.0)
     same_bits(cmodel.apply(variables, X), model.apply(variables, X))

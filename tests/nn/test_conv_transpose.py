@@ -10,9 +10,9 @@ import torch
 import linger_jax
 from linger_jax import LingerError
 from linger_jax.nn import ConvTranspose
-from tests.golden.torch_layout import to_kernel
-from tests.interpret.steps import REFERENCE, prepared, quantized, same_bits, scale_for
-from tests.models import random_array
+from tests.golden.models.torch_layout import to_kernel
+from tests.interpret.steps import REFERENCE, quantized, same_bits, scale_for
+from tests.models import drawn, initialised, prepared, random_array
 
 GEOMETRIES = {
     "plain": {},
@@ -43,7 +43,7 @@ def test_it_computes_what_pytorch_computes(name, axes):
 def test_a_value_without_and_with_further_batch_axes():
     x = random_array(1, 2, 3, 5, 4)
     layer = ConvTranspose(6, 3, strides=2)
-    variables = layer.init(jax.random.key(0), x)
+    variables = drawn(layer, x)
     y = layer.apply(variables, x)
     assert y.shape == (2, 3, 11, 6)
     np.testing.assert_allclose(layer.apply(variables, x[1, 2]), y[1, 2], rtol=1e-5, atol=1e-6)
@@ -64,7 +64,7 @@ def test_arguments_that_do_not_fit_are_refused_with_what_is_allowed(text):
 
 
 def test_a_given_output_size_is_an_error_that_names_the_remedy():
-    """layers.md section 3: the reference accepts and ignores it."""
+    """docs/specification/layers.md section 3: the reference accepts and ignores it."""
     with pytest.raises(LingerError, match=r"output_size=\(11, 11\) is not supported.*output_padding"):
         ConvTranspose(6, (3, 3)).init(jax.random.key(0), random_array(1, 2, 5, 5, 4), output_size=(11, 11))
 
@@ -90,7 +90,7 @@ def test_constrained_it_clips_weight_and_output():
     layer = ConvTranspose(6, (3, 3), 2, feature_group_count=2)
     x = 50 * random_array(3, 2, 5, 5, 4)
     cmodel = linger_jax.constrain(layer, {"clamp_info": {"clamp_activation_value": 2}})
-    variables = cmodel.init(jax.random.key(0), x)
+    variables = initialised(cmodel, x)
     same_bits(variables, layer.init(jax.random.key(0), x))
     assert np.abs(cmodel.apply(variables, x)).max() == 2.0
 
@@ -98,7 +98,7 @@ def test_constrained_it_clips_weight_and_output():
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 1), (0, 1)]])
 @pytest.mark.parametrize("make", [nn.Conv, nn.ConvTranspose])
 def test_d18_padding_by_word_and_asymmetric_padding_are_quantized(make, padding):
-    """D18: resolved to numbers and checked against the platform's limits."""
+    """Resolved to numbers and checked against the platform's limits (docs/decisions.md D18)."""
     layer = make(6, (3, 2), (2, 1), padding=padding)
     x = random_array(4, 2, 6, 5, 4)
     qmodel, variables = prepared(layer, x)
@@ -112,7 +112,7 @@ def test_d18_padding_by_word_and_asymmetric_padding_are_quantized(make, padding)
 
 
 def test_d18_padding_beyond_the_platform_s_limit_is_refused():
-    """D18: what the chip cannot do is a clear error."""
+    """What the chip cannot do is a clear error (docs/decisions.md D18)."""
     x = random_array(5, 1, 20, 20, 4)
     model = linger_jax.init(nn.Conv(6, (5, 5), padding=[(5, 1), (0, 0)]), {"platform": "venus"})
     with pytest.raises(LingerError, match="padding 5 is outside what venus can run"):

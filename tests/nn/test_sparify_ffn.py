@@ -8,6 +8,7 @@ import pytest
 from linger_jax import LingerError
 from linger_jax.nn import SparifyFFN, SparsitySchedule
 from linger_jax.nn.sparify_ffn import GROUPS, kept_groups, kept_share, select_largest
+from tests.models import drawn
 
 X = jnp.asarray(np.linspace(-1, 1, 12, dtype=np.float32).reshape(2, 6))
 
@@ -43,7 +44,7 @@ def test_the_selection_passes_gradient_where_it_selects():
 
 def test_the_counter_moves_only_in_training_with_a_mutable_collection():
     layer = SparifyFFN(6, 16)
-    variables = layer.init(jax.random.key(0), X, train=True)
+    variables = drawn(layer, X, train=True)
     assert int(variables["sparify"]["calls"]) == 0
     _, updates = layer.apply(variables, X, train=True, mutable=["sparify"])
     assert int(updates["sparify"]["calls"]) == 1
@@ -54,7 +55,7 @@ def test_the_counter_moves_only_in_training_with_a_mutable_collection():
 
 def test_evaluation_keeps_one_group_of_eight():
     layer = SparifyFFN(6, 16, use_bias=False)
-    variables = layer.init(jax.random.key(0), X)
+    variables = drawn(layer, X)
     weights = {**variables["params"], "weight_fc1": jnp.abs(variables["params"]["weight_fc1"]) + 1}
     hidden = jnp.abs(X) @ weights["weight_fc1"]
     chances = jax.nn.softmax(jnp.abs(X) @ weights["weight_mask"])

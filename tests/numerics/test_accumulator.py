@@ -49,7 +49,7 @@ def sums(draw):
     return width, draw(st.lists(st.one_of(near, st.integers(-most, most)), min_size=1, max_size=20))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(sums(), st.integers(-30, 70), st.sampled_from([4, 8, 16, 24, 32]), MODES, st.booleans())
 def test_requantization_rounds_once_and_saturates(numbers, shift, bits, mode, traced):
     width, values = numbers
@@ -59,7 +59,7 @@ def test_requantization_rounds_once_and_saturates(numbers, shift, bits, mode, tr
     assert got.tolist() == [clipped(rounded(v, shift, mode), bits) for v in values]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sums(), st.integers(-23, 50), MODES, st.booleans())
 def test_shifts_keep_every_integer(numbers, shift, mode, traced):
     width, values = numbers

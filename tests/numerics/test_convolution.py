@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from linger_jax.numerics.convolution import conv
 from linger_jax.numerics.convolution import convolution_lowerings as lowerings
-from linger_jax.numerics.convolution.convolution import conv
 from linger_jax.numerics.convolution.convolution_shape import ConvShape, channels_last
 from linger_jax.numerics.convolution.lowering_rules import (
     Lowering,
@@ -132,13 +132,13 @@ def shapes(draw):
     return make(size, channels, taps, strides=strides, padding=padding, dilation=dilation, groups=groups)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shapes())
 def test_any_shape_gives_the_stock_value_and_gradients(shape):
     assert_same(shape)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(shapes())
 def test_every_lowering_that_could_be_chosen_gives_the_same(shape):
     x, w, g = operands(shape)

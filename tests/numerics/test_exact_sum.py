@@ -61,7 +61,7 @@ def test_moments_are_the_exact_values_rounded_once(bits, shape, axes):
         np.testing.assert_array_equal(squares, exact(steps, axes, 2))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([8, 16]))
 def test_moments_of_random_grids(seed, bits):
     steps = grid((7, 11, 3), bits, seed)

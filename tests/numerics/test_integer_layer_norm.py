@@ -1,4 +1,4 @@
-"""The integer LayerNorm against plain Python integers (spec/layers.md section 6)."""
+"""The integer LayerNorm against plain Python integers (docs/specification/layers.md section 6)."""
 
 import math
 
@@ -86,7 +86,7 @@ def test_mean_and_deviation_are_those_of_the_real_numbers():
 
 
 def test_rows_whose_radicand_would_pass_60_bits_are_refused():
-    """layers.md section 6: beyond, the reference reads outside its table."""
+    """docs/specification/layers.md section 6: beyond, the reference reads outside its table."""
     check_length("norm", 32767, 16)
     with pytest.raises(PlatformLimitError, match=r"layer 'norm'.*32768 values of 16 bits.*at most 32767.*fewer"):
         check_length("norm", 32768, 16)

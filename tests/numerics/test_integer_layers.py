@@ -47,7 +47,7 @@ def computed(function, *operands):
     return value
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     WIDTHS,
     st.sampled_from(["mk,kn", "mk,nk", "bmk,kn", "bmk,bkn", "mkl,kln", "mlk,nkl", "k,k"]),
@@ -101,7 +101,7 @@ def slow_convolution(x, w, strides, padding, lhs_dilation, rhs_dilation, groups)
     return y
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     WIDTHS,
     st.sampled_from([(1, 3, 4), (2, 2, 2), (4, 1, 1), (4, 1, 2), (1, 200, 3), (3, 70, 1)]),

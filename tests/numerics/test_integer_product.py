@@ -41,7 +41,7 @@ def integers(rng, shape, bits, extreme):
     return rng.choice([least, most], shape) if extreme else rng.integers(least, most, shape, endpoint=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from([(8, 8), (8, 4), (16, 8), (8, 16), (16, 16), (12, 10)]),
     st.sampled_from([1, 7, 600, 3000]),

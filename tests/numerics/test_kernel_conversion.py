@@ -1,4 +1,4 @@
-"""From grid values to the integers of the function kernels and back (chip_kernels.md section 9)."""
+"""From grid values to the integers of the function kernels and back (docs/specification/chip_kernels.md section 9)."""
 
 from fractions import Fraction
 
@@ -22,7 +22,7 @@ def convert(x, exponent, fraction_bits, mode=RoundMode.floor_add):
     return np.asarray(steps_to_fixed_point(jnp.asarray(np.float32(x)), jnp.float32(2.0**exponent), fraction_bits, mode))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(-(2**15), 2**15 - 1), st.integers(0, 23), st.sampled_from([11, 27]))
 def test_grid_values_become_exact_multiples(steps, exponent, fraction_bits):
     exact = Fraction(steps) * Fraction(2) ** (fraction_bits - exponent)

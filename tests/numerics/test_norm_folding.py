@@ -1,4 +1,4 @@
-"""Folding a batch normalization into a convolution (spec/layers.md section 5.2)."""
+"""Folding a batch normalization into a convolution (docs/specification/layers.md section 5.2)."""
 
 import jax
 import numpy as np

@@ -1,4 +1,7 @@
-"""Integer division of average pooling against the algorithms of layers.md section 9.1, one Python number at a time."""
+"""Integer division of average pooling against its algorithms, one Python number at a time.
+
+Source: docs/specification/layers.md section 9.1.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ def test_divisions_of_every_platform(platform, mode, ss):
         np.testing.assert_array_equal(eager, np.asarray(got)[few])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(Platform), st.lists(st.integers(-(2**31), 2**31 - 1), min_size=LENGTH, max_size=LENGTH))
 def test_any_sum_divided_by_nine(platform, sums):
     got = nine(np.array(sums, np.int32), platform)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
-from linger_jax.numerics.pooling.max_pool import LARGEST_WINDOW, max_pool
+from linger_jax.numerics.pooling import LARGEST_WINDOW, max_pool
 
 
 def pool(x, taps, strides, padding, dilation=None, base_dilation=None, *, fast):
@@ -57,7 +57,7 @@ def windows(draw):
     return sizes, *zip(*axes, strict=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(windows(), st.integers(0, 99))
 def test_any_window_gives_the_stock_value_and_gradient(window, seed):
     sizes, *args = window

@@ -1,4 +1,4 @@
-"""64-bit integer arithmetic against Python integers (chip_kernels.md section 1)."""
+"""64-bit integer arithmetic against Python integers (docs/specification/chip_kernels.md section 1)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_static_and_traced_round_shifts_equal_their_definition(shift):
         np.testing.assert_array_equal(int64.round_shift(int64_array(values), jnp.int32(shift)), want)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(FEW, st.lists(st.integers(-63, 80), min_size=8, max_size=8))
 @example(EDGES, [1] * 8)
 def test_round_shift_of_any_value_by_any_traced_shift(values, shifts):
@@ -48,7 +48,7 @@ def test_round_shift_of_any_value_by_any_traced_shift(values, shifts):
     np.testing.assert_array_equal(got, [wrapped(rs(v, s)) for v, s in zip(values, shifts, strict=True)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(-(2**62) + 1, 2**62 - 1), min_size=8, max_size=8), st.integers(1, 80))
 def test_round_shift_with_room(values, shift):
     want = [rs(v, min(shift, 62)) for v in values]
@@ -57,7 +57,7 @@ def test_round_shift_with_room(values, shift):
         np.testing.assert_array_equal(int64.round_shift_with_room(int64_array(values), jnp.int64(shift)), want)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(FEW, st.integers(0, 80))
 def test_floor_shift(values, shift):
     want = [v >> shift for v in values]
@@ -66,7 +66,7 @@ def test_floor_shift(values, shift):
         np.testing.assert_array_equal(int64.floor_shift(int64_array(values), jnp.int32(shift)), want)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(FEW, st.integers(2, 63))
 @example(EDGES, 32)
 def test_saturation(values, bits):
@@ -80,7 +80,7 @@ def test_saturation(values, bits):
     np.testing.assert_array_equal(narrow, [min(max(v, -(2**31)), 2**31 - 1) for v in values])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(FEW)
 @example([2**24 + 1, 2**24 + 3, -(2**24) - 1, 2**62 + 2**38, 2**62 + 2**38 + 1, 2**63 - 1, -(2**63), 0])
 def test_float32_of_a_wide_integer_is_rounded_once_to_even(values):

@@ -1,4 +1,4 @@
-"""Constants that their quantizer clips (O19): told exactly when it does, with the value it uses."""
+"""Constants that their quantizer clips (docs/codes.md O19): told exactly when it does, with the value it uses."""
 
 import re
 
@@ -19,7 +19,7 @@ def constant(value):
     return Constant(value, np.shape(value), np.dtype(np.float32))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.floats(2.0**-30, 2.0**20, width=32), st.sampled_from([-1.0, 1.0]))
 def test_it_is_what_the_quantizer_makes_of_the_constant(magnitude, sign):
     number = np.float32(magnitude * sign)

@@ -1,4 +1,7 @@
-"""Products of parameters outside known layers are layers, followed through views to the parameter (decision D23)."""
+"""Products of parameters outside known layers are layers, followed through views to the parameter.
+
+Source: docs/decisions.md D23.
+"""
 
 import flax.linen as nn
 import jax

@@ -10,7 +10,7 @@ import linger_jax
 from linger_jax.kinds import KernelOrder
 from linger_jax.numerics.sums.cascade_sum import cascade_sum
 from linger_jax.plan.graph.kernel_layout import file_layout
-from tests.golden.torch_layout import from_kernel
+from tests.golden.models.torch_layout import from_kernel
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Windows that the target platform cannot run are refused when the plan is built (spec/config.md section 2.3)."""
+"""Windows that the target platform cannot run are refused when the plan is built.
+
+Source: docs/specification/config.md section 2.3.
+"""
 
 import re
 

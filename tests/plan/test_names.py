@@ -1,4 +1,7 @@
-"""Names of quantizers: layers under their module path, operators counted by owner (spec/ops.md section 7)."""
+"""Names of quantizers: layers under their module path, operators counted by owner.
+
+Source: docs/specification/ops.md section 7.
+"""
 
 import flax.linen as nn
 import jax

@@ -8,7 +8,7 @@ import pytest
 
 import linger_jax
 from linger_jax.plan import Plan
-from tests.models import Mlp, ResidualCnn, Scanned, Unrolled, random_array
+from tests.models import Mlp, ResidualCnn, Scanned, Unrolled, drawn, initialised, random_array
 from tests.plan.planned import planned, summary
 
 X = jax.ShapeDtypeStruct((2, 4), jnp.float32)
@@ -61,7 +61,7 @@ def test_plans_of_equal_calls_are_equal_and_of_others_not():
 def test_plan_of_shapes_is_the_plan_of_arrays():
     model = ResidualCnn()
     x = random_array(0, *IMAGE.shape)
-    variables = model.init(jax.random.key(0), x)
+    variables = drawn(model, x)
     qmodel = linger_jax.init(model)
     assert isinstance(qmodel.plan(variables, x), Plan)
     assert qmodel.plan(variables, x) == planned(model, IMAGE)
@@ -84,8 +84,8 @@ def test_plan_of_quantized_variables_leaves_their_state_aside():
     x = random_array(0, 2, 4)
     for method in ("MOM", "TQT"):
         qmodel = linger_jax.init(Mlp(), {"quant_info": {"qat_method": method}})
-        variables = qmodel.init(jax.random.key(0), x)
-        assert qmodel.plan(variables, x) == qmodel.plan(Mlp().init(jax.random.key(0), x), x)
+        variables = initialised(qmodel, x)
+        assert qmodel.plan(variables, x) == qmodel.plan(drawn(Mlp(), x), x)
 
 
 def test_modules_are_listed_once_in_order():

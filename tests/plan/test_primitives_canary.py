@@ -1,4 +1,4 @@
-"""How operators appear as JAX primitives: the ground that recognition stands on (design: "Recognising operators").
+"""How operators appear as JAX primitives: the ground that recognition stands on (docs/architecture.md section 4).
 
 When this test fails after a JAX upgrade, recognition may have lost an operator without another error. Print the new
 table with ``python -m tests.plan.test_primitives_canary``, look at what changed, teach it to ``linger_jax/plan``

@@ -26,7 +26,7 @@ def quantizers(plan, layer):
 
 
 def test_quantizers_of_an_lstm_in_two_directions():
-    """recurrent.md section 1, below the path of the layer and not of its cells."""
+    """docs/specification/recurrent.md section 1, below the path of the layer and not of its cells."""
     sides = ("", "_reverse")
     each = ("weightih", "weighthh", "biasih", "biashh", "hidden", "output")
     plan = planned(Compact(), X)

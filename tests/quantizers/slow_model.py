@@ -36,7 +36,7 @@ def train(
     min_scale: float | None = None,
     clip: float | None = None,
 ) -> Result:
-    """Sections 3-6, 8 and 10 of quantizers.md."""
+    """docs/specification/quantizers.md sections 3 to 6, 8 and 10."""
     if spec.quant_method is QuantMethod.ONNX:
         return Result(x, dict(state), cotangent)
     state = dict(state)
@@ -82,7 +82,7 @@ def train(
 def evaluate(
     spec: QuantizerSpec, x: np.ndarray, state: dict[str, np.ndarray], min_scale: float | None = None
 ) -> Result:
-    """Section 7 of quantizers.md, and the last row of section 8's table."""
+    """docs/specification/quantizers.md sections 7 and 8, its last row."""
     if spec.quant_method is QuantMethod.ONNX:
         return Result(x, dict(state))
     if spec.quant_method is QuantMethod.CUDA:
@@ -94,7 +94,7 @@ def evaluate(
 
 
 def statistic(spec: QuantizerSpec, x: np.ndarray, state: dict[str, np.ndarray]) -> np.ndarray:
-    """Section 3.1."""
+    """docs/specification/quantizers.md section 3.1."""
     relu = spec.activation_type is ActivationType.Relu
     a = np.maximum(np.max(x if relu else np.abs(x)), f32(1e-6))
     if not state["is_init"]:
@@ -103,7 +103,7 @@ def statistic(spec: QuantizerSpec, x: np.ndarray, state: dict[str, np.ndarray]) 
 
 
 def fake(spec: QuantizerSpec, x: np.ndarray, scale: np.float32, kernel: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Section 1, or the kernel of section 8: output, and where the gradient passes."""
+    """Output, and where the gradient passes (docs/specification/quantizers.md sections 1 and 8)."""
     low, high = f32(-(2.0 ** (spec.bits - 1))), f32(2.0 ** (spec.bits - 1) - 1)
     with np.errstate(invalid="ignore", over="ignore"):
         v = (x * scale).astype(f32)
@@ -122,7 +122,7 @@ def fake(spec: QuantizerSpec, x: np.ndarray, scale: np.float32, kernel: bool) ->
 
 
 def kernel_rules(spec: QuantizerSpec) -> bool:
-    """Whether training follows section 8."""
+    """Whether training follows docs/specification/quantizers.md section 8."""
     return spec.quant_method in (QuantMethod.CUDA, QuantMethod.CUDA_GS)
 
 
@@ -132,7 +132,7 @@ def half_away(t: float) -> float:
 
 
 def fresh(spec: QuantizerSpec) -> dict[str, np.ndarray]:
-    """Section 2."""
+    """docs/specification/quantizers.md section 2."""
     state: dict[str, np.ndarray] = {"scale": np.asarray(f32(1))}
     if spec.qat_method is QatMethod.MOM:
         state |= {"running_data": np.asarray(f32(0)), "is_init": np.array(False)}

@@ -1,4 +1,7 @@
-"""Calibration: clamp, statistic by name, state; each wanted behaviour of config.md section 4 under `chip`."""
+"""Calibration under `chip`: clamp, statistic by name, state.
+
+Source: docs/specification/config.md section 4.
+"""
 
 from __future__ import annotations
 
@@ -158,7 +161,7 @@ def test_weights_are_clamped_by_their_factor():
 
 
 def test_a_weight_clamped_at_adoption_is_not_clamped_again_under_mom():
-    """Decision D24: the flag says so."""
+    """The flag says so (docs/decisions.md D24)."""
     spec = spec_of(QuantizerKind.weight, qat_method=QatMethod.MOM, clamp_factor=2.0)
     w = jnp.array([1.0, -1.0, 0.0, 6.0])
     once, state = calibrate(spec, w, initial_state(spec))
@@ -170,7 +173,7 @@ def test_a_weight_clamped_at_adoption_is_not_clamped_again_under_mom():
 
 @pytest.mark.parametrize("method", QatMethod)
 def test_several_batches_join_by_the_larger_statistic(method):
-    """Decision D7: any number of batches."""
+    """Any number of batches (docs/decisions.md D7)."""
     spec = spec_of(qat_method=method)
     entry = "learning_data" if method is QatMethod.TQT else "running_data"
     step = jax.jit(lambda x, state: calibrate(spec, x, state, accumulate=True)[1])

@@ -17,7 +17,7 @@ from tests.golden import compare
 from tests.quantizers import compiled, slow_model, strategies
 
 ACTIVATION = QuantizerSpec(kind=QuantizerKind.activation, bits=8)
-EXAMPLES = settings(max_examples=100, deadline=None)
+EXAMPLES = settings(max_examples=100)
 
 
 def same(got: Any, want: Any, name: str = "y") -> None:
@@ -118,7 +118,7 @@ def test_every_magnitude_in_bulk(bits, mode, method):
 
 
 def test_output_is_zero_dimensional_for_zero_dimensional_input_under_tqt():
-    """Wanted (section 4): the reference returns shape [1]."""
+    """The reference returns shape [1] (docs/specification/quantizers.md section 4)."""
     for method in QatMethod:
         spec = QuantizerSpec(kind=QuantizerKind.activation, bits=8, qat_method=method)
         y, _ = quantize(spec, jnp.float32(0.7), initial_state(spec), training=True)
@@ -186,7 +186,7 @@ def test_cuda_evaluates_with_its_kernel_and_leaves_the_scale_and_cuda_gs_evaluat
 
 
 def test_cuda_gs_gives_learning_data_a_gradient_of_its_own_shape():
-    """Wanted (section 8): the reference returns a 0-d gradient, which PyTorch refuses."""
+    """The reference returns a 0-d gradient, which PyTorch refuses (docs/specification/quantizers.md section 8)."""
     spec = QuantizerSpec(
         kind=QuantizerKind.activation, bits=8, qat_method=QatMethod.TQT, quant_method=QuantMethod.CUDA_GS
     )
@@ -197,7 +197,7 @@ def test_cuda_gs_gives_learning_data_a_gradient_of_its_own_shape():
 
 
 def test_cuda_gs_clips_a_given_scale_except_under_reference():
-    """Wanted (section 8): clipped as elsewhere."""
+    """It is clipped as elsewhere (docs/specification/quantizers.md section 8)."""
     x = np.array([0.3], np.float32)
     for compat, want in [(Compat.chip, 2.0**23), (Compat.reference, 2.0**30)]:
         spec = QuantizerSpec(kind=QuantizerKind.bias, bits=32, quant_method=QuantMethod.CUDA_GS, compat=compat)
@@ -218,7 +218,7 @@ def test_given_scale_leaves_the_statistics_alone():
 
 
 def test_ceil_is_refused_under_chip_and_rounds_half_to_even_under_reference():
-    """Wanted (section 1): a configuration error."""
+    """A configuration error (docs/specification/quantizers.md section 1)."""
     with pytest.raises(ConfigError, match="ceil"):
         QuantizerSpec(kind=QuantizerKind.activation, bits=8, round_mode=RoundMode.ceil)
     spec = QuantizerSpec(kind=QuantizerKind.activation, bits=8, round_mode=RoundMode.ceil, compat=Compat.reference)
@@ -227,7 +227,7 @@ def test_ceil_is_refused_under_chip_and_rounds_half_to_even_under_reference():
 
 
 def test_empty_tensor_is_refused_where_a_statistic_is_needed():
-    """Wanted (section 3.1): a clear error."""
+    """A clear error (docs/specification/quantizers.md section 3.1)."""
     empty = jnp.zeros((0, 3), jnp.float32)
     with pytest.raises(LingerError, match=r"empty tensor of shape \(0, 3\)"):
         quantize(ACTIVATION, empty, initial_state(ACTIVATION), training=True)

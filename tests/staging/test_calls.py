@@ -11,7 +11,7 @@ from flax.core.scope import DenyList
 
 from linger_jax.staging import split_call
 from linger_jax.staging.call_arguments import DYNAMIC
-from tests.models import Mlp, ResidualCnn, random_array
+from tests.models import Mlp, ResidualCnn, drawn, random_array
 from tests.staging.staging_run import layer_names, run_staged, scopes, staged_call
 
 X = random_array(0, 2, 4)
@@ -35,7 +35,7 @@ class Coder(nn.Module):
 
 def test_method_other_than_call_is_staged():
     model = Coder()
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     staged, arrays = staged_call(model, variables, X, method="encode")
     assert scopes(staged) == ["encode", "encoder"]
     np.testing.assert_array_equal(
@@ -45,14 +45,14 @@ def test_method_other_than_call_is_staged():
 
 def test_method_given_as_a_function_is_staged():
     model = Coder()
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     staged, _ = staged_call(model, variables, X, method=lambda module, x: module.encoder(x))
     assert layer_names(staged) == ["dense:encoder.first", "dense:encoder.second"]
 
 
 def test_methods_called_inside_another_open_their_own_scope():
     model = Coder()
-    staged, _ = staged_call(model, model.init(jax.random.key(0), X), X)
+    staged, _ = staged_call(model, drawn(model, X), X)
     assert scopes(staged) == ["", "encode", "encoder", "decode", "decoder"]
 
 
@@ -67,7 +67,7 @@ class Flexible(nn.Module):
 def test_pytrees_keyword_only_and_static_arguments_stage():
     model = Flexible()
     inputs = {"a": X, "pair": (None, X)}
-    variables = model.init(jax.random.key(0), inputs, scale=jnp.float32(2.0))
+    variables = drawn(model, inputs, scale=jnp.float32(2.0))
     staged, arrays = staged_call(model, variables, inputs, scale=jnp.float32(2.0), names=("u", "v"))
     assert staged.arguments == ("args[0]['a']", "args[0]['pair'][1]", "kwargs['scale']")
     output, _ = run_staged(staged, variables, arrays)
@@ -109,7 +109,7 @@ def test_static_argument_that_cannot_be_hashed_makes_an_unhashable_call():
 
 def test_dropout_draws_the_float_model_s_mask():
     model = ResidualCnn(dropout=0.5)
-    variables = model.init(jax.random.key(0), IMAGE)
+    variables = drawn(model, IMAGE)
     rngs = {"dropout": jax.random.key(7)}
     staged, arrays = staged_call(model, variables, IMAGE, train=True, rngs=rngs, mutable=["batch_stats"])
     output, updates = run_staged(staged, variables, arrays)
@@ -154,7 +154,7 @@ class Watching(nn.Module):
 @pytest.mark.parametrize("mutable", [("intermediates", "counter"), ("counter",), (), True, DenyList("counter")])
 def test_sown_and_written_collections_come_back_as_from_flax(mutable):
     model = Watching()
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     staged, arrays = staged_call(model, variables, X, mutable=mutable)
     output, updates = run_staged(staged, variables, arrays)
     wanted, wanted_updates = model.apply(variables, X, mutable=list(mutable) if isinstance(mutable, tuple) else mutable)
@@ -170,7 +170,7 @@ def test_shared_batch_norm_updates_its_statistics_at_each_call():
             return norm(2 * norm(x))
 
     model = Double()
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     staged, arrays = staged_call(model, variables, X, mutable=["batch_stats"])
     output, updates = run_staged(staged, variables, arrays)
     wanted, wanted_updates = model.apply(variables, X, mutable=["batch_stats"])
@@ -187,14 +187,14 @@ def test_module_attribute_that_is_an_array_stages_as_a_constant():
             return nn.Dense(4)(x + self.shift) * self.shift
 
     model = Shifted(random_array(3, 1, 4))
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     staged, arrays = staged_call(model, variables, X)
     np.testing.assert_array_equal(run_staged(staged, variables, arrays)[0], model.apply(variables, X))
 
 
 def test_boxed_parameters_keep_their_path():
     model = nn.Dense(3, kernel_init=nn.with_partitioning(nn.initializers.lecun_normal(), (None, "model")))
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     staged, arrays = staged_call(model, variables, X)
     assert staged.variables == (("params", "bias"), ("params", "kernel"))
     np.testing.assert_array_equal(run_staged(staged, variables, arrays)[0], model.apply(variables, X))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import random_array
+from tests.models import drawn, random_array
 from tests.staging.staging_run import layer_names, layers, run_staged, scopes, staged_call
 
 X = random_array(0, 2, 4)
@@ -14,7 +14,7 @@ IMAGE = random_array(1, 2, 6, 6, 4)
 
 
 def the_layer(model, *args, **kwargs):
-    variables = model.init(jax.random.key(0), *args, **kwargs)
+    variables = drawn(model, *args, **kwargs)
     (info,) = layers(staged_call(model, variables, *args, **kwargs)[0])
     return info
 
@@ -69,7 +69,7 @@ def test_layer_outside_the_chip_s_means_carries_the_reason(model, x, reason):
 
 def test_batch_norm_mask_is_refused():
     model = nn.BatchNorm(use_running_average=True)
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     (info,) = layers(staged_call(model, variables, X, mask=jnp.ones((2, 4), bool))[0])
     assert info.refusal == "a mask is not supported"
 
@@ -97,7 +97,7 @@ class Standardized(nn.Conv):
 
 
 def staged_and_float(model, x):
-    variables = model.init(jax.random.key(0), x)
+    variables = drawn(model, x)
     staged, arrays = staged_call(model, variables, x)
     np.testing.assert_array_equal(run_staged(staged, variables, arrays)[0], model.apply(variables, x))
     return staged

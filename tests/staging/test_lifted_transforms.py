@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import Mlp, Residual, Scanned, random_array
+from tests.models import Mlp, Residual, Scanned, drawn, random_array
 from tests.staging.staging_run import equations, layer_names, layers, run_staged, staged_call
 
 X = random_array(0, 2, 4)
@@ -60,7 +60,7 @@ MODELS = {
 
 @pytest.mark.parametrize(("model", "names"), MODELS.values(), ids=MODELS.keys())
 def test_layers_inside_a_lifted_transform_keep_their_paths(model, names):
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     staged, arrays = staged_call(model, variables, X)
     assert layer_names(staged) == names
     np.testing.assert_array_equal(run_staged(staged, variables, arrays)[0], model.apply(variables, X))
@@ -68,14 +68,14 @@ def test_layers_inside_a_lifted_transform_keep_their_paths(model, names):
 
 def test_jitted_module_that_ran_as_float_before_is_staged_anew():
     model = Twice(nn.jit(Residual))
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     jax.make_jaxpr(lambda v: model.apply(v, X, mutable=[]))(variables)
     assert layer_names(staged_call(model, variables, X)[0]) == ["dense:a.dense", "dense:b.dense"]
 
 
 def test_jitted_module_that_was_staged_before_runs_as_float():
     model = Twice(nn.jit(Residual))
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
     staged_call(model, variables, X)
     jaxpr = jax.make_jaxpr(model.apply)(variables, X)
     assert not [e for e in equations(jaxpr.jaxpr) if e.primitive.name.startswith("linger")]
@@ -85,19 +85,19 @@ def test_jitted_class_of_another_model_does_not_lend_its_paths():
     jitted = nn.jit(Residual)
     one, other = nn.Sequential([jitted(name="one")]), nn.Sequential([jitted(name="other")])
     for model, path in ((one, "layers_0.dense"), (other, "layers_0.dense"), (Twice(jitted), "a.dense")):
-        variables = model.init(jax.random.key(0), X)
+        variables = drawn(model, X)
         assert layers(staged_call(model, variables, X)[0])[0].path == tuple(path.split("."))
 
 
 def test_layer_mapped_over_its_parameters_is_refused():
     model = stacked_dense(None)
-    (info,) = layers(staged_call(model, model.init(jax.random.key(0), X), X)[0])
+    (info,) = layers(staged_call(model, drawn(model, X), X)[0])
     assert info.refusal == "inside vmap: one call stands for several layers"
 
 
 def test_layer_mapped_over_its_input_stays_one_layer():
     model = broadcast_dense(None)
-    (info,) = layers(staged_call(model, model.init(jax.random.key(0), X), X)[0])
+    (info,) = layers(staged_call(model, drawn(model, X), X)[0])
     assert (info.kind.name, info.refusal) == ("dense", None)
 
 
@@ -106,7 +106,7 @@ def test_mapped_batch_norm_is_refused_because_each_slice_has_its_own_statistics(
     model = nn.vmap(nn.BatchNorm, variable_axes={"params": None, "batch_stats": None}, split_rngs={"params": False})(
         use_running_average=True
     )
-    (info,) = layers(staged_call(model, model.init(jax.random.key(0), x), x)[0])
+    (info,) = layers(staged_call(model, drawn(model, x), x)[0])
     assert info.refusal == "inside vmap: one call stands for several layers"
 
 
@@ -119,14 +119,16 @@ def test_gradient_inside_the_model_dissolves_the_layer_and_says_so():
             return pullback(jnp.ones_like(value))[1]
 
     model = Slope()
-    staged, _ = staged_call(model, model.init(jax.random.key(0), X), X)
-    lost = [e.params["info"].kind.name for e in equations(staged.jaxpr.jaxpr) if e.primitive.name == "linger_lost_layer"]
+    staged, _ = staged_call(model, drawn(model, X), X)
+    lost = [
+        e.params["info"].kind.name for e in equations(staged.jaxpr.jaxpr) if e.primitive.name == "linger_lost_layer"
+    ]
     assert lost == ["dense"]
 
 
 def test_two_threads_stage_the_same_instance():
     model = nn.Sequential([Mlp(classes=4), nn.jit(Residual)()])
-    variables = model.init(jax.random.key(0), X)
+    variables = drawn(model, X)
 
     def names(_):
         return layer_names(staged_call(model, variables, X)[0])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models import Mlp, ResidualCnn, SetupMlp, Shared, random_array
+from tests.models import Mlp, ResidualCnn, SetupMlp, Shared, drawn, random_array
 from tests.staging.staging_run import layer_names, layers, run_staged, scopes, staged_call
 
 X = random_array(0, 2, 4)
@@ -72,13 +72,13 @@ CASES = pytest.mark.parametrize(("model", "x", "names"), MODELS.values(), ids=MO
 
 @CASES
 def test_layers_are_marked_in_order_under_their_module_path(model, x, names):
-    staged, _ = staged_call(model, model.init(jax.random.key(0), x), x)
+    staged, _ = staged_call(model, drawn(model, x), x)
     assert layer_names(staged) == names
 
 
 @CASES
 def test_staged_jaxpr_is_the_float_model_bit_for_bit(model, x, names):
-    variables = model.init(jax.random.key(0), x)
+    variables = drawn(model, x)
     staged, arrays = staged_call(model, variables, x)
     output, updates = run_staged(staged, variables, arrays)
     np.testing.assert_array_equal(output, model.apply(variables, x))
@@ -87,7 +87,7 @@ def test_staged_jaxpr_is_the_float_model_bit_for_bit(model, x, names):
 
 @CASES
 def test_staged_jaxpr_is_the_float_model_under_jit(model, x, names):
-    variables = model.init(jax.random.key(0), x)
+    variables = drawn(model, x)
     staged, arrays = staged_call(model, variables, x)
     output, _ = jax.jit(lambda v, a: run_staged(staged, v, a))(variables, arrays)
     np.testing.assert_allclose(output, model.apply(variables, x), rtol=1e-5, atol=1e-6)
@@ -95,7 +95,7 @@ def test_staged_jaxpr_is_the_float_model_under_jit(model, x, names):
 
 def test_gradients_of_the_staged_jaxpr_are_the_float_model_s():
     model = ResidualCnn()
-    variables = model.init(jax.random.key(0), IMAGE)
+    variables = drawn(model, IMAGE)
     staged, arrays = staged_call(model, variables, IMAGE)
     ours = jax.grad(lambda v: jnp.sum(jnp.square(run_staged(staged, v, arrays)[0])))(variables)
     wanted = jax.grad(lambda v: jnp.sum(jnp.square(model.apply(v, IMAGE))))(variables)
@@ -104,7 +104,7 @@ def test_gradients_of_the_staged_jaxpr_are_the_float_model_s():
 
 def test_modules_that_are_not_layers_open_a_scope_around_their_operators():
     model = Nested()
-    staged, _ = staged_call(model, model.init(jax.random.key(0), X), X)
+    staged, _ = staged_call(model, drawn(model, X), X)
     assert scopes(staged) == ["", "head", "tail"]
 
 
@@ -124,7 +124,7 @@ def test_scope_closes_when_a_module_raises_and_the_model_goes_on():
                 return nn.Dense(2, name="after")(x)
 
     model = Catching()
-    staged, _ = staged_call(model, model.init(jax.random.key(0), X), X)
+    staged, _ = staged_call(model, drawn(model, X), X)
     opened = [e.params["enter"] for e in staged.jaxpr.jaxpr.eqns if e.primitive.name == "linger_scope"]
     assert opened == [True, True, False, False]
     assert layer_names(staged) == ["dense:inner.before", "dense:after"]
@@ -132,7 +132,7 @@ def test_scope_closes_when_a_module_raises_and_the_model_goes_on():
 
 def test_operands_and_results_of_a_layer_are_named_by_role():
     model = nn.BatchNorm(use_running_average=False)
-    staged, _ = staged_call(model, model.init(jax.random.key(0), X), X, mutable=["batch_stats"])
+    staged, _ = staged_call(model, drawn(model, X), X, mutable=["batch_stats"])
     (info,) = layers(staged)
     assert info.operands == (
         ("input", "0"),
@@ -152,7 +152,7 @@ def test_inputs_of_the_jaxpr_are_named_as_the_user_writes_them():
             return nn.Dense(2, name="d")(pair["x"]) * mask
 
     model = Masked()
-    variables = model.init(jax.random.key(0), {"x": X}, mask=jnp.ones((2, 1)))
+    variables = drawn(model, {"x": X}, mask=jnp.ones((2, 1)))
     staged, _ = staged_call(model, variables, {"x": X}, mask=jnp.ones((2, 1)))
     assert staged.variables == (("params", "d", "bias"), ("params", "d", "kernel"))
     assert staged.arguments == ("args[0]['x']", "kwargs['mask']")

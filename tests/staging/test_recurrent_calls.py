@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
-from tests.models import random_array
+from tests.models import drawn, random_array
 from tests.staging.staging_run import layer_names, layers, run_staged, scopes, staged_call
 
 X = random_array(0, 2, 5, 4)
@@ -16,7 +16,7 @@ LENGTHS = jnp.array([5, 3])
 
 def staged_and_float(model, *args, **kwargs):
     """The staged call, after checking that the marker alone gives the float layer's numbers."""
-    variables = model.init(jax.random.key(0), *args, **kwargs)
+    variables = drawn(model, *args, **kwargs)
     staged, arrays = staged_call(model, variables, *args, **kwargs)
     wanted = model.apply(variables, *args, **kwargs)
     jax.tree.map(np.testing.assert_array_equal, run_staged(staged, variables, arrays)[0], wanted)
@@ -199,7 +199,7 @@ def composites(staged):
 @pytest.mark.parametrize(("model", "reason"), FLOAT.values(), ids=FLOAT.keys())
 def test_layer_outside_the_chip_s_means_is_a_float_composite_that_says_why(model, reason):
     x = X.astype(getattr(model.cell, "param_dtype", X.dtype))
-    staged, _ = staged_call(model, model.init(jax.random.key(0), x), x)
+    staged, _ = staged_call(model, drawn(model, x), x)
     assert reason in composites(staged)
     assert not {info.kind.name for info in layers(staged)} & {"lstm", "gru"}
 

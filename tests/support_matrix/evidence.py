@@ -16,7 +16,7 @@ from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.onnx.onnx_file import FileGraph, FileNode, read_onnx
 
 FILE = Path(__file__).with_name("device_verdicts.json")
-# One name for an operator of both dialects (spec/onnx_export.md section 4.1).
+# One name for an operator of both dialects (docs/specification/onnx_export.md section 4.1).
 _ALIASES = {"GluInt": "QGLU", "LayerNormInt": "QLayerNorm"}
 
 

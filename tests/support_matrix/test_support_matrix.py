@@ -29,7 +29,7 @@ def test_the_page_is_what_trying_everything_yields(found: Matrix) -> None:
 
 
 def test_verdicts_of_the_specification_are_found(found: Matrix) -> None:
-    """spec/onnx_export.md sections 4 and 5, one row of each kind."""
+    """docs/specification/onnx_export.md sections 4 and 5, one row of each kind."""
     stages = {row.name: {platform: one.stage for platform, one in of.items()} for row, of in found.items()}
     assert stages["`Conv`, 2-D"][Platform.arcs] is Stage.equal
     assert stages["`sigmoid`"][Platform.arcs] is Stage.equal

@@ -15,7 +15,6 @@ from linger_jax.config import Platform
 from linger_jax.errors import ExportError, LingerError, LingerWarning
 from linger_jax.export.lint import Finding, Severity
 from linger_jax.export.lint.device_limits import platforms
-from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.onnx.onnx_file import read_onnx
 from tests.support_matrix.abstract_model import COMMON, AbstractModel
 from tests.support_matrix.evidence import measured_equal, measured_platforms, operator_of
@@ -110,7 +109,7 @@ def _told(findings: Iterable[Finding]) -> tuple[str, ...]:
     """Each in a sentence; what was found only where it is more than the operator."""
     told = []
     for f in findings:
-        found = "" if f.found.removeprefix(LINGER_PREFIX) == f.op else f"{f.found}; allowed: "
+        found = "" if f.refuses_operator else f"{f.found}; allowed: "
         told.append(f"{f.op}: {found}{f.limit}. {f.remedy}")
     return tuple(dict.fromkeys(told))
 

@@ -1,7 +1,7 @@
 """Renaming the keys of a PyTorch checkpoint for a model whose convolutions hold their normalization.
 
 linger's ``trace_layers`` puts a convolution and the batch normalization behind it into one module; a checkpoint of the
-model as it was before then needs its keys renamed (spec/layers.md section 5.3).
+model as it was before then needs its keys renamed (docs/specification/layers.md section 5.3).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class CheckpointAdapter:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the pairs to a file: JSON, or YAML where the name ends in ``.yaml`` or ``.yml``.
 
-        The file appears whole or not at all; folders above it are made.
+        A failure leaves no partial file; folders above it are made.
         """
         content = {"pairs": [list(pair) for pair in self.pairs]}
         text = yaml.safe_dump(content) if _is_yaml(Path(path)) else json.dumps(content, indent=2) + "\n"

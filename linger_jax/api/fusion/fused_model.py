@@ -50,7 +50,7 @@ class FusedModel:
         mutable: Any = False,
         **kwargs: Any,
     ) -> Any:
-        """Runs the model in float; fused layers by the formulas of spec/config.md section 5.
+        """Runs the model in float; fused layers by the formulas of docs/specification/config.md section 5.
 
         In evaluation that is the model itself, up to the last bits of a float. In training a fused layer returns
         0.1 * (normalized convolution) + 0.9 * (convolution with folded weights), and the running variance is unbiased.

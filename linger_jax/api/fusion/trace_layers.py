@@ -1,4 +1,7 @@
-"""``trace_layers``: which layers belong together, found by tracing the model once (spec/layers.md section 5.3)."""
+"""``trace_layers``: which layers belong together, found by tracing the model once.
+
+Source: docs/specification/layers.md section 5.3.
+"""
 
 from __future__ import annotations
 

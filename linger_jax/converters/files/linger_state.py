@@ -9,7 +9,7 @@ from typing import Any
 
 from linger_jax.converters.files.torch_state import COUNTER, TorchState, released
 
-# Entries of quantizers (spec/quantizers.md section 2).
+# Entries of quantizers (docs/specification/quantizers.md section 2).
 _QUANTIZER_KEY = re.compile(
     r"(?:(?P<site>.+?)\.)?(?P<quantizer>\w+_quantizer(?:\.\d+)?)\."
     r"(?P<entry>running_data|is_init|learning_data|is_calibrate|scale|is_init_mom_clamp_weight)"

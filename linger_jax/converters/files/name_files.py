@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import yaml
 
+from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ConversionError
 
 Names = Mapping[str, str | None]
 
 
 def save_names(names: Names, path: str | os.PathLike[str]) -> None:
-    """Writes a mapping as YAML; the file appears whole or not at all.
+    """Writes a mapping as YAML; a failure leaves no partial file.
 
     Raises:
       ConversionError: it cannot be written.
     """
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(yaml.safe_dump(dict(names), sort_keys=False, width=10_000), encoding="utf-8")
-        partial.replace(target)
+        with atomic_file(path) as partial:
+            partial.write_text(yaml.safe_dump(dict(names), sort_keys=False, width=10_000), encoding="utf-8")
     except OSError as error:
-        raise ConversionError(f"{target}: cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise ConversionError(f"{os.fspath(path)}: cannot be written ({error.strerror})") from error

@@ -1,9 +1,9 @@
 """Where the elements of a Flax value stand in its PyTorch counterpart, axis by axis.
 
-Flax models are channels-last, PyTorch's are channels-first (decision D20). As long as both keep their axes apart that
-is a matter of naming: each axis is marked as ``channel``, ``spatial`` or ``plain`` (the same place in both). It becomes
-a permutation where a reshape merges a channel axis with spatial ones: PyTorch's flattened features count channels
-first. Such an axis carries an :class:`AxisOrder`, which every operation behind it carries on.
+Flax models are channels-last, PyTorch's are channels-first (docs/decisions.md D20). As long as both keep their axes
+apart that is a matter of naming: each axis is marked as ``channel``, ``spatial`` or ``plain`` (the same place in both).
+It becomes a permutation where a reshape merges a channel axis with spatial ones: PyTorch's flattened features count
+channels first. Such an axis carries an :class:`AxisOrder`, which every operation behind it carries on.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def reshape(layout: Layout, before: Shape, after: Shape) -> Layout:
     # PyTorch had to bring its axes into this order as well: from here on both lay the value out alike.
     behind = [dataclasses.replace(axis, kind="plain") if k not in mixed else axis for k, axis in enumerate(result)]
     if outside:
-        doubt = "only some of the positions are merged with the channels, which both orders of writing can mean"
+        doubt = "only some of the positions are merged with the channels, which fits PyTorch's order as well as Flax's"
         for k in mixed:
             order = behind[k].order
             if order is not None:

@@ -1,10 +1,11 @@
-"""Follows the axes of every value through a plan: in which order layers meet their features (decision D20)."""
+"""Follows the axes of every value through a plan: in which order layers meet their features (docs/decisions.md D20)."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from linger_jax.compat import equations, leaf_count, parts_of_tuple
 from linger_jax.converters.layout.axis_layout import (
     Axis,
     AxisOrder,
@@ -118,7 +119,7 @@ class _Flow:
             shape = graph.infos[value].shape
             self.layouts[value] = None if i < len(staged.variables) else self._argument(value, shape)
         self._region(graph)
-        outputs = int(staged.out_tree.children()[0].num_leaves)
+        outputs = leaf_count(parts_of_tuple(staged.out_tree)[0])
         for atom in graph.outputs[:outputs]:
             shape, layout = self._operand(graph, atom)
             if layout is None or len(shape) < 4:
@@ -170,7 +171,7 @@ class _Flow:
         return [self._operand(node.body, atom)[1] for atom in node.body.outputs]
 
     def _scan(self, node: Node, operands: Sequence[Operand]) -> list[Layout | None]:
-        fixed, carried = node.attributes["num_consts"], node.attributes["num_carry"]
+        fixed, carried = node.attributes["consts"], node.attributes["carry"]
         layouts = [layout for _, layout in operands]
         slices = [None if layout is None else layout[1:] for layout in layouts[fixed + carried :]]
         results = self._body(node, [*layouts[: fixed + carried], *slices])
@@ -307,7 +308,7 @@ class _Flow:
 def contracted_axes(node: Node, rank: int) -> tuple[int, ...]:
     """Axes of its input that a Dense sums over, in the order of the kernel's leading axes."""
     assert node.jaxpr is not None
-    for eqn in node.jaxpr.jaxpr.eqns:
+    for eqn in equations(node.jaxpr):
         if eqn.primitive.name == "dot_general":
             (left, right), _ = eqn.params["dimension_numbers"]
             paired = sorted(zip(right, left, strict=True))

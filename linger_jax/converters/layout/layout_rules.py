@@ -38,6 +38,8 @@ def apply_rule(node: Node, operands: Sequence[Operand], shapes: Sequence[Shape])
         name = AVG_POOL.name
     if name == "split":
         return list(_split(node, operands[0], shapes))
+    if name == "unstack":
+        return list(_unstack(node, operands[0], shapes))
     rule = RULES.get(name)
     if rule is not None and operands[0][1] is None and name not in _ANY_OPERAND:
         rule = None  # a constant is indexed by data: the result is laid out like nothing known
@@ -193,6 +195,13 @@ def _split(node: Node, operand: Operand, shapes: Sequence[Shape]) -> list[Layout
         results.append((*layout[:at], cut, *layout[at + 1 :]))
         start += shape[at]
     return results
+
+
+def _unstack(node: Node, operand: Operand, shapes: Sequence[Shape]) -> list[Layout]:
+    layout = operand[1]
+    assert layout is not None
+    at = node.attributes["axis"]
+    return [(*layout[:at], *layout[at + 1 :]) for _ in shapes]
 
 
 def _resized(node: Node, operands: Sequence[Operand], shape: Shape) -> Layout:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
+from linger_jax.compat import ClosedJaxpr, JaxprEqn, equations, operation
 from linger_jax.converters.layout import contracted_axes
 from linger_jax.kinds import CONV_TRANSPOSE, DENSE, DROPOUT, MOVES, LayerKind
 from linger_jax.plan import Constant, Graph, Node, Plan
@@ -175,12 +175,11 @@ def _passes(node: Node) -> bool:
 def _reverses(node: Node) -> bool:
     """Whether the layer flips its kernel itself, as PyTorch's transposed convolution does."""
     assert node.jaxpr is not None
-    return any(eqn.primitive.name == "rev" for eqn in _equations(node.jaxpr.jaxpr))
+    return any(eqn.primitive.name == "rev" for eqn in _equations(node.jaxpr))
 
 
-def _equations(jaxpr: Any) -> Any:
-    for eqn in jaxpr.eqns:
+def _equations(closed: ClosedJaxpr) -> Iterator[JaxprEqn]:
+    for eqn in equations(closed):
         yield eqn
-        inner = eqn.params.get("jaxpr")
-        if inner is not None and hasattr(inner, "jaxpr"):
-            yield from _equations(inner.jaxpr)
+        for inner in operation(eqn).jaxprs:
+            yield from _equations(inner)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from linger_jax.plan import Node, Plan, Quantizer
-from linger_jax.quantizers import initial_state
 from linger_jax.typing import Path
 
 # Begins the names that linger_jax and linger make up for operators and functions without a module.
@@ -51,11 +50,6 @@ def quantizer_places(plan: Plan) -> list[QuantizerPlace]:
         length = 2 if path[-1].isdigit() else 1
         found.setdefault(path[:-length], {})[".".join(path[-length:])] = quantizer
     return [QuantizerPlace(path, ops.get(path, "layer"), names) for path, names in found.items()]
-
-
-def entry_names(quantizer: Quantizer) -> Sequence[str]:
-    """Names of the entries of a quantizer, in linger's order."""
-    return tuple(initial_state(quantizer.spec))
 
 
 def _has_state(node: Node) -> bool:

@@ -14,7 +14,7 @@ def entering_places(plan: Plan) -> Mapping[Path, Path]:
     """The place whose result enters a place, where that is one and its scale is handed on.
 
     In a checkpoint ``input_quantizer.scale`` of the one is then ``output_quantizer.scale`` of the other
-    (spec/quantizers.md section 9).
+    (docs/specification/quantizers.md section 9).
     """
     found: dict[Path, Path] = {}
     _region(plan.graph, {}, found)

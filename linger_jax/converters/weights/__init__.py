@@ -2,6 +2,7 @@
 
 from linger_jax.converters.weights.feature_orders import FlattenOrder as FlattenOrder
 from linger_jax.converters.weights.feature_orders import decided_orders as decided_orders
+from linger_jax.converters.weights.feature_orders import stored_otherwise as stored_otherwise
 from linger_jax.converters.weights.layer_weights import LeafRule as LeafRule
 from linger_jax.converters.weights.layer_weights import leaf_rules as leaf_rules
 from linger_jax.converters.weights.recurrent_matrices import numbered as numbered

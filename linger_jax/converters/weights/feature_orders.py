@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from linger_jax.converters.layout import UNFOLLOWED, AxisOrder, FeatureOrders, o
 from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.report import ImportProblems
 from linger_jax.converters.weights.recurrent_matrices import recurrent_sizes
-from linger_jax.kinds import DENSE
+from linger_jax.kinds import CONV, DENSE
 from linger_jax.nearest_name import nearest_name
 from linger_jax.typing import Path
 
@@ -109,3 +109,22 @@ def _question(layer: ModelLayer, order: AxisOrder) -> str:
         f"Say it by flatten_order={{{name!r}: ...}} with {known}'channels_last' (as here), or PyTorch's index of each "
         f"feature"
     )
+
+
+def stored_otherwise(layers: Iterable[ModelLayer], rank: Callable[[ModelLayer], int]) -> dict[str, set[Path]]:
+    """Layers that are linear on one side and 1 x 1 convolutions on the other: PyTorch's side tells its layout.
+
+    Args:
+      layers: of the model.
+      rank: of a layer's kernel in PyTorch; 0 where none is known.
+
+    Returns:
+      Paths of the ``convolutions`` and of the ``linears`` of PyTorch that are the other kind in Flax.
+    """
+    other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
+    for layer in layers:
+        if layer.kind == DENSE and rank(layer) > 2:
+            other["convolutions"].add(layer.path)
+        elif layer.kind == CONV and rank(layer) == 2:
+            other["linears"].add(layer.path)
+    return other

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from linger_jax.converters.files import TorchState
 from linger_jax.converters.model import ModelLayer
-from linger_jax.converters.weights.layer_weights import BIAS, MEAN, VARIANCE, WEIGHT
+from linger_jax.converters.weights.layer_weights import BIAS, MEAN, WEIGHT
 from linger_jax.converters.weights.recurrent_matrices import numbered, recurrent_leaf, recurrent_sizes
 from linger_jax.kinds import (
     BATCH_NORM,
@@ -40,7 +40,6 @@ Signature = tuple[TorchSort, Shape]
 _BACKWARD = -1
 # Tells linger's sparse feed-forward block.
 _SPARIFY = "weight_fc1"
-LAYER_LEAVES = frozenset({*WEIGHT, *BIAS, *MEAN, *VARIANCE})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

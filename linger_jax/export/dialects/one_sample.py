@@ -31,7 +31,7 @@ def one_sample(
     Raises:
       ExportError: the arguments have no such axis, or the samples are not independent.
 
-    Source: spec/onnx_export.md section 4.3, row batch.
+    Source: docs/specification/onnx_export.md section 4.3, row batch.
     """
     arrays = [leaf for leaf in jax.tree.leaves((args, dict(kwargs))) if np.ndim(leaf)]
     layers = [node.layer for node in plan.graph.nodes if node.layer is not None]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def check_onnx(model: str | Path | ModelProto, platform: Platform | str | None = None) -> DeviceReport:
     """Says what the vendor's packer and executor will make of a file, without running them.
 
-    Every rule of spec/onnx_export.md sections 4 and 5 is one row of a table of checks.
+    Every rule of docs/specification/onnx_export.md sections 4 and 5 is one row of a table of checks.
 
     Args:
       model: an ``.onnx`` file, of this package or of linger, or a model in memory.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.lint.pack_options import NO_OPTIONS, PackOptions
 
 
@@ -72,10 +73,16 @@ class Finding(Problem):
         return self.severity is not Severity.note
 
     @property
+    def refuses_operator(self) -> bool:
+        """Whether the operator itself is the problem; ``limit`` is the reason then, and no allowed value."""
+        return self.found.removeprefix(LINGER_PREFIX) == self.op
+
+    @property
     def place(self) -> str:
         """Layer and node, as far as they are known."""
         return f"{self.layer} ({self.node})" if self.layer and self.node else self.layer or self.node or "file"
 
     def __str__(self) -> str:
-        text = f"{self.severity.value}: {self.place}: {self.check}: {self.found}; allowed: {self.limit}. {self.remedy}"
+        limit = f": {self.limit}" if self.refuses_operator else f"; allowed: {self.limit}"
+        text = f"{self.severity.value}: {self.place}: {self.check}: {self.found}{limit}. {self.remedy}"
         return text if text.endswith(".") else f"{text}."

@@ -80,7 +80,10 @@ def lives(program: Program) -> tuple[Life, ...]:
 
 
 def stays_in_share_memory(program: Program) -> Iterator[str]:
-    """Tensors that may not be moved to PSRAM: the executor or the packer stops (spec/onnx_export.md section 5)."""
+    """Tensors that may not be moved to PSRAM: the executor or the packer stops.
+
+    Source: docs/specification/onnx_export.md section 5.
+    """
     roots = _roots(program)
     for view in program.views:
         held = {"QSoftmax": view.outputs[:1], "QConv1d": view.inputs[:1], "QLSTM": (view.inputs[0], *view.outputs)}

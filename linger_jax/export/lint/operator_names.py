@@ -39,7 +39,7 @@ class OperatorNames:
 
 @functools.cache
 def operator_names() -> OperatorNames:
-    """The names of the packer that section 4 of spec/onnx_export.md describes."""
+    """The names of the packer that docs/specification/onnx_export.md section 4 describes."""
     text = importlib.resources.files("linger_jax.export.lint").joinpath("tables/operators.json").read_text()
     table = json.loads(text)
     internal: dict[str, str] = table["internal_names"]

@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PackOptions:
-    """What to tell ``tpacker`` besides the platform (spec/onnx_export.md sections 4.3 and 5).
+    """What to tell ``tpacker`` besides the platform (docs/specification/onnx_export.md sections 4.3 and 5).
 
     Attributes:
       psram: tensors to place in PSRAM.

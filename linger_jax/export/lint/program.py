@@ -14,7 +14,7 @@ from linger_jax.export.lint.operator_names import LINGER_PREFIX, operator_names
 from linger_jax.export.lint.shapes import result_shapes
 from linger_jax.export.onnx import FileGraph, FileNode
 
-# spec/onnx_export.md section 2: a quantized tensor keeps its scale and width in these.
+# docs/specification/onnx_export.md section 2: a quantized tensor keeps its scale and width in these.
 PASSING = frozenset(
     {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Pad", "Gather", "Expand", "Tile"}
     | {"Relu", "Clip", "Split", "MaxPool"}

@@ -31,7 +31,7 @@ class Emitter:
     Attributes:
       record: the evaluation that is exported.
       graph: the graph under construction.
-      platform: written on every node of the field.
+      platform: written on every node of linger's domain.
       visit: what evaluation used at the node that is being written.
       loops: the loops around it, outermost first: path of the module that loops, and the iteration.
     """
@@ -71,7 +71,7 @@ class Emitter:
           inputs: tensors.
           grid: of the result.
           like: value whose shape, axes and kind the result has where ``shape`` and ``axes`` do not say otherwise.
-          attributes: of the node; the platform is added to those of the field.
+          attributes: of the node; the platform is added to those of linger's domain.
           node: the plan's node.
           shape: Flax's shape.
           axes: order of the axes.
@@ -205,7 +205,7 @@ class Emitter:
         return config.quant_info.round_mode.value
 
     def act(self, node: Node, x: TensorValue, output: Grid) -> dict[str, Any]:
-        """Attributes of a node with one operand (spec/onnx_export.md section 3, [act])."""
+        """Attributes of a node with one operand (docs/specification/onnx_export.md section 3, [act])."""
         assert x.grid is not None
         return {
             "x_bits": x.grid.bits,

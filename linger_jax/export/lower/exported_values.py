@@ -1,8 +1,9 @@
 """Values of an exported graph: which ONNX tensor, and how its axes lie to Flax's.
 
-A Flax model is channels-last, a file channels-first (decision D20). A value remembers in which order its tensor holds
-the Flax axes; a Transpose node is written only where an operator needs another order than the one at hand. A reshape
-that flattens an image keeps the tensor's element order and remembers it; the Dense behind it permutes its weights.
+A Flax model is channels-last, a file channels-first (docs/decisions.md D20). A value remembers in which order its
+tensor holds the Flax axes; a Transpose node is written only where an operator needs another order than the one at hand.
+A reshape that flattens an image keeps the tensor's element order and remembers it; the Dense behind it permutes its
+weights.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.compat import leaf_count, parts_of_tuple
 from linger_jax.errors import ExportError
 from linger_jax.export.lower.emitter import Emitter
 from linger_jax.export.lower.evaluation_record import Record
@@ -82,10 +83,11 @@ class _Walk:
         for key in graph.inputs[count + len(entering) :]:
             shape = graph.infos[key].shape
             self.env[key] = TensorValue(_KEY, shape, flax_order(len(shape)), np.dtype(np.uint32))
-        returned = graph.outputs[: staged.out_tree.children()[0].num_leaves]
+        returns, _ = parts_of_tuple(staged.out_tree)
+        returned = graph.outputs[: leaf_count(returns)]
         self._region(dataclasses.replace(graph, outputs=returned))
         outputs = [self._read(atom) for atom in returned]
-        names = output_names or _output_names(staged.out_tree.children()[0], input_names)
+        names = output_names or _output_names(returns, input_names)
         if len(names) != len(outputs):
             raise ExportError(f"the model has {len(outputs)} output(s), {len(names)} names were given: {list(names)}")
         if len({*names, *input_names}) != len(names) + len(input_names):
@@ -161,7 +163,7 @@ class _Walk:
             self.env.update(zip(node.outputs, map(self._read, body.outputs), strict=True))
             return
         a, loops = node.attributes, self.emit.loops
-        fixed, carried = int(a["num_consts"]), int(a["num_carry"])
+        fixed, carried = int(a["consts"]), int(a["carry"])
         carry = [self._carried(v, bits) for v, bits in zip(operands[fixed:][:carried], a["carry_bits"], strict=True)]
         stacked: dict[int, list[ExportedValue]] = {}
         for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
@@ -257,7 +259,7 @@ def model_arguments(arguments: Sequence[str]) -> list[str]:
 
 def _output_names(tree: Any, taken: Sequence[str]) -> list[str]:
     """Keys, where the model returns a dict; else ``y``, or ``y0``, ``y1``, ..."""
-    count = tree.num_leaves
+    count = leaf_count(tree)
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree.unflatten(range(count)))[0]]
     keys = [[entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)] for path in paths]
     names = ["_".join(map(str, own)) for own in keys]

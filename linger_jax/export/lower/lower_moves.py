@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from linger_jax.compat import equations
 from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue, flax_order
 from linger_jax.export.lower.lower_operators import flattened, joined
 from linger_jax.export.lower.lower_selection import selected
@@ -179,6 +180,19 @@ def _split(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     return [step.emit.made(part) for part in parts]
 
 
+def _unstack(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
+    """Each result is a slice of length one whose axis goes; a result that nobody reads leaves nothing behind."""
+    axis = int(step.node.attributes["axis"])
+    shape = tuple(1 if a == axis else n for a, n in enumerate(value.shape))
+    parts = []
+    for i in range(value.shape[axis]):
+        starts = [i if a == axis else 0 for a in range(value.rank)]
+        ends = [i + 1 if a == axis else n for a, n in enumerate(value.shape)]
+        part = _sliced(step, value, starts, ends, [1] * value.rank, shape)
+        parts.append(_unit_axes(step, part, step.shape(i)))
+    return parts
+
+
 def _pad(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """Negative padding cuts; then the rest is added."""
     config = [(int(low), int(high), int(inner)) for low, high, inner in step.node.attributes["padding_config"]]
@@ -233,6 +247,7 @@ FORMS: Mapping[str, Callable[[LoweringStep, TensorValue], Sequence[ExportedValue
     "slice": _slice,
     "rev": _reverse,
     "split": _split,
+    "unstack": _unstack,
     "pad": _pad,
     "broadcast_in_dim": _broadcast,
     JOIN.name: _put_together,
@@ -248,7 +263,7 @@ def dropout(step: LoweringStep) -> Sequence[ExportedValue]:
     Raises:
       ExportError: the call drops values.
     """
-    draws = step.node.layer is None or (step.node.jaxpr is not None and bool(step.node.jaxpr.jaxpr.eqns))
+    draws = step.node.layer is None or (step.node.jaxpr is not None and bool(equations(step.node.jaxpr)))
     if draws:
         raise step.error("this call drops values; export the evaluation (deterministic=True, train=False or the like)")
     return [step.tensor(0)]

@@ -1,4 +1,7 @@
-"""Layers whose core is a product with a parameter: Dense, convolutions, einsum, and products outside layers (D23)."""
+"""Layers whose core is a product with a parameter: Dense, convolutions, einsum, and products outside layers.
+
+Source: docs/decisions.md D23.
+"""
 
 from __future__ import annotations
 
@@ -230,7 +233,7 @@ def _convolution(step: LoweringStep, found: ParameterProduct) -> TensorValue:
 
 
 def _forward(step: LoweringStep, x: TensorValue, p: Mapping[str, Any]) -> tuple[str, TensorValue, dict[str, Any]]:
-    """A Pad node in front where the two ends of an axis are padded differently (D18)."""
+    """A Pad node in front where the two ends of an axis are padded differently (docs/decisions.md D18)."""
     padding = [(int(low), int(high)) for low, high in p["padding"]]
     if any(low != high for low, high in padding):
         x = padded(step, x, _amounts(x, padding))

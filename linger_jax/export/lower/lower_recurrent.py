@@ -146,7 +146,7 @@ def _state(step: LoweringStep, tensor: str, batch: int, shape: tuple[int, ...]) 
 
 
 def _joined(step: LoweringStep, outputs: Sequence[TensorValue]) -> TensorValue:
-    """The coarser of both scales is that of the result (R8)."""
+    """The coarser of both scales is that of the result (docs/codes.md R8)."""
     grids = [o.grid for o in outputs if o.grid is not None]
     grid = Grid(min(g.scale for g in grids), max(g.bits for g in grids))
     attributes: dict[str, Any] = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from linger_jax.compat import equations
 from linger_jax.export.lower.emitter import stored
 from linger_jax.export.lower.exported_values import (
     ExportedValue,
@@ -42,7 +43,7 @@ def weight_name(step: LoweringStep, parameter: str) -> str:
 
 
 def weight_attributes(step: LoweringStep, x: TensorValue, output: Grid) -> dict[str, Any]:
-    """Attributes of a node with a weight (spec/onnx_export.md section 3, [act] and [par])."""
+    """Attributes of a node with a weight (docs/specification/onnx_export.md section 3, [act] and [par])."""
     weight = weight_grid(step)
     return {**step.emit.act(step.node, x, output), "w_bits": weight.bits, "scale_w": weight.scale}
 
@@ -59,7 +60,7 @@ def reshaped(step: LoweringStep, value: TensorValue, shape: tuple[int, ...]) -> 
 def reads_channels_last(node: Node) -> bool:
     """Whether a convolution outside known layers reads its input with Flax's order of axes."""
     assert node.jaxpr is not None
-    specs = [e.params["dimension_numbers"].lhs_spec for e in node.jaxpr.jaxpr.eqns if "conv_" in e.primitive.name]
+    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.jaxpr) if "conv_" in e.primitive.name]
     return bool(specs) and specs[0] == channels_first(len(specs[0]))
 
 
@@ -140,7 +141,8 @@ def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     ]
     bias = step.by_role().get(("params", "bias"))
     if isinstance(bias, HostValue):
-        # From the float bias: the layer has no use for its bias quantizer's state (spec/layers.md section 6).
+        # From the float bias: the layer has no use for its bias quantizer's state
+        # (docs/specification/layers.md section 6).
         unit = np.float32(NORMALIZED_SCALE * weight.scale)
         steps = np.clip(np.rint(bias.array.astype(np.float32) * unit), -(2.0**31), 2.0**31 - 1).astype(np.int64)
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
+from linger_jax.compat import CALL, ClosedJaxpr, JaxprEqn, evaluate, one_equation, operation
 from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue
 from linger_jax.export.lower.lowering_step import LoweringStep
 from linger_jax.plan import Graph, ValueInfo
-from linger_jax.plan.graph import one_equation
 from linger_jax.typing import HostArray, Path
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -103,21 +102,11 @@ class _Reader:
         self.product: ParameterProduct | None = None
 
     def walk(self, closed: ClosedJaxpr, values: Sequence[Any]) -> list[Any]:
-        env: dict[Any, Any] = dict(zip(closed.jaxpr.invars, values, strict=True))
-        env.update(zip(closed.jaxpr.constvars, (np.asarray(c) for c in closed.consts), strict=True))
+        def step(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
+            what = operation(eqn)
+            return self.walk(what.params["jaxpr"], operands) if what.name == CALL else self._equation(eqn, operands)
 
-        def read(var: Any) -> Any:
-            return np.asarray(var.val) if isinstance(var, Literal) else env[var]
-
-        for eqn in closed.jaxpr.eqns:
-            operands = [read(v) for v in eqn.invars]
-            inner = eqn.params.get("jaxpr")
-            if eqn.primitive.name in ("jit", "pjit") and isinstance(inner, ClosedJaxpr):
-                results = self.walk(inner, operands)
-            else:
-                results = self._equation(eqn, operands)
-            env.update(zip(eqn.outvars, results, strict=True))
-        return [read(v) for v in closed.jaxpr.outvars]
+        return evaluate(closed, values, step, np.asarray)
 
     def _equation(self, eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
         name = eqn.primitive.name

@@ -76,7 +76,7 @@ class FileNode:
 
     @property
     def platform(self) -> Platform:
-        """The target chip; a file that does not say is for venus (spec/onnx_export.md section 1)."""
+        """The target chip; a file that does not say is for venus (docs/specification/onnx_export.md section 1)."""
         return Platform(self._attribute("platform", Platform.venus.value))
 
     def _attribute(self, name: str, default: Any) -> Any:

@@ -136,5 +136,5 @@ def _same(one: HostArray, other: HostArray) -> bool:
 
 
 def integer_type(bits: int) -> ElementType:
-    """Storage of a width (spec/onnx_export.md section 3)."""
+    """The integer type that stores a width (docs/specification/onnx_export.md section 3)."""
     return "int8" if bits <= 8 else "int16" if bits <= 16 else "int32"

@@ -16,7 +16,7 @@ from linger_jax.export.onnx.onnx_graph import LINGER, ElementType, OnnxGraph
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
 
-# spec/onnx_export.md section 1: what the packer's ONNX release reads.
+# docs/specification/onnx_export.md section 1: what the packer's ONNX release reads.
 LINGER_OPSET = 1
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8}
 
@@ -71,6 +71,6 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: Dialect) -> 
 
 
 def write_model(model: ModelProto, path: Path) -> None:
-    """Writes a model; the file is either whole or not there."""
+    """Writes a model; a failure leaves no partial file."""
     with atomic_file(path) as partial:
         partial.write_bytes(model.SerializeToString())

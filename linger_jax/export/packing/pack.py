@@ -33,7 +33,7 @@ def pack(
 
     Args:
       path_onnx: a file, best of the dialect ``thinker``.
-      out: the package to write; its folder is made. It is whole or not there at all.
+      out: the package to write; its folder is made. A failure leaves no partial file.
       platform: the chip; None takes the file's.
       options: arguments for the packer besides file and platform; None takes those that the device lint names.
       strict: refuse a file whose integers the device would not compute, as the lint finds; else warn and try.
@@ -49,7 +49,7 @@ def pack(
       ExportError: the file cannot be read.
       PackError: the packer is missing, does not end, or refuses the file.
 
-    Source: spec/onnx_export.md section 4.
+    Source: docs/specification/onnx_export.md section 4.
     """
     path = Path(path_onnx)
     lint = check_onnx(path, platform)

@@ -16,7 +16,10 @@ from linger_jax.errors import PackError
 
 PROGRAM = "tpacker"
 ENVIRONMENT = ".venv-pack"
-"""Where ``make pack-env`` installs the packer, with the older ONNX that it needs (spec/onnx_export.md section 4.4)."""
+"""Where ``make pack-env`` installs the packer, with the older ONNX that it needs.
+
+Source: docs/specification/onnx_export.md section 4.4.
+"""
 INSTALL = "pip install pythinker==3.0.4 onnx==1.18.0 cffi sympy"
 SECONDS = 600.0
 """Time that the packer gets by default; it takes one to ten seconds."""
@@ -77,7 +80,8 @@ def packer_run(
     with tempfile.TemporaryDirectory(prefix="linger-jax-pack-") as scratch:
         folder = Path(scratch)
         shutil.copyfile(file, folder / "model.onnx")
-        # The report of `-d True` wants a login name and fails where there is none (spec/onnx_export.md section 4.4).
+        # The report of `-d True` wants a login name and fails where there is none (docs/specification/onnx_export.md
+        # section 4.4).
         fixed = ["-g", "model.onnx", "-p", platform, "-o", "model.pkg", "-d", "False"]
         status, output = _run([str(packer), *fixed, *options], folder, seconds)
         package = folder / "model.pkg"

@@ -1,6 +1,6 @@
 """What the packer prints: memory of a package, or why there is none.
 
-The lines were read off runs of release 3.0.4 (spec/onnx_export.md section 4).
+The lines were read off runs of release 3.0.4 (docs/specification/onnx_export.md section 4).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _LAST_ERROR = re.compile(r"^(\w+(?:Error|Exception))\b:?\s*(.*)$", re.MULTILINE)
 MEMORY_KINDS: Mapping[str, str] = {"SHARE_MEM": "share memory", "PSRAM": "PSRAM", "FLASH": "flash"}
 """The packer's names of memories, in the order of reports."""
 
-# What a message means, and what to do; the first that fits. Sources: spec/onnx_export.md sections 4.1 to 4.4.
+# What a message means, and what to do; the first that fits. Sources: docs/specification/onnx_export.md sections 4.1 to
+# 4.4.
 _REMEDIES: tuple[tuple[str, str, str], ...] = (
     (
         "SHARE-MEM to be allocated",

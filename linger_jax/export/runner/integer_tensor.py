@@ -22,7 +22,7 @@ class IntegerTensor:
       scale: steps per unit, a power of two.
       bits: width that the values fit in.
       declared: another scale that the file states for the tensor: linger labels the output of a recurrent layer with
-        its output quantizer's scale, the values lie on the hidden state's (spec/recurrent.md R7).
+        its output quantizer's scale, the values lie on the hidden state's (docs/codes.md R7).
     """
 
     value: Array

@@ -22,7 +22,7 @@ Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 
 
 class OnnxRunner:
-    """Runs an ONNX file of the field in pure integers, with the arithmetic of the chip that the file names.
+    """Runs an exported ONNX file in pure integers, with the arithmetic of the chip that the file names.
 
     Files of linger 3.0.9 and of ``linger_jax.export_onnx`` run alike. The compiled program is kept for each shape.
 

@@ -59,7 +59,8 @@ def requantized(ctx: Context, path: Path, total: Accumulator, exponent: Array) -
       total: in steps of 2^-exponent.
       exponent: int32 scalar.
 
-    Source: spec onnx_export.md section 3 (integer meaning), quantizers.md sections 1 and 7.
+    Source: docs/specification/onnx_export.md section 3 (integer meaning), docs/specification/quantizers.md
+    sections 1 and 7.
     """
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
     scale = scale_in_evaluation(spec, state)
@@ -129,7 +130,7 @@ def scaled_and_shifted(ctx: Context, path: Path, x: QTensor, scale: QTensor, shi
 
 
 def add_on_output_grid(ctx: Context, path: Path, operands: list[tuple[QTensor, RoundMode]]) -> QTensor:
-    """A sum whose operands are brought to the output's grid first, unclamped (spec/ops.md section 4).
+    """A sum whose operands are brought to the output's grid first, unclamped (docs/specification/ops.md section 4).
 
     Args:
       ctx: the interpretation.
@@ -145,5 +146,5 @@ def add_on_output_grid(ctx: Context, path: Path, operands: list[tuple[QTensor, R
 
 
 def _rounding(spec: QuantizerSpec) -> RoundMode:
-    """Rounding in evaluation: the CUDA kernel knows one only (spec/quantizers.md section 8)."""
+    """Rounding in evaluation: the CUDA kernel knows one only (docs/specification/quantizers.md section 8)."""
     return RoundMode.floor_add if spec.quant_method is QuantMethod.CUDA else spec.rounding

@@ -11,8 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
-
+from linger_jax.compat import CALL, ClosedJaxpr, JaxprEqn, bind_again, evaluate, one_equation, operation
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array
 from linger_jax.interpret.integers.integer_values import whole_numbers
@@ -22,10 +21,7 @@ from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.convolution import convolution
 from linger_jax.numerics.products import contraction
 from linger_jax.plan import Node
-from linger_jax.plan.graph import one_equation
 from linger_jax.quantizers import QTensor
-
-_CALLS = frozenset({"jit", "pjit", "closed_call"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,20 +58,11 @@ def layer_sum(node: Node, operands: Sequence[QTensor | Accumulator | Array]) -> 
 
 
 def _evaluated(node: Node, closed: ClosedJaxpr, operands: Sequence[Any]) -> list[Any]:
-    env: dict[Any, Any] = dict(zip(closed.jaxpr.invars, operands, strict=True))
-    env.update(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    def step(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+        what = operation(eqn)
+        return _evaluated(node, what.params["jaxpr"], values) if what.name == CALL else _one(node, eqn, values)
 
-    def read(var: Any) -> Any:
-        return var.val if isinstance(var, Literal) else env[var]
-
-    for eqn in closed.jaxpr.eqns:
-        values = [read(v) for v in eqn.invars]
-        if eqn.primitive.name in _CALLS:
-            outputs = _evaluated(node, eqn.params["jaxpr"], values)
-        else:
-            outputs = _one(node, eqn, values)
-        env.update(zip(eqn.outvars, outputs, strict=True))
-    return [read(v) for v in closed.jaxpr.outvars]
+    return evaluate(closed, operands, step)
 
 
 def _one(node: Node, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
@@ -93,8 +80,8 @@ def _one(node: Node, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
         if name == "convert_element_type":
             return [total]
         with int64.region():
-            results = eqn.primitive.bind(total.value, **eqn.params)
-        return [Accumulator(r, total.most) for r in (results if eqn.primitive.multiple_results else [results])]
+            results = bind_again(eqn, total.value)
+        return [Accumulator(r, total.most) for r in results]
     widths = [v.bits for v in values if isinstance(v, _Steps)]
     results = one_equation(eqn)(*(v.value if isinstance(v, _Steps) else v for v in values))
     return [_Steps(r, max(widths)) if widths else r for r in results]

@@ -1,4 +1,4 @@
-"""Average pooling by integer division (spec/layers.md section 9, decision D5)."""
+"""Average pooling by integer division (docs/specification/layers.md section 9, docs/decisions.md D5)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
     x = accept(ctx, quantizer_path(node, "input_quantizer"), operands[0])
     average = single(node.run, x.value)
     if ctx.semantics.pool_keeps_scale:
-        # D5: the executor cannot shift left here, equal scales are bit-equal on the device.
+        # The executor cannot shift left here, equal scales are bit-equal on the device (docs/decisions.md D5).
         ctx.state[path] = {**ctx.state[path], "scale": x.scale}
         reference = QTensor(average, x.scale, spec.bits)
     else:

@@ -1,4 +1,4 @@
-"""BatchNorm as a quantized scale and shift (spec/layers.md section 4)."""
+"""BatchNorm as a quantized scale and shift (docs/specification/layers.md section 4)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from linger_jax.quantizers import QTensor
 
 GAMMA, BETA = ("params", "scale"), ("params", "bias")
 MEAN, VARIANCE = ("batch_stats", "mean"), ("batch_stats", "var")
-# Floor of the batch variance (spec/layers.md section 4).
+# Floor of the batch variance (docs/specification/layers.md section 4).
 LEAST_VARIANCE = 1e-5
 # A batch of images: what BatchNorm2d takes, with BatchNorm1d below it.
 RANK_OF_PLANES = 4

@@ -1,4 +1,4 @@
-"""Constrain mode: float layers that clip weights, biases and outputs (spec/config.md section 5)."""
+"""Constrain mode: float layers that clip weights, biases and outputs (docs/specification/config.md section 5)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Constrained LSTM and GRU: the float layer with clipped weights and outputs (spec/recurrent.md section 8).
+"""Constrained LSTM and GRU: the float layer with clipped weights and outputs.
 
 The reference has no constrained GRU; here it is clipped as the LSTM is. Clips are functional, so the source's weights
-are the layer's (R17).
+are the layer's (docs/codes.md R17).
+
+Source: docs/specification/recurrent.md section 8.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""ConvBN: a convolution and the batch normalization behind it as one float layer (spec/config.md section 5).
+"""ConvBN: a convolution and the batch normalization behind it as one float layer.
 
 In training the output is a blend of the normalized convolution and of the convolution with folded weights, the form
 the chip runs, so that the weights meet their later clips and ranges early. Without a clamp section this is the plain
 float ConvBN layer, with one the constrained layer. Kernels have the output channel last, as in Flax and as ``lax``
 wants them for transposed convolutions too, groups included: the folded factor multiplies that axis.
+
+Source: docs/specification/config.md section 5.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ Array = jax.Array
 
 NORMALIZED_SHARE = 0.1
 FOLDED_SHARE = 0.9
-"""Weights of the two outputs in training (spec/config.md section 5, step 5)."""
+"""Weights of the two outputs in training (docs/specification/config.md section 5, step 5)."""
 
 Convolve = Callable[[Array, Array, Array | None], Array]
 """Convolves an input with a kernel and adds a bias, if there is one: ``(x, kernel, bias) -> y``, channels last."""

@@ -1,4 +1,7 @@
-"""Embed: the table is quantized, rows are looked up; the table's scale is the output's (spec/layers.md section 7)."""
+"""Embed: the table is quantized, rows are looked up; the table's scale is the output's.
+
+Source: docs/specification/layers.md section 7.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A fused convolution and batch normalization in a float or constrained model (spec/config.md section 5)."""
+"""A fused convolution and batch normalization in a float or constrained model.
+
+Source: docs/specification/config.md section 5.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GLU: one half times the chip's integer sigmoid of the other (spec/layers.md section 10)."""
+"""GLU: one half times the chip's integer sigmoid of the other (docs/specification/layers.md section 10)."""
 
 from __future__ import annotations
 

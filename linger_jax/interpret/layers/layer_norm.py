@@ -1,4 +1,7 @@
-"""LayerNorm by the chip's integer kernel; the gradient is the float layer's (spec/layers.md section 6)."""
+"""LayerNorm by the chip's integer kernel; the gradient is the float layer's.
+
+Source: docs/specification/layers.md section 6.
+"""
 
 from __future__ import annotations
 

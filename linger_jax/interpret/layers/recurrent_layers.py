@@ -1,4 +1,4 @@
-"""LSTM and GRU layers: from a Flax call to the exact computation and back (spec/recurrent.md).
+"""LSTM and GRU layers: from a Flax call to the exact computation and back (docs/specification/recurrent.md).
 
 The computation works on [time, batch, features] with one weight matrix a side; here axes are moved, batch axes joined,
 sequences reversed, and the parameters of whatever cell it was put side by side.

@@ -1,4 +1,7 @@
-"""SparifyFFN: three products, of the hidden ones only the group that the input asks for (spec/layers.md section 11)."""
+"""SparifyFFN: three products, of the hidden ones only the group that the input asks for.
+
+Source: docs/specification/layers.md section 11.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Dense, Conv, ConvTranspose and products of parameters (D23): fake-quantized operands, float computation, output.
+"""Dense, Conv, ConvTranspose and products of parameters: fake-quantized operands, float computation, output.
 
-spec/layers.md, common flow. The float computation is the layer's own jaxpr, so every attribute that Flax knows (padding
-strings, groups, dilation, tuples of features) means here exactly what it means there.
+The order of steps is the common flow of docs/specification/layers.md; a product of parameters outside known layers is
+one by docs/decisions.md D23. The float computation is the layer's own jaxpr, so every attribute that Flax knows
+(padding strings, groups, dilation, tuples of features) means here exactly what it means there.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _sum_of_integers(ctx: Context, node: Node, roles: dict[Path, Any]) -> QTenso
 
 
 def quantize_output(ctx: Context, node: Node, y: Array) -> QTensor:
-    """Clip and output quantizer of a layer (spec/quantizers.md section 10)."""
+    """Clip and output quantizer of a layer (docs/specification/quantizers.md section 10)."""
     return run_quantizer(ctx, quantizer_path(node, "output_quantizer"), y, clip=output_clip(ctx, node))
 
 

@@ -1,4 +1,7 @@
-"""The cell that a chip computes, where linger and the chip differ as the choices say (decisions D1 and D2)."""
+"""Builds the cell that a chip computes; the choices say what holds where linger and the chip differ.
+
+Source: docs/decisions.md D1 and D2.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The hidden quantizer of a direction in training: statistic, and where the state passes gradient.
 
 The hidden states are integers of the cell already; the quantizer changes no value. Under ``chip`` it is the saturation
-of the cell itself (D3). Under ``reference`` it runs on every new state with a scale of its own (spec/recurrent.md
-section 2, steps 3 and 6), which shows in its statistic and in the gradient alone.
+of the cell itself (docs/decisions.md D3). Under ``reference`` it runs on every new state with a scale of its own
+(docs/specification/recurrent.md section 2, steps 3 and 6), which shows in its statistic and in the gradient alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The scale of the hidden states: decided before the first step, the same for all steps (spec/recurrent.md 2.3, D3)."""
+"""The scale of the hidden states: decided before the first step, the same for all steps.
+
+Source: docs/specification/recurrent.md section 2, step 3; docs/decisions.md D3.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A quantized LSTM or GRU layer: the order of events of spec/recurrent.md section 2."""
+"""A quantized LSTM or GRU layer: the order of events of docs/specification/recurrent.md section 2."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def recurrent_layer(
 
     Returns:
       Hidden states [T, B, D*H], forward first, zero behind a row's end: a QTensor, under ``reference`` with lengths a
-      float array (R12).
+      float array (docs/codes.md R12).
       Final state of each direction: hidden state, and the cell of an LSTM; float arrays.
 
     Raises:
@@ -124,7 +124,10 @@ class _Layer:
         states: Sequence[InitialState],
         active: Array | None,
     ) -> tuple[QTensor, tuple[InitialState, ...]]:
-        """Quantizers that pass values, as in calibration: the float layer with clamped weights (section 7)."""
+        """Quantizers that pass values, as in calibration: the float layer with clamped weights.
+
+        Source: docs/specification/recurrent.md section 7.
+        """
         ctx, hidden, finals, quantized = self.ctx, [], [], []
         for i, weights in enumerate(directions):
             clamped, scales = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])
@@ -150,7 +153,7 @@ class _Layer:
         return output, tuple(finals)
 
     def _recorded(self, hidden: list[Array], finals: list[InitialState], joined: Array) -> list[tuple[Array, Array]]:
-        """What the hidden and the output quantizer of each direction see in calibration (R10)."""
+        """What the hidden and the output quantizer of each direction see in calibration (docs/codes.md R10)."""
         if self.ctx.semantics.hidden_quantizer_is_output:
             return [(own, own) for own in hidden]
         if self.directions == 2 and self.ctx.semantics.calibration_mixes_directions:

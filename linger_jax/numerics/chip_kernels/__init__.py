@@ -1,7 +1,7 @@
 """The chips' integer kernels: sigmoid, tanh, gelu, swish, softmax, and the inverse square root of LayerNorm.
 
-Integers in, integers out; spec chip_kernels.md. Nothing here defines a gradient: callers pass the float function's
-gradient around the kernel.
+Integers in, integers out; docs/specification/chip_kernels.md. Nothing here defines a gradient: callers pass the float
+function's gradient around the kernel.
 """
 
 from linger_jax.numerics.chip_kernels.fixed_point import fixed_scale as fixed_scale

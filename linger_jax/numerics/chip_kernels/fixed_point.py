@@ -1,4 +1,7 @@
-"""What stands around the chip's function kernels: from grid values to their integers, and back (chip_kernels.md 9)."""
+"""Converts grid values to the integers that the chip's function kernels read, and their results back.
+
+Source: docs/specification/chip_kernels.md section 9.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _ONE = np.float32(1.0)
 
 
 def fixed_scale(bits: int) -> float:
-    """Scale of sigmoid and tanh results of a width: 2^(bits - 1), since they lie in -1..1 (spec/ops.md section 5)."""
+    """Scale of sigmoid and tanh results of a width: 2^(bits - 1), since they lie in -1..1.
+
+    Source: docs/specification/ops.md section 5.
+    """
     return float(2.0 ** (bits - 1))
 
 

@@ -25,7 +25,7 @@ def gelu(x: jax.Array, platform: Platform = Platform.venusA) -> jax.Array:
     Raises:
         PlatformLimitError: another platform than venusA.
 
-    Source: spec chip_kernels.md section 6.
+    Source: docs/specification/chip_kernels.md section 6.
     """
     return _gated(x, platform, "gelu")
 
@@ -43,7 +43,7 @@ def swish(x: jax.Array, platform: Platform = Platform.venusA) -> jax.Array:
     Raises:
         PlatformLimitError: another platform than venusA.
 
-    Source: spec chip_kernels.md section 6.
+    Source: docs/specification/chip_kernels.md section 6.
     """
     return _gated(x, platform, "swish")
 

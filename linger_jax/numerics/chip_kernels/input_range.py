@@ -1,4 +1,4 @@
-"""What becomes of a value that the kernels' input format cannot hold (defects K1 and K2).
+"""What becomes of a value that the kernels' input format cannot hold (docs/codes.md K1 and K2).
 
 The caller chooses by its record of choices: saturation is what is wanted, the other forms are the reference's.
 """
@@ -16,12 +16,12 @@ _BEYOND = np.float32(2.0**31)
 
 
 def venus_saturated(x: jax.Array) -> jax.Array:
-    """Saturates int32 values in Q11 to 16 bits, the range of the venus kernels (K1, wanted)."""
+    """Saturates int32 values in Q11 to 16 bits, the range of the venus kernels (docs/codes.md K1)."""
     return lax.clamp(np.int32(_INT16.min), x, np.int32(_INT16.max))
 
 
 def saturated_int32(v: jax.Array) -> jax.Array:
-    """int32 of whole float32 values, saturated (K2, wanted); NaN gives 0."""
+    """int32 of whole float32 values, saturated (docs/codes.md K2); NaN gives 0."""
     fits = lax.abs(v) < _BEYOND
     whole = lax.convert_element_type(jnp.where(fits, v, np.float32(0)), jnp.int32)
     above = jnp.where(v >= _BEYOND, np.int32(_INT32.max), whole)
@@ -29,7 +29,10 @@ def saturated_int32(v: jax.Array) -> jax.Array:
 
 
 def wrapped_int32(v: jax.Array) -> jax.Array:
-    """int32 of whole float32 values as common CPUs cast them: whatever does not fit, NaN too, gives -2^31 (K2)."""
+    """int32 of whole float32 values as common CPUs cast them: whatever does not fit, NaN too, gives -2^31.
+
+    Source: docs/codes.md K2.
+    """
     fits = lax.abs(v) < _BEYOND
     whole = lax.convert_element_type(jnp.where(fits, v, np.float32(0)), jnp.int32)
     return jnp.where(fits, whole, np.int32(_INT32.min))

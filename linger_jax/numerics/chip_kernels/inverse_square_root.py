@@ -30,7 +30,7 @@ def inverse_square_root(d: jax.Array) -> tuple[jax.Array, jax.Array]:
         r: int64 array of d's shape, Q15, 16392..32767.
         k: int64 array of d's shape, 0..30.
 
-    Source: spec layers.md section 6, step 4.
+    Source: docs/specification/layers.md section 6, step 4.
     """
     zero = np.int64(0)
     position, k = _position(d)
@@ -80,7 +80,7 @@ def normalized(numerator: jax.Array, d: jax.Array) -> jax.Array:
     Returns:
         int32 array of numerator's shape.
 
-    Source: spec layers.md section 6, steps 4 and 5.
+    Source: docs/specification/layers.md section 6, steps 4 and 5.
     """
     r, k = inverse_square_root(d)
     shape = jnp.broadcast_shapes(numerator.shape, d.shape)

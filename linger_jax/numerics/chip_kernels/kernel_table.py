@@ -1,4 +1,4 @@
-"""Which chip has which kernel, and in which Q-format (spec chip_kernels.md section 1)."""
+"""Which chip has which kernel, and in which Q-format (docs/specification/chip_kernels.md section 1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GATED_FRACTION_BITS = 27
 VENUS_RESULT_FRACTION_BITS = 15
 GATE_FRACTION_BITS = 31
 SIGMOID_GATE_FRACTION_BITS = 15
-"""Grid of the sigmoid inside a GLU (spec layers.md section 10)."""
+"""Grid of the sigmoid inside a GLU (docs/specification/layers.md section 10)."""
 PRODUCT_FRACTION_BITS = 58
 """Slope times input of the 32-bit sigmoid and tanh."""
 
@@ -43,7 +43,7 @@ def raw_fraction_bits(platform: Platform) -> int:
 def result_fraction_bits(platform: Platform, output_bits: int) -> int:
     """Q-format in which sigmoid and tanh answer a tensor operator: output bits - 1; on venus 15 whatever they are.
 
-    Source: spec chip_kernels.md section 5.
+    Source: docs/specification/chip_kernels.md section 5.
     """
     on_venus = with_kernels(platform, "sigmoid and tanh") is Platform.venus
     return VENUS_RESULT_FRACTION_BITS if on_venus else output_bits - 1
@@ -52,7 +52,7 @@ def result_fraction_bits(platform: Platform, output_bits: int) -> int:
 def gate_fraction_bits(platform: Platform) -> int:
     """Q-format in which sigmoid and tanh answer the gates of LSTM, GRU and GLU: 15 on venus, 31 elsewhere.
 
-    Source: spec chip_kernels.md section 5.
+    Source: docs/specification/chip_kernels.md section 5.
     """
     return VENUS_RESULT_FRACTION_BITS if platform is Platform.venus else GATE_FRACTION_BITS
 

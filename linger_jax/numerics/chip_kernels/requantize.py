@@ -48,7 +48,7 @@ def requantized(value: jax.Array, platform: Platform, fraction_bits: int) -> jax
     Returns:
         int32 array of the same shape, Qq.
 
-    Source: spec chip_kernels.md section 5.
+    Source: docs/specification/chip_kernels.md section 5.
     """
     shift = PRODUCT_FRACTION_BITS - fraction_bits
     if fraction_bits == raw_fraction_bits(platform):

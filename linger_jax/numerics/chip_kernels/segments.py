@@ -42,7 +42,7 @@ def segments_of(x: jax.Array, table: SegmentTable) -> Segments:
     Returns:
         The segments' numbers; all 0 beyond the last segment.
 
-    Source: spec chip_kernels.md section 2.
+    Source: docs/specification/chip_kernels.md section 2.
     """
     magnitude = saturated_magnitude(x)
     complete = table.upper[-1] >= _LARGEST

@@ -52,7 +52,7 @@ def softmax(x: jax.Array, platform: Platform) -> jax.Array:
     Raises:
         PlatformLimitError: the platform has no kernels.
 
-    Source: spec chip_kernels.md section 7; section 8 (K3): the integer definition on venus.
+    Source: docs/specification/chip_kernels.md sections 7 and 8: the integer definition on venus.
     """
     owner = table_owner(with_kernels(platform, "softmax"))
     d = differences(x, owner)

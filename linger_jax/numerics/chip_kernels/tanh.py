@@ -23,7 +23,7 @@ def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
 
     Args:
         x: int32 array of any shape, with `input_fraction_bits(platform)` fraction bits. On venus a magnitude beyond
-            32768 gives 0 (defect K1): saturate with `venus_saturated` first where that is not wanted.
+            32768 gives 0 (docs/codes.md K1): saturate with `venus_saturated` first where that is not wanted.
         platform: target chip.
         fraction_bits: of the result, see `result_fraction_bits`; 31 for LSTM and GRU; 15 on venus.
 
@@ -33,7 +33,7 @@ def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
     Raises:
         LingerError: the platform has no such kernel, or cannot answer with that many fraction bits.
 
-    Source: spec chip_kernels.md sections 4 and 5.
+    Source: docs/specification/chip_kernels.md sections 4 and 5.
     """
     owner = table_owner(with_kernels(platform, "tanh"))
     check_fraction_bits(owner, fraction_bits)

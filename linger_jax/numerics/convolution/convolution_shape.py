@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from linger_jax.compat import explicit_padding
 from linger_jax.numerics.pooling import Windows
 
 
@@ -61,7 +62,7 @@ class ConvShape:
         dilation = tuple(rhs_dilation or (1,) * len(strides))
         if isinstance(padding, str):
             reach = [(taps - 1) * step + 1 for taps, step in zip(w.shape[:-2], dilation, strict=True)]
-            padding = lax.padtype_to_pads(x.shape[1:-1], reach, strides, padding)
+            padding = explicit_padding(padding, x.shape[1:-1], reach, strides)
         shape = cls(
             x=x.shape,
             w=w.shape,

@@ -23,7 +23,7 @@ EPSILON = 1e-5
 """The one epsilon that the chips have."""
 RESULT_FRACTION_BITS = 15
 LARGEST_RADICAND_BITS = 60
-"""The table of the inverse square root is defined below 2^60 (spec layers.md section 6)."""
+"""The table of the inverse square root is defined below 2^60 (docs/specification/layers.md section 6)."""
 
 _INT32_BITS = 31
 _FLOAT32_SIGNIFICAND = 24
@@ -73,7 +73,7 @@ def normalize(x: jax.Array, scale: jax.Array, axes: int, bits: int) -> Normalize
     Returns:
         The normalized rows. The same bits on one device and many, with and without jit and x64.
 
-    Source: spec layers.md section 6, steps 2 to 5.
+    Source: docs/specification/layers.md section 6, steps 2 to 5.
     """
     over = tuple(range(x.ndim - axes, x.ndim))
     count = math.prod(x.shape[axis] for axis in over)

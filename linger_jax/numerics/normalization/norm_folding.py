@@ -1,4 +1,7 @@
-"""A batch normalization with fixed statistics folded into the convolution before it (spec/layers.md section 5.2)."""
+"""A batch normalization with fixed statistics folded into the convolution before it.
+
+Source: docs/specification/layers.md section 5.2.
+"""
 
 from __future__ import annotations
 

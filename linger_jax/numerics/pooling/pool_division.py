@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.config import Platform, RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.numerics.pooling import reciprocal
@@ -50,11 +51,11 @@ def divide(
     Raises:
         LingerError: a divisor outside 1..2^24 or of a shape that does not fit.
 
-    Source: spec layers.md section 9.1.
+    Source: docs/specification/layers.md section 9.1.
     """
     divisors = _checked(divisor, total.shape)
     rescale = exponent_of_power_of_two(scale_in) - exponent_of_power_of_two(scale_out)
-    with jax.enable_x64(True):
+    with wide_types():
         wide = lax.convert_element_type(total, jnp.int64)
         shift = lax.convert_element_type(rescale, jnp.int64)
         if np.all(divisors & (divisors - 1) == 0):

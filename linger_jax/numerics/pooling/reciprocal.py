@@ -1,7 +1,8 @@
 """The chips' fixed-point reciprocals of average pooling divisors, computed on the host.
 
-Each follows its platform's algorithm step by step in IEEE doubles and Python integers (spec layers.md section 9.1): a
-5-bit seed, then three Newton steps in Q29 / Q30. The last bit decides ties, so none may be replaced by exact division.
+Each follows its platform's algorithm step by step in IEEE doubles and Python integers (docs/specification/layers.md
+section 9.1): a 5-bit seed, then three Newton steps in Q29 / Q30. The last bit decides ties, so none may be replaced by
+exact division.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What distinguishes the LSTM and GRU of one chip from those of another (spec/recurrent.md sections 3 and 4)."""
+"""What distinguishes the LSTM and GRU of one chip from those of another.
+
+Source: docs/specification/recurrent.md sections 3 and 4.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class LstmVariant:
     Attributes:
       gates: the kernels.
       rounds_cell_once: venus: the cell and the input of its tanh are each rounded from the exact sum; elsewhere both
-        products are saturated to 32 bits and the cell is rounded from the tanh's input (R15).
+        products are saturated to 32 bits and the cell is rounded from the tanh's input (docs/codes.md R15).
     """
 
     gates: GateVariant
@@ -51,9 +54,9 @@ class GruVariant:
       common_accumulator: pre-activations are added in the finer of the two products' formats and only then brought to
         the kernels' format; otherwise each product is brought to that first.
       saturates_difference: the difference that the update gate multiplies is saturated to 16 bits.
-      update_keeps_new: h' = h + z (n - h) instead of n + z (h - n) (R1).
-      difference_passes_gradient: False: that difference is a constant in the backward pass (R2).
-      resets_before_product: the reset gate multiplies the hidden state before its matrix product (R3).
+      update_keeps_new: h' = h + z (n - h) instead of n + z (h - n) (docs/codes.md R1).
+      difference_passes_gradient: False: that difference is a constant in the backward pass (docs/codes.md R2).
+      resets_before_product: the reset gate multiplies the hidden state before its matrix product (docs/codes.md R3).
       rounds_products_in_float: products with gates in Q31 are rounded to float64 before they are shifted.
     """
 

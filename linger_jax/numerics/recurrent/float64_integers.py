@@ -20,7 +20,7 @@ def of(x: jax.Array) -> jax.Array:
 
 
 def rescale(v: jax.Array, factor: jax.Array | np.float64) -> jax.Array:
-    """R(v, a, d) of spec recurrent.md section 3: floor(v * 2^(d-a) + 1/2).
+    """R(v, a, d) of docs/specification/recurrent.md section 3: floor(v * 2^(d-a) + 1/2).
 
     Args:
         v: float64 integers; where v * factor reaches 2^52 the result may be one off, which a saturation must cover.

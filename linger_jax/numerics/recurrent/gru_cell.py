@@ -1,4 +1,4 @@
-"""The GRU cell in integers, and the factors of its backward pass (spec/recurrent.md sections 4 and 5)."""
+"""The GRU cell in integers, and the factors of its backward pass (docs/specification/recurrent.md sections 4 and 5)."""
 
 from __future__ import annotations
 

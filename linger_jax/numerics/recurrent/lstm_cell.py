@@ -1,4 +1,7 @@
-"""The LSTM cell in integers, and the factors of its backward pass (spec/recurrent.md sections 3 and 5)."""
+"""The LSTM cell in integers, and the factors of its backward pass.
+
+Source: docs/specification/recurrent.md sections 3 and 5.
+"""
 
 from __future__ import annotations
 

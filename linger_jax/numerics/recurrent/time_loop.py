@@ -1,7 +1,9 @@
-"""One direction of an LSTM or GRU over time, forward and backward, in the chip's integers (spec/recurrent.md).
+"""One direction of an LSTM or GRU over time, forward and backward, in the chip's integers.
 
 What does not depend on the step before stands outside the loops: forward the product of the input, backward everything
 but the recursion of the state's gradient. So a step costs less than that of a float cell which JAX differentiates.
+
+Source: docs/specification/recurrent.md.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ Array = jax.Array
 Cell = LstmCell | GruCell
 
 _ZERO = np.float32(0)
-# An initial state is rounded to the hidden grid, not cut to it (R14): room for four times the range.
+# An initial state is rounded to the hidden grid, not cut to it (docs/codes.md R14): room for four times the range.
 _SPARE_BITS = 2
 
 

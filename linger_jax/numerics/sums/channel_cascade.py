@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.numerics.sums.cascade_sum import cascade_sum, interleaved_sum, stretched_sum
 from linger_jax.numerics.true_division import true_quotient
 
@@ -43,7 +44,7 @@ def channel_variance(x: jax.Array) -> jax.Array:
         float32 [C].
     """
     axes = tuple(range(x.ndim - 1))
-    with jax.enable_x64(True):
+    with wide_types():
         wide = lax.convert_element_type(x, jnp.float64)
         distance = wide - jnp.mean(wide, axes, keepdims=True)
         return lax.convert_element_type(jnp.mean(distance * distance, axes), jnp.float32)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.compat import wide_types
 from linger_jax.numerics.products import rounded_product
 from linger_jax.numerics.true_division import true_quotient
 
@@ -38,7 +39,8 @@ def channel_moments(
         mean, mean_of_squares: float32 arrays of the remaining axes. Differentiable in `x` in reverse mode:
         d mean / dx = 1/n, d mean_of_squares / dx = 2x/n.
 
-    Source: spec layers.md section 4; decision D17 (statistics do not depend on the number of devices).
+    Source: docs/specification/layers.md section 4, docs/decisions.md D17 (statistics do not depend on the number of
+      devices).
     """
     return _moments(tuple(sorted(axes)), bits, x, lax.stop_gradient(scale))
 
@@ -69,7 +71,7 @@ _moments.defvjp(_forward, _backward)
 
 def _mean(x: jax.Array, scale: jax.Array, axes: tuple[int, ...], magnitude_bits: int) -> jax.Array:
     partial, left = _sum_short_stretches(x, axes, magnitude_bits)
-    with jax.enable_x64(True):
+    with wide_types():
         steps = lax.convert_element_type(scale, jnp.float64)
         total = jnp.sum(lax.convert_element_type(partial, jnp.float64), left)
         return _quotient(total * steps, _count(x, axes), steps)
@@ -78,13 +80,13 @@ def _mean(x: jax.Array, scale: jax.Array, axes: tuple[int, ...], magnitude_bits:
 def _mean_of_squares(x: jax.Array, scale: jax.Array, axes: tuple[int, ...], magnitude_bits: int) -> jax.Array:
     if _FLOAT32_SIGNIFICAND - 2 * magnitude_bits > 1:
         partial, left = _sum_short_stretches(x * x, axes, 2 * magnitude_bits)
-        with jax.enable_x64(True):
+        with wide_types():
             total = jnp.sum(lax.convert_element_type(partial, jnp.float64), left)
     else:
-        with jax.enable_x64(True):
+        with wide_types():
             wide = lax.convert_element_type(x, jnp.float64)
             total = jnp.sum(wide * wide, axes)
-    with jax.enable_x64(True):
+    with wide_types():
         steps = lax.convert_element_type(scale, jnp.float64)
         squared_steps = steps * steps
         return _quotient(total * squared_steps, _count(x, axes), squared_steps)

@@ -1,4 +1,4 @@
-"""Constants that their own quantizer cuts (defect O19 of spec/ops.md): kept, but worth a word."""
+"""Constants that their own quantizer cuts (docs/codes.md O19): kept, with a warning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def clipped_constant(atom: Atom, spec: QuantizerSpec) -> str | None:
     number = np.float32(atom.value)
     if number == 0 or not np.isfinite(number):
         return None
-    # Rounded to float32 at each step, so that ties are those of the scale rule (spec/quantizers.md section 3).
+    # Rounded to float32 at each step, so that ties are those of the scale rule (docs/specification/quantizers.md
+    # section 3).
     exponent_before = np.float32(spec.bits - 1) - np.float32(np.log2(np.abs(np.float64(number))))
     exponent = np.clip(np.rint(exponent_before), 0, LARGEST_EXPONENT)
     steps = float(number) * 2.0**exponent

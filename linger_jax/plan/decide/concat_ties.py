@@ -1,8 +1,8 @@
-"""One output scale for everything that meets in a concatenation (decision D22).
+"""One output scale for everything that meets in a concatenation (docs/decisions.md D22).
 
 The executor of venusA can only shift left in a concatenation: an operand of a finer scale than the result comes out
-wrong (onnx_export.md section 5). Quantizers whose values meet there, the concatenation's own included, are therefore
-tied: they share the smallest of their scales, so that nothing is shifted at all.
+wrong (docs/specification/onnx_export.md section 5). Quantizers whose values meet there, the concatenation's own
+included, are therefore tied: they share the smallest of their scales, so that nothing is shifted at all.
 """
 
 from __future__ import annotations
@@ -98,13 +98,6 @@ class _Region:
                 return f"the scale of {node.label} is fixed"
             return path
         return "a value from outside"
-
-    def _passed_on(self, node: Node) -> Atom:
-        """The operand whose grid a node hands on: the one on a grid, not a mask or an index."""
-        values = [atom for atom in node.inputs if not isinstance(atom, Constant)]
-        makers = [(atom, *self._makers[atom]) for atom in values if atom in self._makers]
-        on_grid = [atom for atom, maker, i in makers if i < len(maker.bits) and maker.bits[i] is not None]
-        return on_grid[0] if on_grid else values[0]
 
     def _join(self, one: Path, other: Path) -> None:
         first, second = self._find(one), self._find(other)

@@ -118,7 +118,7 @@ class Decisions:
         return tuple(self._decided.warnings)
 
     def name(self, owner: Owner, stem: str, counter: str) -> Path:
-        """Next name of an operator of an owner: ``stem`` and a number (spec/ops.md section 7)."""
+        """Next name of an operator of an owner: ``stem`` and a number (docs/specification/ops.md section 7)."""
         key = (owner.serial, counter)
         number = self._decided.counters[key]
         self._decided.counters[key] += 1

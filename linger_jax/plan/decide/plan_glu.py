@@ -1,4 +1,4 @@
-"""Planning GLU, a layer of the reference that is a function in Flax (spec/layers.md section 10)."""
+"""Planning GLU, a layer of the reference that is a function in Flax (docs/specification/layers.md section 10)."""
 
 from __future__ import annotations
 

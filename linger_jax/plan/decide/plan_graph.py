@@ -64,7 +64,7 @@ def _plan_scan(decisions: Decisions, node: Node, operand_bits: tuple[Bits, ...])
     ``carried`` from one iteration to the next, and the bits of each carry.
     """
     assert node.body is not None
-    fixed, carried = node.attributes["num_consts"], node.attributes["num_carry"]
+    fixed, carried = node.attributes["consts"], node.attributes["carry"]
     scan: Scan = node.attributes["scan"]
     infos = [node.body.infos[v] for v in node.body.inputs]
     iterates = any(scan in info.stack and info.parameter and info.parameter[0] == "params" for info in infos)

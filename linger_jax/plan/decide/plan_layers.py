@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
+from linger_jax.compat import equations
 from linger_jax.kinds import (
     BATCH_NORM,
     CONV,
@@ -240,16 +242,17 @@ def _check_window(decisions: Decisions, node: Node) -> None:
     """Checks the window of the convolution that a layer computes, if it computes one."""
     if node.jaxpr is None:
         return
-    for eqn in node.jaxpr.jaxpr.eqns:
+    for eqn in equations(node.jaxpr):
         if eqn.primitive.name != "conv_general_dilated":
             continue
         stretched = any(d != 1 for d in eqn.params["lhs_dilation"])
         transposed = node.kind == CONV_TRANSPOSE or stretched
         kernel_axes = eqn.params["dimension_numbers"].rhs_spec[2:]
+        weight: Any = eqn.invars[1]
         check_window(
             node.label,
             decisions.settings.config.platform,
-            kernel=[int(eqn.invars[1].aval.shape[axis]) for axis in kernel_axes],
+            kernel=[int(weight.aval.shape[axis]) for axis in kernel_axes],
             stride=[int(s) for s in eqn.params["lhs_dilation" if transposed else "window_strides"]],
             padding=[] if transposed else [int(p) for pair in eqn.params["padding"] for p in pair],
         )

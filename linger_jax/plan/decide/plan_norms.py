@@ -1,4 +1,4 @@
-"""Planning LayerNorms: the chip's one epsilon and the length of a row (spec/layers.md section 6)."""
+"""Planning LayerNorms: the chip's one epsilon and the length of a row (docs/specification/layers.md section 6)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from linger_jax.plan.decide.quantizer_specs import operator_spec
 from linger_jax.plan.graph import Constant, Node, Owner, ValueInfo
 from linger_jax.plan.recognize import COMPUTED_FROM, SCALAR_DIVISION, as_multiplication
 
-# Products that are a layer of their own when one operand is a parameter (decision D23).
+# Products that are a layer of their own when one operand is a parameter (docs/decisions.md D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 _JOINABLE_BY_REFERENCE = 2
 _ONE_GELU = "the tanh form, by the chip's one gelu kernel; the forms differ by less than 5e-4"
@@ -64,7 +64,10 @@ def plan_operator(decisions: Decisions, node: Node, infos: Infos, operand_bits: 
 def _quantized(
     decisions: Decisions, node: Node, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
 ) -> Node:
-    """The node with its name and its quantizers: one for each operand, one for the result (spec/ops.md section 3)."""
+    """The node with its name and its quantizers: one for each operand, one for the result.
+
+    Source: docs/specification/ops.md section 3.
+    """
     settings = decisions.settings
     config = settings.config.for_path(".".join(owner.path))
     entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
@@ -134,7 +137,7 @@ def _not_float32(info: ValueInfo) -> str | None:
 
 
 def _parameter_reason(decisions: Decisions, node: Node, infos: Infos) -> str:
-    """Why a product with a parameter is no layer (decision D23); empty for other products and operators."""
+    """Why a product with a parameter is no layer (docs/decisions.md D23); empty for other products and operators."""
     if node.op not in PRODUCTS:
         return ""
     if decisions.settings.config.quantizes_custom_layers:

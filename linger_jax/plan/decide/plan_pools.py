@@ -38,7 +38,7 @@ def plan_max_pool(decisions: Decisions, node: Node, infos: Infos, operand_bits: 
 
 @decides(AVG_POOL)
 def plan_average_pool(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
-    """An average over windows or over the whole plane (spec/layers.md section 9, decision D5).
+    """An average over windows or over the whole plane (docs/specification/layers.md section 9, docs/decisions.md D5).
 
     Raises:
       PlatformLimitError: a window outside the platform's limits; elements that span a whole axis are exempt.

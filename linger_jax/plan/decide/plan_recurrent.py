@@ -1,4 +1,4 @@
-"""Planning LSTM and GRU layers (spec/recurrent.md section 1)."""
+"""Planning LSTM and GRU layers (docs/specification/recurrent.md section 1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MATRIX_LAYOUT = FileLayout((1, 0))
 @decides(LSTM, GRU)
 @where_quantized
 def plan_recurrent(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
-    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels (D8)."""
+    """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels."""
     info, config, semantics = node.layer, node.config, decisions.settings.semantics
     assert info is not None
     assert info.kind.cell is not None

@@ -37,13 +37,15 @@ def _spec(
 def layer_spec(
     settings: PlanSettings, module: LayerConfig, role: QuantizerRole, mark: ActivationType | None = None
 ) -> QuantizerSpec:
-    """Specification of one of a layer's quantizers (spec/quantizers.md 1).
+    """Specification of one of a layer's quantizers.
 
     Args:
       settings: what the user asked for.
       module: configuration of the layer.
       role: which quantizer.
-      mark: activation behind the layer, where the model was traced (spec/config.md section 2.1).
+      mark: activation behind the layer, where the model was traced (docs/specification/config.md section 2.1).
+
+    Source: docs/specification/quantizers.md section 1.
     """
     info, clamp, config = module.quant_info, module.clamp_info, settings.config
     match role.acts_on:
@@ -75,9 +77,12 @@ def layer_spec(
 
 
 def operator_spec(settings: PlanSettings, owner: LayerConfig, role: str) -> QuantizerSpec:
-    """Specification of an operator's ``input`` or ``output`` quantizers (spec/ops.md section 3): no clamp, two-sided.
+    """Specification of an operator's ``input`` or ``output`` quantizers: no clamp, two-sided.
 
-    The owner's mixed-precision section counts under ``compat: chip``, its ``input_bits`` and ``output_bits`` too (O15).
+    The owner's mixed-precision section counts under ``compat: chip``, its ``input_bits`` and ``output_bits`` too
+    (docs/codes.md O15).
+
+    Source: docs/specification/ops.md section 3.
     """
     config = settings.config
     module = owner if settings.semantics.operators_see_parts else config.for_path("")

@@ -1,7 +1,7 @@
 """The quantizers of an LSTM or GRU layer: their names, what each acts on, and their specifications.
 
 The input and the cell quantizer are shared by the directions, every other exists once a direction, with ``_reverse`` in
-its name in the second (spec/recurrent.md section 1).
+its name in the second (docs/specification/recurrent.md section 1).
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def recurrent_roles(kind: CellKind, *, directions: int) -> tuple[RecurrentRole, 
 def recurrent_spec(settings: PlanSettings, module: LayerConfig, role: RecurrentRole) -> QuantizerSpec:
     """Specification of one quantizer of a recurrent layer.
 
-    Under ``chip`` one quantizer serves hidden state and output (D3), so that both have the width of the output.
+    Under ``chip`` one quantizer serves hidden state and output (docs/decisions.md D3), so that both have the width of
+    the output.
     """
     match role.acts_on:
         case "input":

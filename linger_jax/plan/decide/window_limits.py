@@ -1,4 +1,7 @@
-"""Platform limits of kernels, strides and paddings, checked when the plan is built (spec/config.md section 2.3)."""
+"""Platform limits of kernels, strides and paddings, checked when the plan is built.
+
+Source: docs/specification/config.md section 2.3.
+"""
 
 from __future__ import annotations
 

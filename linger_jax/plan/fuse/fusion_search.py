@@ -1,7 +1,9 @@
-"""Finding what ``trace_layers`` fuses and marks, by data flow on the recognised graph (spec/layers.md section 5.3).
+"""Finding what ``trace_layers`` fuses and marks, by data flow on the recognised graph.
 
 A step is *behind* another when it reads the very value
 that the other returns and nothing else does.
+
+Source: docs/specification/layers.md section 5.3.
 """
 
 from __future__ import annotations

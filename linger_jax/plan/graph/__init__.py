@@ -1,7 +1,6 @@
 """The graph of a plan: values, nodes, owners, and what is known of JAX's equations."""
 
 from linger_jax.plan.graph.equations import is_library_call as is_library_call
-from linger_jax.plan.graph.equations import one_equation as one_equation
 from linger_jax.plan.graph.equations import source_line as source_line
 from linger_jax.plan.graph.graph import Atom as Atom
 from linger_jax.plan.graph.graph import Constant as Constant

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr
 
+from linger_jax.compat import ClosedJaxpr
 from linger_jax.config import LayerConfig
 from linger_jax.kinds import KIND_OF_NODE, MOVE_OF_PRIMITIVE, Kind, Move
 from linger_jax.plan.graph.kernel_layout import FileLayout
@@ -144,9 +144,10 @@ class Quantizer:
       pieces: the parameters that it quantizes joined along their last axis (the gates of a recurrent layer), likewise.
       visits: how often one call reaches it.
       file_layout: layout of the parameter in the reference's memory, where the order of a sum over it counts.
-      fixed_scale: the scale that it has whatever data it sees (spec/ops.md section 5, O6); None where data decides.
-      tied: the quantizers that share one scale with it, itself among them (decision D22).
-      limited_by: quantizers whose scales its own never exceeds (addition, spec/ops.md section 4).
+      fixed_scale: the scale that it has whatever data it sees (docs/specification/ops.md section 5); None where
+        data decides.
+      tied: the quantizers that share one scale with it, itself among them (docs/decisions.md D22).
+      limited_by: quantizers whose scales its own never exceeds (addition, docs/specification/ops.md section 4).
     """
 
     path: Path

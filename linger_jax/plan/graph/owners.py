@@ -1,4 +1,4 @@
-"""Who owns an operator: the innermost module whose body runs (spec/ops.md section 7)."""
+"""Who owns an operator: the innermost module whose body runs (docs/specification/ops.md section 7)."""
 
 from __future__ import annotations
 

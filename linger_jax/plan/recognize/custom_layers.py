@@ -1,8 +1,10 @@
-"""Products of parameters outside known layers are layers of their own (decision D23): finding them in a raw graph.
+"""Finds the products of parameters outside known layers in a raw graph: they are layers of their own.
 
 Such a product, with the views that lead to it and the parameter that is added to it, becomes one node that looks like a
 layer to everything behind: it has operands by role and a float jaxpr, so the rules, clamps and limits of Dense and Conv
 are its rules.
+
+Source: docs/decisions.md D23.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
+from linger_jax.compat import as_function
 from linger_jax.kinds import ADD, CUSTOM_CONV, CUSTOM_LINEAR, UNIT_AXES, LayerKind
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, Owner, Uses, ValueId, ValueInfo
 from linger_jax.plan.recognize.parameter_views import View, moved_axes, varying_axes, view_of
@@ -245,7 +247,7 @@ def _layer_node(uses: Uses, nodes: list[Node], product: _Product, path: Path) ->
         outputs=(result,),
         layer=info,
         jaxpr=closed,
-        run=jaxpr_as_fun(closed),
+        run=as_function(closed),
         attributes={},
     )
 

@@ -7,10 +7,26 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 
+from linger_jax.compat import (
+    CALL,
+    REMAT,
+    SCAN,
+    ClosedJaxpr,
+    JaxprEqn,
+    Operation,
+    Var,
+    as_function,
+    constants,
+    equations,
+    inputs,
+    is_literal,
+    is_tracer,
+    one_equation,
+    operation,
+    outputs,
+)
 from linger_jax.kinds import JOIN, MOVE_OF_PRIMITIVE, ParameterView
 from linger_jax.plan.graph import (
     Atom,
@@ -21,7 +37,6 @@ from linger_jax.plan.graph import (
     OwnerStack,
     ValueId,
     ValueInfo,
-    one_equation,
     source_line,
 )
 from linger_jax.plan.recognize.library_calls import inlined
@@ -62,7 +77,7 @@ class _Region:
     source: str | None = None
 
     def read(self, var: Any) -> Atom:
-        return _constant(var.val, var) if isinstance(var, Literal) else self.env[var]
+        return _constant(var.val, var) if is_literal(var) else self.env[var]
 
 
 class Flattener:
@@ -80,16 +95,14 @@ class Flattener:
 
     def flatten(self, closed: ClosedJaxpr, input_infos: Sequence[ValueInfo]) -> Graph:
         """The raw graph of a whole jaxpr."""
-        return self._graph(closed.jaxpr, closed.consts, input_infos, self._owners)
+        return self._graph(closed, input_infos, self._owners)
 
-    def _graph(
-        self, jaxpr: Jaxpr, consts: Sequence[Any], input_infos: Sequence[ValueInfo], owners: OwnerStack
-    ) -> Graph:
+    def _graph(self, closed: ClosedJaxpr, input_infos: Sequence[ValueInfo], owners: OwnerStack) -> Graph:
         region = _Region({}, [], owners.copy(), {})
-        inputs = tuple(self._define(region, v, info) for v, info in zip(jaxpr.invars, input_infos, strict=True))
-        region.env.update((v, _constant(value, v)) for v, value in zip(jaxpr.constvars, consts, strict=True))
-        self._walk(jaxpr, region)
-        return Graph(inputs, tuple(region.nodes), tuple(region.read(v) for v in jaxpr.outvars), region.infos)
+        entering = tuple(self._define(region, v, info) for v, info in zip(inputs(closed), input_infos, strict=True))
+        region.env.update((v, _constant(value, v)) for v, value in constants(closed))
+        self._walk(closed, region)
+        return Graph(entering, tuple(region.nodes), tuple(region.read(v) for v in outputs(closed)), region.infos)
 
     def _define(self, region: _Region, var: Var, info: ValueInfo) -> ValueId:
         value_id = next(self._ids)
@@ -97,8 +110,8 @@ class Flattener:
         region.infos[value_id] = info
         return value_id
 
-    def _walk(self, jaxpr: Jaxpr, region: _Region) -> None:
-        for eqn in jaxpr.eqns:
+    def _walk(self, closed: ClosedJaxpr, region: _Region) -> None:
+        for eqn in equations(closed):
             if eqn.primitive is scope_p:
                 self.modules[eqn.params["path"]] = None
                 region.owners.scope(eqn.params)
@@ -107,12 +120,14 @@ class Flattener:
             if eqn.primitive is lost_p:
                 reason = f"inside {eqn.params['transformation']}: runs as float"
                 region.nodes.append(_lost(eqn, eqn, reason, region.owners.current))
-            elif not self._inline(eqn, operands, region) and not _fold(eqn, operands, region):
-                region.nodes.extend(self._equation(eqn, operands, region))
+                continue
+            what = operation(eqn)
+            if not self._inline(eqn, what, operands, region) and not _fold(eqn, operands, region):
+                region.nodes.extend(self._equation(eqn, what, operands, region))
 
-    def _equation(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> list[Node]:
+    def _equation(self, eqn: JaxprEqn, what: Operation, operands: tuple[Atom, ...], region: _Region) -> list[Node]:
         """The node of an equation, with notes of layers that it hides."""
-        name = eqn.primitive.name
+        name = what.name
         common: dict[str, Any] = {
             "inputs": operands,
             "outputs": tuple(
@@ -124,41 +139,39 @@ class Flattener:
         if eqn.primitive is layer_p:
             info, inner = eqn.params["info"], eqn.params["jaxpr"]
             self.modules.update(dict.fromkeys((info.path, *(path for path, _ in info.inside))))
-            return [Node(op=info.kind.name, layer=info, jaxpr=inner, run=jaxpr_as_fun(inner), **common)]
-        if name in ("remat2", "checkpoint", "remat"):
+            return [Node(op=info.kind.name, layer=info, jaxpr=inner, run=as_function(inner), **common)]
+        if name == REMAT:
             body_infos = [_atom_info(a, region.infos) for a in operands]
-            body = self._graph(eqn.params["jaxpr"], (), body_infos, region.owners)
-            return [Node(op="remat", attributes=eqn.params, body=body, **common)]
-        if name == "scan":
-            return [self._scan(eqn, operands, region, common)]
+            body = self._graph(what.params["jaxpr"], body_infos, region.owners)
+            return [Node(op="remat", attributes=what.params, body=body, **common)]
+        if name == SCAN:
+            return [self._scan(what, operands, region, common)]
         if name == JOIN.primitive and region.one_source:
             name = JOIN.name
-        attributes = {**eqn.params, "primitive": eqn.primitive.name}
+        attributes = {**what.params, "primitive": what.name}
         node = Node(op=name, attributes=attributes, run=one_equation(eqn), **common)
-        return [*self._hidden_layers(eqn, eqn, region.owners.current), node]
+        return [*self._hidden_layers(eqn, what, region.owners.current), node]
 
-    def _inline(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
-        if eqn.primitive.name not in ("jit", "pjit", "closed_call"):
-            return False
-        call = inlined(eqn, operands)
+    def _inline(self, eqn: JaxprEqn, what: Operation, operands: tuple[Atom, ...], region: _Region) -> bool:
+        call = inlined(what, operands) if what.name == CALL else None
         if call is None:
             return False
         closed = call.closed
-        env: dict[Var, Atom] = dict(zip(closed.jaxpr.invars, operands, strict=True))
-        env.update((v, _constant(value, v)) for v, value in zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        env: dict[Var, Atom] = dict(zip(inputs(closed), operands, strict=True))
+        env.update((v, _constant(value, v)) for v, value in constants(closed))
         source = source_line(eqn) if call.is_library and region.source is None else region.source
         inner = dataclasses.replace(region, env=env, one_source=call.one_source or region.one_source, source=source)
-        self._walk(closed.jaxpr, inner)
-        for var, result in zip(eqn.outvars, closed.jaxpr.outvars, strict=True):
+        self._walk(closed, inner)
+        for var, result in zip(eqn.outvars, outputs(closed), strict=True):
             region.env[var] = inner.read(result)
         return True
 
-    def _scan(self, eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region, common: dict[str, Any]) -> Node:
-        closed: ClosedJaxpr = eqn.params["jaxpr"]
-        fixed, carried = eqn.params["num_consts"], eqn.params["num_carry"]
-        scan = (next(self._serials), int(eqn.params["length"]))
+    def _scan(self, what: Operation, operands: tuple[Atom, ...], region: _Region, common: dict[str, Any]) -> Node:
+        closed: ClosedJaxpr = what.params["jaxpr"]
+        fixed, carried = what.params["consts"], what.params["carry"]
+        scan = (next(self._serials), int(what.params["length"]))
         body_infos = []
-        for i, (atom, var) in enumerate(zip(operands, closed.jaxpr.invars, strict=True)):
+        for i, (atom, var) in enumerate(zip(operands, inputs(closed), strict=True)):
             outer, own = _atom_info(atom, region.infos), _info(var)
             if i < fixed:
                 body_infos.append(outer)
@@ -167,19 +180,19 @@ class Flattener:
             else:
                 stack = (*outer.stack, scan)
                 body_infos.append(ValueInfo(own.shape, own.dtype, outer.parameter, outer.direct, stack))
-        body = self._graph(closed.jaxpr, closed.consts, body_infos, region.owners)
-        return Node(op="scan", attributes={**eqn.params, "scan": scan}, body=body, **common)
+        body = self._graph(closed, body_infos, region.owners)
+        return Node(op="scan", attributes={**what.params, "scan": scan}, body=body, **common)
 
-    def _hidden_layers(self, eqn: JaxprEqn, inside: JaxprEqn, owner: Owner) -> list[Node]:
+    def _hidden_layers(self, eqn: JaxprEqn, inside: Operation, owner: Owner) -> list[Node]:
         """Notes of the layers inside an equation that runs as it is (``cond``, ``while``, user-defined derivatives)."""
         notes = []
-        for inner in jaxprs_in_params(inside.params):
-            for sub in inner.eqns:
+        for inner in inside.jaxprs:
+            for sub in equations(inner):
                 if sub.primitive is layer_p:
                     self.modules[sub.params["info"].path] = None
-                    notes.append(_lost(eqn, sub, f"inside {eqn.primitive.name}: runs as float", owner))
+                    notes.append(_lost(eqn, sub, f"inside {operation(eqn).name}: runs as float", owner))
                 else:
-                    notes.extend(self._hidden_layers(eqn, sub, owner))
+                    notes.extend(self._hidden_layers(eqn, operation(sub), owner))
         return notes
 
 
@@ -193,7 +206,7 @@ def _fold(eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
     (operand, *_) = operands or (None,)
     if eqn.primitive.name != "convert_element_type" or not isinstance(operand, Constant) or operand.shape != ():
         return False
-    if isinstance(operand.value, jax.core.Tracer):
+    if is_tracer(operand.value):
         return False
     (var,) = eqn.outvars
     region.env[var] = _constant(np.asarray(operand.value).astype(_info(var).dtype), var)
@@ -222,7 +235,7 @@ def flatten(closed: ClosedJaxpr, variables: Sequence[Path]) -> tuple[Graph, tupl
     """
     infos = [
         dataclasses.replace(_info(var), parameter=path, direct=path is not None)
-        for var, path in itertools.zip_longest(closed.jaxpr.invars, variables)
+        for var, path in itertools.zip_longest(inputs(closed), variables)
     ]
     flattener = Flattener()
     graph = flattener.flatten(closed, infos)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from linger_jax.compat import CALL, ClosedJaxpr, Operation, equations, inputs, is_literal, operation, outputs
 from linger_jax.kinds import MOVE_OF_PRIMITIVE
 from linger_jax.plan.graph import INLINED_LIBRARY_CALLS, Atom, Constant, is_library_call
 
@@ -29,49 +29,46 @@ class Inlined:
     one_source: bool = False
 
 
-def inlined(eqn: JaxprEqn, operands: Sequence[Atom]) -> Inlined | None:
+def inlined(call: Operation, operands: Sequence[Atom]) -> Inlined | None:
     """How to look into a nested jit; None where it stays one node.
 
     A user's own function is always looked into. A library function is when it is an operator of the plan under another
     name, or when it only moves values.
     """
-    closed = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
-    if not isinstance(closed, ClosedJaxpr):
-        return None
+    closed = call.params["jaxpr"]
     if not is_library_call(closed):
         return Inlined(closed, is_library=False)
     moved = [
-        not isinstance(atom, Constant) and _is_float(var)
-        for atom, var in zip(operands, closed.jaxpr.invars, strict=True)
+        not isinstance(atom, Constant) and _is_float(var) for atom, var in zip(operands, inputs(closed), strict=True)
     ]
-    if _carried(closed.jaxpr, moved) is not None:
+    if _carried(closed, moved) is not None:
         return Inlined(closed, one_source=sum(moved) == 1)
-    return Inlined(closed) if eqn.params.get("name") in INLINED_LIBRARY_CALLS else None
+    return Inlined(closed) if call.params["name"] in INLINED_LIBRARY_CALLS else None
 
 
 def _is_float(var: Any) -> bool:
     return bool(jnp.issubdtype(var.aval.dtype, jnp.inexact))
 
 
-def _carried(jaxpr: Jaxpr, moved: Sequence[bool]) -> list[bool] | None:
+def _carried(closed: ClosedJaxpr, moved: Sequence[bool]) -> list[bool] | None:
     """Which results are unchanged floats of the marked operands; None where something is computed from such a float."""
-    known: dict[Any, bool] = dict(zip(jaxpr.invars, moved, strict=True))
+    known: dict[Any, bool] = dict(zip(inputs(closed), moved, strict=True))
 
     def is_carried(var: Any) -> bool:
-        return not isinstance(var, Literal) and known.get(var, False)
+        return not is_literal(var) and known.get(var, False)
 
-    for eqn in jaxpr.eqns:
+    for eqn in equations(closed):
         operands = [is_carried(v) for v in eqn.invars]
         floats = [_is_float(v) for v in eqn.outvars]
-        inner = eqn.params.get("jaxpr")
+        what = operation(eqn)
         results: list[bool] | None
         if not any(operands) or not any(floats):
             results = [False] * len(eqn.outvars)
-        elif eqn.primitive.name == "jit" and isinstance(inner, ClosedJaxpr):
-            results = _carried(inner.jaxpr, operands)
+        elif what.name == CALL:
+            results = _carried(what.params["jaxpr"], operands)
         else:
-            results = floats if eqn.primitive.name in MOVE_OF_PRIMITIVE else None
+            results = floats if what.name in MOVE_OF_PRIMITIVE else None
         if results is None:
             return None
         known.update(zip(eqn.outvars, results, strict=True))
-    return [is_carried(v) for v in jaxpr.outvars]
+    return [is_carried(v) for v in outputs(closed)]

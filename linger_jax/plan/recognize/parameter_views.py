@@ -1,4 +1,4 @@
-"""Following an operand back to the parameter it is a view of (decision D23).
+"""Following an operand back to the parameter it is a view of (docs/decisions.md D23).
 
 A view moves the values of a parameter: reshape, transpose, slice, an index into a leading stacked axis. A product with
 a scalar constant (``w * scale``, as width-scaled parametrisations write it) and a cast there and back change the
@@ -10,8 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import jax
-
+from linger_jax.compat import is_tracer
 from linger_jax.kinds import MOVES, UNIT_AXES, ParameterView
 from linger_jax.plan.graph import Atom, Constant, Node, Uses, ValueId
 from linger_jax.plan.recognize.scalar_division import SCALAR_DIVISION
@@ -92,7 +91,7 @@ def _source(uses: Uses, node: Node) -> Atom | None:
 
 
 def _is_scalar(atom: Atom) -> bool:
-    return isinstance(atom, Constant) and math.prod(atom.shape) == 1 and not isinstance(atom.value, jax.core.Tracer)
+    return isinstance(atom, Constant) and math.prod(atom.shape) == 1 and not is_tracer(atom.value)
 
 
 def _is_stack_index(uses: Uses, node: Node) -> bool:

@@ -24,7 +24,7 @@ def integer_divisor(window: Window, plane: tuple[int, ...], count: Counts) -> Co
 
     The two differ in one case: an average in PyTorch's ``ceil_mode`` that counts its padding. There the last window
     overhangs the padded plane, the float average leaves the overhang out of its count, and the chip divides by the
-    whole area all the same (spec/layers.md section 9).
+    whole area all the same (docs/specification/layers.md section 9).
 
     Args:
       window: the window; an overhang is the part of the right padding beyond the left one.

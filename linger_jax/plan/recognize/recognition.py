@@ -1,4 +1,7 @@
-"""Recognising operators in a raw graph (design section 4): activations, average pooling, inlined library functions."""
+"""Recognising operators in a raw graph: activations, average pooling, inlined library functions.
+
+Source: docs/architecture.md section 4.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.compat import CALL, CUSTOM_JVP, ClosedJaxpr, equations, evaluated_now, is_tracer, operation
 from linger_jax.kinds import AVG_POOL, GLU, RELU, RELU6, SWISH, UNIT_AXES
 from linger_jax.numerics import true_quotient
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, Uses, is_library_call
@@ -59,12 +63,12 @@ def _fold(graph: Graph, nodes: list[Node], match: Callable[[Uses, list[Node], in
 
 
 def _activation(node: Node) -> Node:
-    if node.op == "custom_jvp_call":
+    if node.op == CUSTOM_JVP:
         name = _custom_jvp_name(node)
         if name in (RELU.name, RELU6.name):
             return dataclasses.replace(node, op=name)
-    elif node.op in ("jit", "pjit") and is_library_call(node.attributes["jaxpr"]):
-        name, steps = node.attributes.get("name"), node.attributes["jaxpr"].jaxpr.eqns
+    elif node.op == CALL and is_library_call(node.attributes["jaxpr"]):
+        name, steps = node.attributes["name"], equations(node.attributes["jaxpr"])
         if name in SWISH.nodes:
             return dataclasses.replace(node, op=name, attributes={"primitive": "jit"})
         if name == GLU.name and [step.primitive.name for step in steps] == ["split", "logistic", "mul"]:
@@ -80,13 +84,12 @@ def _activation(node: Node) -> Node:
 
 def _custom_jvp_name(node: Node) -> str | None:
     """Name of a library function with its own derivative; None for the user's own functions."""
-    closed = node.attributes["call_jaxpr"]
+    closed: ClosedJaxpr = node.attributes["jaxpr"]
     if not is_library_call(closed):
         return None
-    name = node.attributes.get("name")
-    if name is None and len(closed.jaxpr.eqns) == 1:
-        name = closed.jaxpr.eqns[0].params.get("name")
-    return str(name or closed.jaxpr.debug_info.func_name)
+    steps = [operation(eqn) for eqn in equations(closed)]
+    (only,) = steps if len(steps) == 1 else (None,)
+    return str(only.params["name"] if only is not None and only.name == CALL else node.attributes["function"])
 
 
 # --- average pooling -----------------------------------------------------------------------------------------------
@@ -204,7 +207,7 @@ def _window(uses: Uses, total: Node) -> Window | None:
 def constant_value(atom: Atom, uses: Uses, nodes: Sequence[Node]) -> np.ndarray[Any, Any] | None:
     """Value of an atom computed from constants alone, or None."""
     if isinstance(atom, Constant):
-        return np.asarray(atom.value, np.float64) if not isinstance(atom.value, jax.core.Tracer) else None
+        return np.asarray(atom.value, np.float64) if not is_tracer(atom.value) else None
     maker = uses.maker_of(atom)
     if maker is None:
         return None
@@ -215,6 +218,6 @@ def constant_value(atom: Atom, uses: Uses, nodes: Sequence[Node]) -> np.ndarray[
     if any(o is None for o in operands):
         return None
     dtypes = [a.dtype if isinstance(a, Constant) else uses.infos[a].dtype for a in node.inputs]
-    with jax.ensure_compile_time_eval():
+    with evaluated_now():
         arrays = [jax.numpy.asarray(np.asarray(o, d)) for o, d in zip(operands, dtypes, strict=True)]
         return np.asarray(node.run(*arrays)[0], np.float64)

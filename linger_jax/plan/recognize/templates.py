@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.compat import ClosedJaxpr, evaluated_now
 from linger_jax.kinds import GELU, SOFTMAX, OperatorKind
 from linger_jax.plan.graph import Atom, Constant, Graph, Node, Uses, ValueId
 from linger_jax.plan.recognize.flatten import flatten
@@ -56,7 +57,7 @@ TEMPLATES = (
 @functools.lru_cache(maxsize=256)
 def _traced(template: Template, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[tuple[Graph, dict[str, Any]]]:
     operand = jax.ShapeDtypeStruct(shape, dtype)
-    with jax.ensure_compile_time_eval():
+    with evaluated_now():
         return [
             (flatten(jax.make_jaxpr(function)(operand), ())[0], attributes)
             for function, attributes in template.variants(len(shape))
@@ -147,7 +148,7 @@ def _same_step(step: Node, candidate: Node) -> bool:
 
 
 def _same_parameter(one: Any, other: Any) -> bool:
-    if callable(one) or hasattr(one, "jaxpr"):
+    if callable(one) or isinstance(one, ClosedJaxpr):
         return str(one) == str(other) or getattr(one, "__name__", None) == getattr(other, "__name__", 0)
     return bool(np.all(one == other)) if isinstance(one, np.ndarray) else bool(one == other)
 

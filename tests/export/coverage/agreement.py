@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 import linger_jax
+from tests.models import initialised
 
 
 class Calls(nn.Module):
@@ -50,7 +51,7 @@ def agreeing(
       The operators of the nodes, but for Quant and Dequant, under ``ops``; all initializers under ``constants``.
     """
     qmodel = linger_jax.init(model, {"platform": platform})
-    variables = qmodel.init(jax.random.key(0), *inputs, **kwargs)
+    variables = initialised(qmodel, *inputs, **kwargs)
     variables = linger_jax.calibrate(qmodel, variables, [inputs], progress=False, **kwargs)
     path = linger_jax.export_onnx(qmodel, variables, inputs, folder / "model.onnx", dialect="linger", **kwargs)
     graph = onnx.load(path).graph

@@ -16,7 +16,7 @@ from tests.zoo.autoencoder import Vae
 
 
 def products(x, plain, bias, stacked, merged, merged_bias, heads, head_bias):
-    """Parameters outside layers (decision D23), of x [1, 5, 6]; y [1, 5, 2, 3]."""
+    """Parameters outside layers (docs/decisions.md D23), of x [1, 5, 6]; y [1, 5, 2, 3]."""
     y = jnp.einsum("btd,dnh->btnh", x, stacked[1])
     return {
         "matmul": x @ plain,

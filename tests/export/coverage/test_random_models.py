@@ -37,7 +37,7 @@ STEPS = {
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is clipped")
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(sorted(STEPS)), min_size=3, max_size=6), st.sampled_from(["arcs", "venusA"]))
 def test_any_composition_agrees(names, platform):
     def function(x):

@@ -10,12 +10,13 @@ from jax import lax
 import linger_jax
 from linger_jax.errors import ExportError
 from tests.export.coverage.agreement import Calls, Raw, normal
+from tests.models import initialised
 
 
 def refusal(folder, model, *inputs, **kwargs):
     """The message; the folder stays empty."""
     qmodel = linger_jax.init(model, {"platform": "arcs"})
-    variables = qmodel.init(jax.random.key(0), *inputs)
+    variables = initialised(qmodel, *inputs)
     with pytest.raises(ExportError) as caught:
         linger_jax.export_onnx(qmodel, variables, inputs, folder / "model.onnx", dialect="linger", **kwargs)
     assert list(folder.iterdir()) == []

@@ -43,6 +43,18 @@ def test_a_finding_names_node_value_limit_and_remedy(tmp_path):
     assert all(text in str(report) for text in ("QLinear_1", "16-bit input", "does not run on arcs"))
 
 
+def test_a_refused_operator_says_why_and_names_no_allowed_value(tmp_path):
+    nodes = [
+        build.quant("x", "0", 16.0),
+        build.node("linger.QGelu", ["0"], ["1"], **ACT),
+        build.dequant("1", "y", 32.0),
+    ]
+    report = linger_jax.check_onnx(build.write(tmp_path / "gelu.onnx", nodes, {"x": [1, 4]}, ["y"], {}))
+    (text,) = [str(finding) for finding in report.findings if finding.check == "operator"]
+    assert "QGelu: the packer has no such operator. Use relu" in text
+    assert "allowed" not in text
+
+
 def test_a_model_in_memory_is_checked_like_its_file(tmp_path):
     import onnx
 

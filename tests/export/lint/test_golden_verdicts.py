@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import tests.golden
-from tests.golden import lint_cases
 from tests.golden.case import read_case
+from tests.golden.device import linted
 from tests.golden.outcome import Status
 from tests.golden.replaying import replay_file
 from tests.golden.report import failure_line
@@ -39,4 +39,4 @@ def test_the_lint_agrees_with_the_verdict_of_the_device(case):
 def test_another_verdict_is_a_disagreement(name, verdict):
     (path,) = (path for path in CASES if path.parent.name == name)
     case = read_case(path)
-    assert lint_cases.replay(dataclasses.replace(case, meta={**case.meta, "verdict": verdict})) != []
+    assert linted.replay(dataclasses.replace(case, meta={**case.meta, "verdict": verdict})) != []

@@ -71,7 +71,7 @@ def test_a_pool_on_a_finer_grid(tmp_path, platform, plane, kernel, strides, pads
 
 
 def test_a_concatenation_of_finer_operands_on_venus_a(tmp_path):
-    """D22: the operand above the result's scale is rounded in front of the concatenation."""
+    """The operand above the result's scale is rounded in front of the concatenation (docs/decisions.md D22)."""
     drawn = Drawn(Platform.venusA, (1, 3, 4, 4))
     fine, shape = drawn.quantized(64.0), (1, 6, 4, 4)
     weight = drawn.graph.constant("c.weight", np.eye(3, dtype=np.int8)[:, :, None, None] * 64)

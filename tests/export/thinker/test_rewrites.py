@@ -10,6 +10,7 @@ import pytest
 import linger_jax
 from tests.export.calls import normal
 from tests.export.thinker.files import attributes, exported, operators
+from tests.models import initialised
 
 
 def inner(path):
@@ -65,7 +66,7 @@ def test_normalized_vectors_are_planes_of_one_point(tmp_path):
     ],
 )
 def test_uneven_padding_is_part_of_the_convolution(tmp_path, kernel, strides, plane, shape, pads):
-    """D18: padding "SAME" of an even window."""
+    """Padding "SAME" of an even window (docs/decisions.md D18)."""
     path = exported(tmp_path, lambda x: nn.Conv(8, kernel, strides=strides)(x), normal(3, *plane, 4))
     assert inner(path) == ["QConv2d"]
     assert attributes(path, "QConv2d")["kernel_shape"] == shape
@@ -188,7 +189,7 @@ class Recurrent(nn.Module):
 
 def recurrent(tmp_path, x, **options):
     qmodel = linger_jax.init(Recurrent(**options), {"platform": "arcs"})
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     variables = linger_jax.calibrate(qmodel, variables, [x], progress=False)
     one = x[:, :1] if options.get("time_major") else x[:1]
     path = linger_jax.export_onnx(qmodel, variables, one, tmp_path / "m.onnx")

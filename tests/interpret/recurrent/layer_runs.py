@@ -16,7 +16,7 @@ from linger_jax.interpret import Context, Mode
 from linger_jax.interpret.recurrent import DirectionWeights, recurrent_layer
 from linger_jax.kinds import GATES
 from linger_jax.plan.decide.recurrent_quantizers import recurrent_roles, recurrent_spec
-from linger_jax.plan.graph.graph import Quantizer
+from linger_jax.plan.graph import Quantizer
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QTensor, initial_state
 

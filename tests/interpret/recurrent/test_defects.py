@@ -1,4 +1,7 @@
-"""Defects R1 to R19 of spec/recurrent.md and decisions D1 to D4: what ``chip`` does, and that ``reference`` differs."""
+"""What ``chip`` does in recurrent layers, and that ``reference`` differs.
+
+Source: docs/codes.md R1 to R19, docs/decisions.md D1 to D4.
+"""
 
 import flax.linen as nn
 import jax
@@ -14,6 +17,7 @@ from linger_jax.interpret.recurrent import DirectionWeights
 from linger_jax.interpret.recurrent.float_layer import float_direction
 from linger_jax.quantizers import QTensor
 from tests.interpret.recurrent.layer_runs import ROWS, UNITS, Layer, X, directions, loss, on_grid, run, weights
+from tests.models import initialised
 
 CHIPS = ("venus", "arcs", "venusA")
 LENGTHS = np.array([6, 2, 4, 1], np.int32)
@@ -35,7 +39,7 @@ def error(layer: Layer) -> float:
 
 @pytest.mark.parametrize("chip", CHIPS)
 def test_r1_r3_every_chip_computes_the_float_gru(chip):
-    """D1, D2: the update gate keeps the state, the reset gate comes after the matrix product."""
+    """The update gate keeps the state, the reset gate comes after the matrix product (docs/decisions.md D1 and D2)."""
     assert error(Layer("gru", chip)) < 0.01
 
 
@@ -66,30 +70,36 @@ def test_r2_gradient_reaches_reset_and_new_gate_of_venus(compat, reached):
 
 
 def test_r4_gates_beyond_sixteen_saturate():
-    """K1: an update gate at 20 keeps the state on the chip; the reference's kernel answers 0 and loses it."""
+    """An update gate at 20 keeps the state on the chip; the reference's kernel answers 0 and loses it.
+
+    Source: docs/codes.md K1.
+    """
     given = weights("gru")
     bias = given.bias_ih.at[UNITS : 2 * UNITS].set(20.0)
     given = [DirectionWeights(given.weight_ih, given.weight_hh, bias, given.bias_hh)]
     initial = (INITIAL[0][:1],)
     _, (final,), _ = run(Layer("gru", "venus"), given=given, initial=initial)
     np.testing.assert_allclose(final[0], initial[0][0], atol=0.02)
-    # Around the other way (R1) an open gate takes the new value; a gate of 0 keeps the old one to the bit.
+    # Turned around (docs/codes.md R1), an open gate takes the new value; a gate of 0 keeps the old one to the bit.
     _, (final,), state = run(Layer("gru", "venus", "reference"), given=given, initial=initial)
     scale = state["hidden_quantizer"]["scale"]
     np.testing.assert_array_equal(final[0], np.minimum(np.floor(initial[0][0] * scale + 0.5), 127) / scale)
 
 
 def test_r5_evaluation_of_a_layer_that_saw_nothing_warns():
-    """D6: by name; the cell's quantizer, a constant, and those of the biases with it are no news."""
+    """By name; the cell's quantizer, a constant, and those of the biases with it are no news (docs/decisions.md D6)."""
     qmodel = linger_jax.init(nn.RNN(linger_jax.nn.TorchLSTMCell(UNITS)))
     x = jnp.swapaxes(X, 0, 1)
-    variables = qmodel.init(jax.random.key(0), x)
+    variables = initialised(qmodel, x)
     with pytest.warns(LingerWarning, match="never saw data.*hidden_quantizer"):
         qmodel.apply(variables, x)
 
 
 def test_r6_hidden_scale_follows_the_statistic():
-    """D3: the whole range first, then what the steps before asked for; the reference keeps the first input scale."""
+    """The whole range first, then what the steps before asked for; the reference keeps the first input scale.
+
+    Source: docs/decisions.md D3.
+    """
     layer, small = Layer("lstm"), directions(Layer("lstm"), spread=0.1)
     _, _, first = run(layer, given=small)
     assert first["hidden_quantizer"]["scale"] == 128
@@ -153,7 +163,7 @@ def test_r9_a_gru_trains_under_tqt(compat):
 
 @pytest.mark.parametrize(("kind", "method"), [("lstm", "MOM"), ("gru", "TQT")])
 def test_r10_calibration_gives_each_direction_its_own_data(kind, method):
-    """D7: one direction or two; the float layer's results come back."""
+    """One direction or two; the float layer's results come back (docs/decisions.md D7)."""
     layer = Layer(kind, method=method, directions=2)
     given = [weights(kind, 0, spread=0.05), weights(kind, 1, spread=1.0)]
     outputs, finals, state = run(layer, given=given, mode=Mode.calibrate)
@@ -224,7 +234,7 @@ def test_r15_the_cell_stays_within_three_where_its_products_saturate(chip, bound
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_r16_a_zero_initial_state_is_as_none(kind):
-    """D4; the reference takes the finest of all scales for it."""
+    """The reference takes the finest of all scales for it (docs/decisions.md D4)."""
     zeros = (tuple(np.zeros((ROWS, UNITS), np.float32) for _ in range(2 if kind == "lstm" else 1)),)
     given, _, state = run(Layer(kind), initial=zeros)
     none, _, wanted = run(Layer(kind))

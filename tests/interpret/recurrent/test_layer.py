@@ -20,7 +20,7 @@ def same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-# --- lengths (section 6) ---------------------------------------------------------------------------------------------
+# --- lengths (docs/specification/recurrent.md section 6) --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "compat"), [("lstm", "chip"), ("gru", "reference")])
@@ -51,7 +51,7 @@ def test_full_lengths_are_no_lengths():
     same(run(layer, lengths=np.full(ROWS, STEPS, np.int32)), run(layer))
 
 
-# --- gradients (section 5) -------------------------------------------------------------------------------------------
+# --- gradients (docs/specification/recurrent.md section 5) ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,10 @@ def test_gradients_are_those_of_the_float_layer(kind, chip, method):
 
 
 def test_threshold_of_the_hidden_quantizer_learns_where_states_are_cut():
-    """ln 2 * sum g (y - [inside] x) at the cell's own rounding (D3): here by hand from the outputs."""
+    """ln 2 * sum g (y - [inside] x) at the cell's own rounding: here by hand from the outputs.
+
+    Source: docs/decisions.md D3.
+    """
     layer = Layer("lstm", "arcs", method="TQT")
     state = run(layer)[2]
     state["hidden_quantizer"] = {**state["hidden_quantizer"], "learning_data": jnp.full((1,), -3.0)}
@@ -121,7 +124,7 @@ def test_neither_the_x64_flag_nor_jit_nor_remat_shows():
 
 
 def test_rows_on_two_devices_give_the_same_numbers():
-    """D17: the statistics are those of all rows."""
+    """The statistics are those of all rows (docs/decisions.md D17)."""
     layer = Layer("lstm", "venusA", directions=2)
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
     spread = jax.device_put(X, NamedSharding(mesh, PartitionSpec(None, "rows")))

@@ -1,4 +1,5 @@
-"""The kernels as chip_kernels.md and layers.md section 6 write them, in Python integers of any size.
+"""The kernels as docs/specification/chip_kernels.md and docs/specification/layers.md section 6 write them, in Python
+integers of any size.
 
 Arrays have dtype object and hold Python integers, so nothing can overflow or round.
 """

@@ -1,4 +1,7 @@
-"""The inverse square root of LayerNorm against its definition in Python integers (layers.md section 6)."""
+"""The inverse square root of LayerNorm against its definition in Python integers.
+
+Source: docs/specification/layers.md section 6.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def test_normalized_values_equal_their_definition():
     np.testing.assert_array_equal(got, want)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, LARGEST)), min_size=16, max_size=16))
 def test_any_quotient(cases):
     with int64.region():

@@ -1,4 +1,7 @@
-"""Sigmoid, tanh, gelu and swish against their definitions in Python integers (chip_kernels.md sections 2 to 6)."""
+"""Sigmoid, tanh, gelu and swish against their definitions in Python integers.
+
+Source: docs/specification/chip_kernels.md sections 2 to 6.
+"""
 
 from __future__ import annotations
 
@@ -126,14 +129,14 @@ def test_tanh_of_venus_a_is_odd_and_that_of_arcs_floors_to_one_side():
 
 @EACH_CURVE
 def test_venus_answers_zero_beyond_its_input_range_k1(curve):
-    """K1 as the reference has it: the kernel itself returns 0 beyond 16 bits, INT_MIN included."""
+    """The kernel itself returns 0 beyond 16 bits, INT_MIN included (docs/codes.md K1)."""
     x = np.array([2**15 + 1, 17 * 2**11, -(2**15) - 1, 2**31 - 1, INT32_MIN], np.int32)
     np.testing.assert_array_equal(run(curve, Platform.venus, 15, x), np.zeros(5))
 
 
 @EACH_CURVE
 def test_saturation_before_venus_gives_the_end_of_the_curve_k1(curve):
-    """K1 as wanted: inputs beyond 16 bits answer as the ends of the 16-bit range."""
+    """Inputs beyond 16 bits answer as the ends of the 16-bit range (docs/codes.md K1)."""
     x = jnp.array([17 * 2**11, 2**31 - 1, -17 * 2**11, INT32_MIN, 5, -5], jnp.int32)
     ends = np.array([2**15 - 1, 2**15 - 1, -(2**15), -(2**15), 5, -5], np.int32)
     got = run(curve, Platform.venus, 15, chip_kernels.venus_saturated(x))
@@ -142,7 +145,10 @@ def test_saturation_before_venus_gives_the_end_of_the_curve_k1(curve):
 
 
 def test_gelu_of_sixteen_saturates_or_wraps_k2():
-    """K2: 16 in Q27 is 2^31. Saturated, gelu(16) is about 16; wrapped as the reference does, it is about 0."""
+    """16 in Q27 is 2^31. Saturated, gelu(16) is about 16; wrapped as the reference does, it is about 0.
+
+    Source: docs/codes.md K2.
+    """
     v = jnp.float32(16.0 * 2**27)
     wanted = chip_kernels.gelu(chip_kernels.saturated_int32(v))
     reference = chip_kernels.gelu(chip_kernels.wrapped_int32(v))

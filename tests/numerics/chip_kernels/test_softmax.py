@@ -1,4 +1,4 @@
-"""Softmax against its definition in Python integers (chip_kernels.md sections 7 and 8)."""
+"""Softmax against its definition in Python integers (docs/specification/chip_kernels.md sections 7 and 8)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_sums_beyond_int32_saturate(platform):
 
 
 @EACH_PLATFORM
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(st.lists(st.integers(INT32_MIN, INT32_MAX), min_size=4, max_size=4), min_size=8, max_size=8))
 def test_any_four_integers(platform, rows):
     x = np.array(rows, np.int32)
@@ -85,7 +85,10 @@ def test_results_keep_the_published_distance_from_the_real_function(platform, la
 
 
 def test_venus_rounds_products_beyond_53_bits_as_integers_k3():
-    """K3: the only products that float64 rounds up to the middle of two exponents; their powers agree all the same."""
+    """The only products that float64 rounds up to the middle of two exponents; their powers agree all the same.
+
+    Source: docs/codes.md K3.
+    """
     log2e = model.table("softmax")["log2e_q29"]
     below_the_middle = [(2**30 - r) // 2 for r in range(2, 32, 2)]
     d = np.array([v * pow(log2e // 2, -1, 2**30) % 2**30 - 2**30 for v in below_the_middle], object)

@@ -1,4 +1,4 @@
-"""LSTM and GRU as spec/recurrent.md sections 3 and 4 write them, in Python integers of any size.
+"""LSTM and GRU as docs/specification/recurrent.md sections 3 and 4 write them, in Python integers of any size.
 
 Arrays have dtype object and hold Python integers, so nothing can overflow or round. q is a dictionary of the exponents
 ``input``, ``hidden``, ``weight_ih``, ``weight_hh``; operands are integers already.

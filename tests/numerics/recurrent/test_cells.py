@@ -101,7 +101,10 @@ def operands(v, q, kind):
     ids=str,
 )
 def test_a_loop_computes_the_integers_of_the_specification(kind, platform, widths, large):
-    """R14: the first state is off the grid of the later ones; R15: saturated products; R18: sums beyond 32 bits."""
+    """First states off the grid of the later ones, saturated products, sums beyond 32 bits.
+
+    Source: docs/codes.md R14, R15 and R18.
+    """
     bits, weight_bits = widths
     kind, _, form = kind.partition(" ")
     cell = LstmCell(lstm_variant(platform)) if kind == "lstm" else gru_cell(platform, form)

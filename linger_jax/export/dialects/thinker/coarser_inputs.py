@@ -7,7 +7,7 @@ from linger_jax.export.onnx import LINGER, OnnxGraph, makers
 
 
 def grid_of(graph: OnnxGraph, tensor: str) -> Grid | None:
-    """The grid that a tensor's integers lie on: of the node of the field that made them, moves passed over.
+    """The grid that a tensor's integers lie on: that of the node of linger's domain that made them, moves passed over.
 
     None for floats, constants and graph inputs.
     """

@@ -9,7 +9,7 @@ PACKER_NAMES = {"QLayerNorm": "LayerNormInt", "QMatmul": "QBmm", "QGLU": "GluInt
 
 
 def rename(graph: OnnxGraph, target: Target) -> None:
-    """Gives nodes the packer's names."""
+    """Renames nodes to the names that the packer knows."""
     del target
     for node in graph.nodes:
         if node.domain == LINGER:

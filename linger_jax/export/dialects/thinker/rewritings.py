@@ -19,24 +19,38 @@ from linger_jax.export.dialects.thinker.strides import kernels_as_wide_as_stride
 from linger_jax.export.onnx import OnnxGraph
 
 REWRITES = (
-    Rewrite("biases of sequences", "onnx_export.md section 3, row QLSTM", both_biases),
-    Rewrite("sequences of one sample", "onnx_export.md section 5, row LSTM", one_sequence),
-    Rewrite("final states from outputs", "onnx_export.md section 3, row QLSTM", last_state_of_output),
-    Rewrite("Quants at the inputs", "onnx_export.md section 2, packer view", quantize_inputs),
-    Rewrite("Dequants at the outputs", "onnx_export.md section 2, packer view", dequantize_outputs),
-    Rewrite("no Identity", "onnx_export.md section 4.1, row Identity", no_identity),
-    Rewrite("Pad in convolutions", "onnx_export.md section 4.1, row Pad", pads_in_convolutions),
-    Rewrite("Slices for Split", "onnx_export.md section 4.1, row Split", slices_for_splits),
-    Rewrite("planes of height one", "onnx_export.md sections 4.1 and 5, rows *1d", height_one),
-    Rewrite("kernels as wide as strides", "onnx_export.md section 4.3, row stride", kernels_as_wide_as_strides),
-    Rewrite("pools on their grid", "onnx_export.md section 5, row AvgPool", pools_on_their_grid),
-    Rewrite("left shifts in QCat", "onnx_export.md section 5, row QCat", operands_on_the_result_grid),
-    Rewrite("products of three axes", "onnx_export.md sections 4.3, row rank, and 5, row Transpose", three_axes),
-    Rewrite("saturation for Clip", "onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
-    Rewrite("Reshapes for axes", "onnx_export.md section 1, row opset imports", reshapes_for_axes),
-    Rewrite("one Reshape", "onnx_export.md section 4.1, row Reshape", one_reshape),
-    Rewrite("packer's names", "onnx_export.md section 4.1", rename),
-    Rewrite("platform attributes", "onnx_export.md section 4.2", add_platform_attributes),
+    Rewrite("biases of sequences", "docs/specification/onnx_export.md section 3, row QLSTM", both_biases),
+    Rewrite("sequences of one sample", "docs/specification/onnx_export.md section 5, row LSTM", one_sequence),
+    Rewrite(
+        "final states from outputs", "docs/specification/onnx_export.md section 3, row QLSTM", last_state_of_output
+    ),
+    Rewrite("Quants at the inputs", "docs/specification/onnx_export.md section 2, packer view", quantize_inputs),
+    Rewrite("Dequants at the outputs", "docs/specification/onnx_export.md section 2, packer view", dequantize_outputs),
+    Rewrite("no Identity", "docs/specification/onnx_export.md section 4.1, row Identity", no_identity),
+    Rewrite("Pad in convolutions", "docs/specification/onnx_export.md section 4.1, row Pad", pads_in_convolutions),
+    Rewrite("Slices for Split", "docs/specification/onnx_export.md section 4.1, row Split", slices_for_splits),
+    Rewrite(
+        "planes of height one", "docs/specification/onnx_export.md sections 4.1 and 5, rows of one axis", height_one
+    ),
+    Rewrite(
+        "kernels as wide as strides",
+        "docs/specification/onnx_export.md section 4.3, row stride",
+        kernels_as_wide_as_strides,
+    ),
+    Rewrite("pools on their grid", "docs/specification/onnx_export.md section 5, row AvgPool", pools_on_their_grid),
+    Rewrite(
+        "left shifts in QCat", "docs/specification/onnx_export.md section 5, row QCat", operands_on_the_result_grid
+    ),
+    Rewrite(
+        "products of three axes",
+        "docs/specification/onnx_export.md sections 4.3 and 5, rows rank and Transpose",
+        three_axes,
+    ),
+    Rewrite("saturation for Clip", "docs/specification/onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
+    Rewrite("Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes),
+    Rewrite("one Reshape", "docs/specification/onnx_export.md section 4.1, row Reshape", one_reshape),
+    Rewrite("packer's names", "docs/specification/onnx_export.md section 4.1", rename),
+    Rewrite("platform attributes", "docs/specification/onnx_export.md section 4.2", add_platform_attributes),
 )
 
 
@@ -53,7 +67,7 @@ def to_thinker(graph: OnnxGraph, target: Target) -> OnnxGraph:
     Returns:
       ``graph``.
 
-    Source: spec/onnx_export.md sections 1, 4 and 5, decision D19.
+    Source: docs/specification/onnx_export.md sections 1, 4 and 5, docs/decisions.md D19.
     """
     for rewrite in REWRITES:
         rewrite.apply(graph, target)

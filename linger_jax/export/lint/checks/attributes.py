@@ -1,4 +1,4 @@
-"""Attributes that the packer needs to find (spec/onnx_export.md sections 1 and 4.2)."""
+"""Checks that the packer finds the attributes that it needs (docs/specification/onnx_export.md sections 1 and 4.2)."""
 
 from __future__ import annotations
 

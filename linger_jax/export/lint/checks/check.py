@@ -12,7 +12,7 @@ from linger_jax.export.lint.program import Program
 
 EVERYWHERE = frozenset(Platform)
 MEASURED = frozenset({Platform.arcs, Platform.venusA})
-"""Chips whose executor spec/onnx_export.md was measured with."""
+"""Chips whose executor was measured (docs/specification/onnx_export.md section 5)."""
 
 
 @dataclasses.dataclass(frozen=True)

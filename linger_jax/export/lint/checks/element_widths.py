@@ -1,4 +1,4 @@
-"""Widths of activations, weights and outputs (spec/onnx_export.md section 4.3)."""
+"""Checks the widths of activations, weights and outputs (docs/specification/onnx_export.md section 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that pack and that the executor computes otherwise (spec/onnx_export.md section 5)."""
+"""Finds operators that pack and that the executor computes otherwise (docs/specification/onnx_export.md section 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that the packer does not know (spec/onnx_export.md section 4.1)."""
+"""Refuses operators that the packer does not know (docs/specification/onnx_export.md section 4.1)."""
 
 from __future__ import annotations
 

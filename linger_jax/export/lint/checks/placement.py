@@ -1,4 +1,4 @@
-"""Where tensors must lie for the executor to be right (spec/onnx_export.md section 5)."""
+"""Says where tensors must lie for the executor to be right (docs/specification/onnx_export.md section 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LSTM and GRU nodes (spec/onnx_export.md sections 4.3 and 5)."""
+"""Checks LSTM and GRU nodes (docs/specification/onnx_export.md sections 4.3 and 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Scales: powers of two that agree along each edge, and what kernels cannot shift (sections 1, 2, 4.3 and 5)."""
+"""Checks that scales are powers of two that agree along each edge, and that kernels can shift by them.
+
+Source: docs/specification/onnx_export.md sections 1, 2, 4.3 and 5.
+"""
 
 from __future__ import annotations
 

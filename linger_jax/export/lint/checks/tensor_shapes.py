@@ -1,4 +1,4 @@
-"""Ranks, batches and lengths (spec/onnx_export.md section 4.3)."""
+"""Checks ranks, batches and lengths (docs/specification/onnx_export.md section 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Kernel, dilation, stride, padding and groups (spec/onnx_export.md section 4.3; details measured on the packer)."""
+"""Checks kernel, dilation, stride, padding and groups.
+
+Source: docs/specification/onnx_export.md section 4.3; details measured on the packer.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _RULES: Mapping[str, RunRule] = {
     **run_recurrent.RULES,
     **run_moves.RULES,
 }
-# The packer's own names (spec/onnx_export.md section 4.1): same inputs, same attributes.
+# The packer's own names (docs/specification/onnx_export.md section 4.1): same inputs, same attributes.
 _INTERNAL_NAMES = {
     **{f"{name}Int": f"Q{name}" for name in ("Linear", "Conv1d", "Conv2d", "ConvTranspose2d", "BatchNorm2d")},
     **{f"{name}Int": f"Q{name}" for name in ("AvgPool2d", "Bmm", "Softmax", "LSTM", "GRU", "LayerNorm")},

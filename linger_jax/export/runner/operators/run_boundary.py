@@ -11,7 +11,7 @@ from linger_jax.export.runner.operators.node_call import Call, RunRule
 
 
 def quant(call: Call) -> Sequence[Value]:
-    """``clip(floor(x * scale_x + 0.5))`` (spec/onnx_export.md section 2)."""
+    """``clip(floor(x * scale_x + 0.5))`` (docs/specification/onnx_export.md section 2)."""
     scale, bits = call.node.scale("scale_x"), call.node.integer("data_bits")
     x = call.optional(0)
     if isinstance(x, IntegerTensor):

@@ -19,7 +19,10 @@ def _finish(call: Call, total: Accumulator, scale: float) -> IntegerTensor:
 
 
 def add(call: Call) -> Sequence[Value]:
-    """``QAdd``: both operands re-rounded to the output's grid, unclamped, then added (spec/ops.md section 4)."""
+    """``QAdd``: both operands re-rounded to the output's grid, unclamped, then added.
+
+    Source: docs/specification/ops.md section 4.
+    """
     scale = call.node.scale("scale_o")
 
     def on_output_grid(x: IntegerTensor) -> Accumulator:

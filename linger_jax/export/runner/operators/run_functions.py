@@ -1,4 +1,4 @@
-"""Functions that the chip computes with integer kernels (spec/chip_kernels.md)."""
+"""Functions that the chip computes with integer kernels (docs/specification/chip_kernels.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from linger_jax.numerics import Accumulator, chip_kernels
 from linger_jax.numerics.normalization import RESULT_FRACTION_BITS, normalize
 from linger_jax.numerics.products import rounded_product
 
-# GLU multiplies with a sigmoid that lies at this scale (spec/layers.md section 10).
+# GLU multiplies with a sigmoid that lies at this scale (docs/specification/layers.md section 10).
 GATE_SCALE = 2.0**15
 # venus' sigmoid and tanh read 16 bits.
 _VENUS_INPUT_BITS = 16
@@ -40,14 +40,14 @@ def _squashing(kernel: Callable[[Array, Platform, int], Array]) -> RunRule:
 
 
 def _input(x: IntegerTensor, platform: Platform) -> Array:
-    """int32 on the grid that sigmoid and tanh read, saturated (decision D9)."""
+    """int32 on the grid that sigmoid and tanh read, saturated (docs/decisions.md D9)."""
     fraction = chip_kernels.input_fraction_bits(platform)
     bits = _VENUS_INPUT_BITS if platform is Platform.venus else _FULL_WIDTH
     return requantize(x.accumulator(), x.scale, 2.0**fraction, bits, RoundMode.floor_add).value
 
 
 def _gated(kernel: Callable[[Array, Platform], Array]) -> RunRule:
-    """``QGelu``, ``QSwish``; the kernel's result is read as float32 (section 9)."""
+    """``QGelu``, ``QSwish``; the kernel's result is read as float32 (docs/specification/chip_kernels.md section 9)."""
 
     def rule(call: Call) -> Sequence[Value]:
         node, x = call.node, call.tensor(0)
@@ -78,7 +78,7 @@ def _axis(call: Call) -> int:
 
 
 def gated_linear_unit(call: Call) -> Sequence[Value]:
-    """``QGLU``: the first half of an axis times the sigmoid of the second (spec/layers.md section 10)."""
+    """``QGLU``: the first half of an axis times the sigmoid of the second (docs/specification/layers.md section 10)."""
     node, x = call.node, call.tensor(0)
     values, gates = jnp.split(x.value, 2, node.integer("dim"))
     fraction = chip_kernels.result_fraction_bits(node.platform, _FULL_WIDTH)
@@ -90,7 +90,7 @@ def gated_linear_unit(call: Call) -> Sequence[Value]:
 
 
 def layer_norm(call: Call) -> Sequence[Value]:
-    """``QLayerNorm`` over the axes that its weight has (spec/layers.md section 6)."""
+    """``QLayerNorm`` over the axes that its weight has (docs/specification/layers.md section 6)."""
     node, x = call.node, call.tensor(0)
     weight, bias = call.parameter(1, node.integer("w_bits")), call.constant(2, _FULL_WIDTH)
     rows = normalize(x.value.astype(jnp.float32), jnp.float32(x.scale), weight.ndim, x.bits)

@@ -35,7 +35,10 @@ def maximum(call: Call) -> Sequence[Value]:
 
 
 def average(call: Call) -> Sequence[Value]:
-    """``QAvgPool1d``, ``QAvgPool2d``: window sums and the chip's integer division (spec/layers.md section 9)."""
+    """``QAvgPool1d``, ``QAvgPool2d``: window sums and the chip's integer division.
+
+    Source: docs/specification/layers.md section 9.
+    """
     x, node = call.tensor(0), call.node
     kernel, stride = node.integers("kernel_shape"), node.integers("strides")
     padding = _padding(call, x.value.shape[2:], kernel, stride)

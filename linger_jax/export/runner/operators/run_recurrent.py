@@ -1,4 +1,7 @@
-"""LSTM and GRU nodes: one direction of one layer each (spec/onnx_export.md section 3, spec/recurrent.md)."""
+"""LSTM and GRU nodes: one direction of one layer each.
+
+Source: docs/specification/onnx_export.md section 3, docs/specification/recurrent.md.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Replays of cases, a module a kind of case."""

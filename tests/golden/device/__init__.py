@@ -1,0 +1,1 @@
+"""Device cases: networks imported, exported, checked and packed."""

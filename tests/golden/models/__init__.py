@@ -1,0 +1,1 @@
+"""The Flax models and layers that files describe in PyTorch's terms."""

@@ -1,0 +1,85 @@
+"""Models written as their users write them: quantized whole, trained, compiled once, and taken to a chip or refused."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+import linger_jax
+from linger_jax.errors import DeviceLintError
+from tests.zoo.specimens import SPECIMENS, OnChip
+from tests.zoo.training import Outcome, outcome
+
+INPUTS = 100
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:_linger_qtensor_qmul_0 at .* counts as:linger_jax.LingerWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _casts_of_the_models():
+    """These models rely on the implicit casts and broadcasts of jax.numpy, as most do."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def with_fate(*fates: OnChip) -> pytest.MarkDecorator:
+    """Runs a test on the networks with one of these fates."""
+    return pytest.mark.parametrize("name", [name for name, specimen in SPECIMENS.items() if specimen.on_chip in fates])
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_model_is_quantized_whole_and_learns(name):
+    specimen, found = SPECIMENS[name], outcome(name)
+    macs = found.plan.multiply_accumulates
+    print(f"{name}: {macs}; loss {found.losses[0]:.3f} -> {found.losses[-1]:.3f}")
+    assert macs.share >= 0.99
+    assert tuple(row.op for row in found.plan.float_rows) == specimen.floats
+    assert found.traces == 1
+    assert sum(found.losses[-3:]) / 3 < 0.8 * found.losses[0]
+    assert found.after < found.before
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found.variables))
+
+
+def assert_computes_as_evaluated(path, found: Outcome) -> None:
+    """A file gives, of random inputs, what evaluation gives, to the bit."""
+    count = math.ceil(INPUTS / len(found.inputs)) * len(found.inputs)
+    random = np.random.default_rng(1).normal(0, 1, (count, *found.inputs.shape[1:])).astype(np.float32)
+    batches = [found.evaluate(found.variables, x) for x in np.split(random, count // len(found.inputs))]
+    expected = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    given = np.moveaxis(random, -1, 1) if random.ndim == 4 else random
+    for got, wanted in zip(linger_jax.OnnxRunner(path).run(given), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+        assert np.unique(got).size > INPUTS
+
+
+@pytest.mark.packer
+@with_fate(OnChip.packed)
+def test_a_supported_model_packs_and_its_file_computes_what_evaluation_computes(name, request, tmp_path):
+    found, path = outcome(name), tmp_path / "model.onnx"
+    linger_jax.export_onnx(found.qmodel, found.variables, found.inputs[:1], path, train=False)
+    assert_computes_as_evaluated(path, found)
+    packer = request.getfixturevalue("tpacker")
+    report = linger_jax.pack(path, tmp_path / "model.pkg", packer=packer)
+    assert all(0 < use.used <= use.available for use in report.memory)
+
+
+@with_fate(OnChip.written)
+def test_a_file_as_linger_writes_it_computes_what_evaluation_computes(name, tmp_path):
+    found, path = outcome(name), tmp_path / "model.onnx"
+    linger_jax.export_onnx(found.qmodel, found.variables, found.inputs[:1], path, dialect="linger", train=False)
+    assert_computes_as_evaluated(path, found)
+
+
+@with_fate(OnChip.refused)
+def test_a_model_that_the_chip_computes_otherwise_is_refused_by_name(name, tmp_path):
+    found = outcome(name)
+    with pytest.raises(DeviceLintError, match="Use an LSTM") as error:
+        linger_jax.export_onnx(found.qmodel, found.variables, found.inputs[:1], tmp_path / "m.onnx", train=False)
+    assert "RNN_0" in {finding.layer for finding in error.value.report.blocking}
+    assert not list(tmp_path.iterdir())
