@@ -70,7 +70,7 @@ WITHOUT_FORM = {
 READ_HERE = {
     LayerKind: {"kernels", "no_torch_weights"},
     OperatorKind: {"platforms", "synonyms"},
-    RecurrentCell: {"states"},
+    Move: {"unit_axes"},
 }
 
 layers = pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.name)
