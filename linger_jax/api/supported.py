@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rich.table import Table
 
-from linger_jax.config import Platform
 from linger_jax.kinds import LSTM, OPERATORS
 from linger_jax.plan import as_text
 from linger_jax.staging import LAYERS, RECURRENT_LAYERS
+from linger_jax.targets import Platform
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,28 +5,30 @@ Source: docs/specification/ops.md sections 4 to 6.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 from jax import lax
 
-from linger_jax.config import Platform, RoundMode
+from linger_jax.config import RoundMode
 from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.interpreter import InterpreterRule, interprets, single
 from linger_jax.kinds import OPERATORS, ChipFunction, OperatorKind
-from linger_jax.numerics import chip_kernels
+from linger_jax.numerics import chip_kernels, float_functions
 from linger_jax.numerics.chip_kernels import (
     GATED_FRACTION_BITS,
     SOFTMAX_INPUT_FRACTION_BITS,
     SOFTMAX_RESULT_FRACTION_BITS,
     fixed_scale,
     from_fixed_point,
+    kernels_of,
     saturated_int32,
+    saturated_to,
     steps_to_fixed_point,
     values_to_fixed_point,
-    venus_saturated,
     wrapped_int32,
 )
 from linger_jax.plan import Node
@@ -39,7 +41,21 @@ Source: docs/specification/ops.md section 5.
 """
 
 
-def _squashing(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
+@dataclasses.dataclass(frozen=True)
+class _Functions:
+    """What computes an operator: its integer kernel, and its float function to the last bit where that counts."""
+
+    kernel: Callable[..., Array]
+    exact: Callable[[Array], Array] | None
+
+    @classmethod
+    def named(cls, function: ChipFunction) -> _Functions:
+        """The functions that a record names."""
+        exact = None if function.exact is None else getattr(float_functions, function.exact)
+        return cls(getattr(chip_kernels, function.kernel), exact)
+
+
+def _squashing(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
     """sigmoid and tanh: the result lies at scale 2^(bits - 1), or at one that follows the data where no scale is fixed.
 
     Where results crowd below 1 their last bits decide a threshold: calibration takes the exact function.
@@ -54,13 +70,13 @@ def _squashing(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
             given = jnp.float32(fixed_scale(bits)) if is_fixed else None
             return [run_quantizer(ctx, path, real, given_scale=given)]
         if ctx.in_float:
-            exact = real if function.exact is None else function.exact(lax.stop_gradient(x.value))
+            exact = real if functions.exact is None else functions.exact(lax.stop_gradient(x.value))
             recorded = run_quantizer(ctx, path, straight_through(exact, real))
             _keep_fixed_scale(ctx, path)
             return [recorded]
         _refuse_missing(ctx, node, kind)
         fraction_bits = chip_kernels.result_fraction_bits(platform, bits)
-        y = function.kernel(sigmoid_input(ctx, x, _rounding(ctx, node)), platform, fraction_bits)
+        y = functions.kernel(sigmoid_input(ctx, x, _rounding(ctx, node)), platform, fraction_bits)
         value = straight_through(from_fixed_point(y, fraction_bits), real)
         if not is_fixed:
             return [run_quantizer(ctx, path, value)]
@@ -81,23 +97,21 @@ def _keep_fixed_scale(ctx: Context, path: tuple[str, ...]) -> None:
 
 
 def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
-    """int32 operand of sigmoid and tanh; beyond the 16 bits of venus its kernels answer 0 (docs/codes.md K1).
+    """int32 operand of sigmoid and tanh; beyond an input of 16 bits a kernel answers 0 (docs/codes.md K1).
 
     Args:
       ctx: the interpretation.
       x: the operand.
       rounding: of its input quantizer.
     """
-    platform = ctx.settings.config.platform
-    fixed = steps_to_fixed_point(
-        lax.stop_gradient(x.value), x.scale, chip_kernels.input_fraction_bits(platform), rounding
-    )
-    if platform is not Platform.venus:
-        return saturated_int32(fixed)
-    return venus_saturated(saturated_int32(fixed)) if ctx.semantics.kernel_inputs_saturate else wrapped_int32(fixed)
+    kernel = kernels_of(ctx.settings.config.platform, "sigmoid and tanh").sigmoid_tanh
+    fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, kernel.input_fraction_bits, rounding)
+    if kernel.linger_wraps_input and not ctx.semantics.kernel_inputs_saturate:
+        return wrapped_int32(fixed)
+    return saturated_to(saturated_int32(fixed), kernel.input_bits)
 
 
-def _gated(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
+def _gated(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
     """gelu and swish; what does not fit the kernel's input saturates, in the reference it wraps (docs/codes.md K2)."""
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -108,14 +122,14 @@ def _gated(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
         _refuse_missing(ctx, node, kind)
         fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, GATED_FRACTION_BITS, _rounding(ctx, node))
         to_int32 = saturated_int32 if ctx.semantics.kernel_inputs_saturate else wrapped_int32
-        y = function.kernel(to_int32(fixed), ctx.settings.config.platform)
+        y = functions.kernel(to_int32(fixed), ctx.settings.config.platform)
         value = straight_through(from_fixed_point(y, GATED_FRACTION_BITS), real)
         return [run_quantizer(ctx, _output(node), value)]
 
     return rule
 
 
-def _rows(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
+def _rows(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
     """Softmax, along the node's axis."""
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -127,7 +141,7 @@ def _rows(kind: OperatorKind, function: ChipFunction) -> InterpreterRule:
         axis = node.attributes["axis"]
         rows = jnp.moveaxis(lax.stop_gradient(x.value), axis, -1)
         fixed = saturated_int32(values_to_fixed_point(rows, SOFTMAX_INPUT_FRACTION_BITS))
-        y = jnp.moveaxis(function.kernel(fixed, ctx.settings.config.platform), -1, axis)
+        y = jnp.moveaxis(functions.kernel(fixed, ctx.settings.config.platform), -1, axis)
         value = straight_through(from_fixed_point(y, SOFTMAX_RESULT_FRACTION_BITS), real)
         return [run_quantizer(ctx, _output(node), value)]
 
@@ -157,11 +171,11 @@ def _rounding(ctx: Context, node: Node) -> RoundMode:
     return ctx.quantizers[(*node.state_path, "input_quantizer", "0")].spec.rounding
 
 
-_RULE_OF_FORM: Mapping[str, Callable[[OperatorKind, ChipFunction], InterpreterRule]] = {
+_RULE_OF_FORM: Mapping[str, Callable[[OperatorKind, _Functions], InterpreterRule]] = {
     "squashing": _squashing,
     "gated": _gated,
     "rows": _rows,
 }
 for _kind in OPERATORS:
     if _kind.function is not None:
-        interprets(_kind)(_RULE_OF_FORM[_kind.function.form](_kind, _kind.function))
+        interprets(_kind)(_RULE_OF_FORM[_kind.function.form](_kind, _Functions.named(_kind.function)))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
-import jax
-
-from linger_jax.config import Platform
 from linger_jax.kinds.kind import IN_FLAX_ORDER, OF_EACH_ELEMENT, OF_TWO_VALUES, Kind
-from linger_jax.numerics import chip_kernels, float_functions
+from linger_jax.targets import Platform, target_of
 
-_WITH_KERNELS = frozenset(platform for platform in Platform if chip_kernels.has_kernels(platform))
-_GATED = frozenset(platform for platform in Platform if chip_kernels.has_gated_kernels(platform))
-_FIXED_SCALES = frozenset({Platform.arcs, Platform.mars, Platform.venusA, Platform.jupiter})
+_WITH_KERNELS = frozenset(platform for platform in Platform if target_of(platform).kernels is not None)
+_GATED = frozenset(
+    platform for platform in Platform if (own := target_of(platform).kernels) is not None and own.gelu_swish is not None
+)
+_FIXED_SCALES = frozenset(platform for platform in Platform if target_of(platform).fixes_scale_of_sigmoid)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,20 +21,20 @@ class ChipFunction:
     """A function that a chip computes on integers.
 
     Attributes:
-      kernel: the integer function.
+      kernel: the integer function, by its name in ``numerics.chip_kernels``.
       form: how it is called. ``squashing``: ``(x, platform, fraction_bits)``, for results whose scale may be fixed;
         ``gated``: ``(x, platform)``, Q27 in and out; ``rows``: ``(x, platform)`` along the last axis.
-      exact: the float function to the last bit, where results crowd and their last bits decide a threshold; None where
-        the float operation of the model is exact enough.
+      exact: the float function to the last bit, by its name in ``numerics.float_functions``, where results crowd and
+        their last bits decide a threshold; None where the float operation of the model is exact enough.
 
     Readers: interpret/kernel_functions.py, export/lower/lower_operators.py.
 
     Source: docs/specification/chip_kernels.md.
     """
 
-    kernel: Callable[..., jax.Array]
+    kernel: str
     form: Literal["squashing", "gated", "rows"]
-    exact: Callable[[jax.Array], jax.Array] | None
+    exact: str | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +135,7 @@ SIGMOID = OperatorKind(
     synonyms=(),
     passes=False,
     file=OF_EACH_ELEMENT,
-    function=ChipFunction(kernel=chip_kernels.sigmoid, form="squashing", exact=float_functions.sigmoid),
+    function=ChipFunction(kernel="sigmoid", form="squashing", exact="sigmoid"),
     platforms=_WITH_KERNELS,
     fixed_scale_on=_FIXED_SCALES,
     is_limited=False,
@@ -149,7 +148,7 @@ TANH = OperatorKind(
     synonyms=(),
     passes=False,
     file=OF_EACH_ELEMENT,
-    function=ChipFunction(kernel=chip_kernels.tanh, form="squashing", exact=float_functions.tanh),
+    function=ChipFunction(kernel="tanh", form="squashing", exact="tanh"),
     platforms=_WITH_KERNELS,
     fixed_scale_on=_FIXED_SCALES,
     is_limited=False,
@@ -162,7 +161,7 @@ GELU = OperatorKind(
     synonyms=(),
     passes=False,
     file=OF_EACH_ELEMENT,
-    function=ChipFunction(kernel=chip_kernels.gelu, form="gated", exact=None),
+    function=ChipFunction(kernel="gelu", form="gated", exact=None),
     platforms=_GATED,
     fixed_scale_on=frozenset(),
     is_limited=False,
@@ -175,7 +174,7 @@ SWISH = OperatorKind(
     synonyms=("silu",),
     passes=False,
     file=OF_EACH_ELEMENT,
-    function=ChipFunction(kernel=chip_kernels.swish, form="gated", exact=None),
+    function=ChipFunction(kernel="swish", form="gated", exact=None),
     platforms=_GATED,
     fixed_scale_on=frozenset(),
     is_limited=False,
@@ -188,7 +187,7 @@ SOFTMAX = OperatorKind(
     synonyms=(),
     passes=False,
     file=IN_FLAX_ORDER,
-    function=ChipFunction(kernel=chip_kernels.softmax, form="rows", exact=None),
+    function=ChipFunction(kernel="softmax", form="rows", exact=None),
     platforms=_WITH_KERNELS,
     fixed_scale_on=frozenset(),
     is_limited=False,

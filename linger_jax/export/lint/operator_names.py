@@ -8,8 +8,8 @@ import importlib.resources
 import json
 from collections.abc import Mapping
 
-from linger_jax.config import Platform
 from linger_jax.export.onnx import LINGER
+from linger_jax.targets import Device
 
 LINGER_PREFIX = f"{LINGER}::"
 
@@ -21,16 +21,14 @@ class OperatorNames:
     Attributes:
       kinds: linger's name of each internal one.
       accepted: written names that the packer takes on every platform.
-      elsewhere: names that it takes on one platform only.
     """
 
     kinds: Mapping[str, str]
     accepted: frozenset[str]
-    elsewhere: Mapping[Platform, frozenset[str]]
 
-    def takes(self, written: str, platform: Platform) -> bool:
-        """Whether the packer knows a name; it ignores the domain."""
-        return written in self.accepted or written in self.elsewhere.get(platform, frozenset())
+    def takes(self, written: str, device: Device) -> bool:
+        """Whether the packer knows a name for a chip; it ignores the domain."""
+        return written in self.accepted or written in device.own_operators
 
     def kind(self, written: str) -> str:
         """linger's name of an operator, under either name."""
@@ -46,5 +44,4 @@ def operator_names() -> OperatorNames:
     return OperatorNames(
         kinds={name: kind for kind, name in internal.items()},
         accepted=frozenset((*table["translated"], *internal.values(), *table["same"], *table["standard"])),
-        elsewhere={Platform(p): frozenset(names) for p, names in table["standard_on_one_platform"].items()},
     )

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from linger_jax.config import Platform
-from linger_jax.export.lint.device_limits import Device
 from linger_jax.export.lint.node_view import NodeView, Tensor
 from linger_jax.export.lint.operator_names import LINGER_PREFIX, operator_names
 from linger_jax.export.lint.shapes import result_shapes
 from linger_jax.export.onnx import FileGraph, FileNode
+from linger_jax.targets import Device, Platform, device_of
 
 # docs/specification/onnx_export.md section 2: a quantized tensor keeps its scale and width in these.
 PASSING = frozenset(
@@ -29,22 +28,22 @@ class Program:
 
     Attributes:
       graph: the file.
-      device: the target.
+      platform: the target chip.
       views: its nodes, in order.
       tensors: by name.
       readers: the nodes that read a tensor.
     """
 
     graph: FileGraph
-    device: Device
+    platform: Platform
     views: tuple[NodeView, ...]
     tensors: Mapping[str, Tensor]
     readers: Mapping[str, tuple[NodeView, ...]]
 
     @property
-    def platform(self) -> Platform:
-        """The target chip."""
-        return self.device.platform
+    def device(self) -> Device:
+        """What packer and executor make of files for the target chip."""
+        return device_of(self.platform)
 
     def maker(self, tensor: Tensor) -> NodeView | None:
         """The node that makes a tensor."""
@@ -57,12 +56,12 @@ class Program:
         return tensor if source is None else source
 
 
-def program(graph: FileGraph, device: Device) -> Program:
+def program(graph: FileGraph, platform: Platform) -> Program:
     """Looks at every tensor of a file.
 
     Args:
       graph: the file.
-      device: the target.
+      platform: the target chip, one that the packer knows.
     """
     tensors = {name: Tensor(name, value.shape, constant=value) for name, value in graph.constants.items()}
     for entry in graph.inputs:
@@ -85,7 +84,7 @@ def program(graph: FileGraph, device: Device) -> Program:
         for name in dict.fromkeys(filter(None, node.inputs)):
             readers.setdefault(name, []).append(view)
         views.append(view)
-    return Program(graph, device, tuple(views), tensors, {name: tuple(found) for name, found in readers.items()})
+    return Program(graph, platform, tuple(views), tensors, {name: tuple(found) for name, found in readers.items()})
 
 
 def _stated(graph: FileGraph, node: FileNode) -> tuple[tuple[int, ...] | None, ...]:

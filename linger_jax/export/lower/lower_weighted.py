@@ -20,11 +20,12 @@ from linger_jax.export.lower.exported_values import (
 )
 from linger_jax.export.lower.lowering_step import LoweringStep, lowers
 from linger_jax.kinds import BATCH_NORM, EMBED, LAYER_NORM
+from linger_jax.numerics.normalization import RESULT_FRACTION_BITS
 from linger_jax.plan import Node
 
 BIAS_BITS = 32
 INPUT = "input_quantizer"
-NORMALIZED_SCALE = 32768.0
+NORMALIZED_SCALE = 2.0**RESULT_FRACTION_BITS
 """Scale of LayerNorm's normalized values."""
 
 
@@ -127,7 +128,7 @@ def embed(step: LoweringStep) -> Sequence[ExportedValue]:
 
 @lowers(LAYER_NORM)
 def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
-    """``QLayerNorm`` over trailing axes; its bias lies at ``32768 * scale_w``."""
+    """``QLayerNorm`` over trailing axes; its bias lies at ``NORMALIZED_SCALE * scale_w``."""
     assert step.node.layer is not None
     x = step.emit.in_flax_order(step.quantized(0, INPUT))
     if x.order is not None:

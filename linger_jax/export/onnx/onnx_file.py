@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
-from linger_jax.config import Compat, Platform, RoundMode
+from linger_jax.config import Compat, RoundMode
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx.onnx_graph import LINGER
+from linger_jax.targets import PLATFORM_OF_UNMARKED_FILES, Platform
 from linger_jax.typing import HostArray
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ class FileNode:
 
     @property
     def platform(self) -> Platform:
-        """The target chip; a file that does not say is for venus (docs/specification/onnx_export.md section 1)."""
-        return Platform(self._attribute("platform", Platform.venus.value))
+        """The target chip; a file may leave it out (docs/specification/onnx_export.md section 1)."""
+        return Platform(self._attribute("platform", PLATFORM_OF_UNMARKED_FILES.value))
 
     def _attribute(self, name: str, default: Any) -> Any:
         value = self.attributes.get(name, default)

@@ -1,8 +1,7 @@
-"""Concatenations whose operands lie on a finer grid than their result: venusA's executor only shifts left there."""
+"""Concatenations whose operands lie on a finer grid than their result: some executors only shift left there."""
 
 from __future__ import annotations
 
-from linger_jax.config import Platform
 from linger_jax.export.dialects.thinker.rescale import rescale
 from linger_jax.export.dialects.thinker.rewriting import Target
 from linger_jax.export.lower import Grid
@@ -11,7 +10,7 @@ from linger_jax.export.onnx import LINGER, OnnxGraph
 
 def operands_on_the_result_grid(graph: OnnxGraph, target: Target) -> None:
     """Finer operands are brought to the result's grid in front of the concatenation, rounded as it would."""
-    if target.platform is not Platform.venusA:
+    if target.device is None or not target.device.executor.concatenation_only_shifts_left:
         return
     for node in [n for n in graph.nodes if n.op == "QCat" and n.domain == LINGER]:
         a = node.attributes

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from linger_jax.config import Platform
 from linger_jax.export.dialects.thinker.relayout import POINTWISE, Relayout, relay
 from linger_jax.export.dialects.thinker.rewriting import Target
 from linger_jax.export.onnx import LINGER, GraphNode, OnnxGraph, shape_of
@@ -49,14 +48,16 @@ def _rank(graph: OnnxGraph, node: GraphNode) -> int:
 def _needs_plane(node: GraphNode, target: Target) -> bool:
     if node.domain != LINGER:
         return node.op == "MaxPool"
-    return node.op in _ALWAYS or (node.op == "QConv1d" and target.platform is Platform.venusA)
+    if node.op == "QConv1d":
+        return target.device is not None and target.device.executor.conv1d_differs
+    return node.op in _ALWAYS
 
 
 def _may(node: GraphNode, target: Target) -> bool:
     if node.op == "QConv1d":
         (kernel,), (dilation,) = node.attributes["kernel_shape"], node.attributes["dilations"]
-        limits = target.limits
-        return limits is not None and int(kernel) <= limits.largest_kernel("QConv2d", int(dilation))
+        device = target.device
+        return device is not None and int(kernel) <= device.largest_kernel("QConv2d", int(dilation))
     return node.op in POINTWISE or node.op == "QCat"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 
-from linger_jax.config import Platform
 from linger_jax.export.dialects.thinker.relayout import POINTWISE, Relayout, relay
 from linger_jax.export.dialects.thinker.rewriting import Target
 from linger_jax.export.onnx import GraphNode, OnnxGraph, makers, readers, shape_of
@@ -49,7 +48,8 @@ def _needs(graph: OnnxGraph, node: GraphNode, shape: tuple[int, ...], target: Ta
         return True
     if not _may(node, shape):
         return False
-    return (node.op == "Transpose" and target.platform is Platform.venusA) or _beside_three_axes(graph, node)
+    crashes = target.device is not None and target.device.executor.transpose_of_four_axes_crashes
+    return (node.op == "Transpose" and crashes) or _beside_three_axes(graph, node)
 
 
 def _beside_three_axes(graph: OnnxGraph, node: GraphNode) -> bool:

@@ -58,8 +58,8 @@ def _is_zero(graph: OnnxGraph, pad: GraphNode) -> bool:
 
 def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, target: Target) -> list[Window] | None:
     """One an axis, or None where the device has no such convolution."""
-    limits, a = target.limits, node.attributes
-    if limits is None:
+    device, a = target.device, node.attributes
+    if device is None:
         return None
     axes = len(a["kernel_shape"])
     amounts = graph.constants[pad.inputs[1]].tolist()
@@ -68,8 +68,8 @@ def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, target: Target) 
     windows = []
     for i in range(axes):
         kernel, dilation, stride = (int(a[key][i]) for key in ("kernel_shape", "dilations", "strides"))
-        window = _window(low[i], high[i], dilation, stride, limits.largest_kernel(node.op, dilation) - kernel)
-        if window is None or window.pad > min(limits.padding, kernel + window.before + window.after):
+        window = _window(low[i], high[i], dilation, stride, device.largest_kernel(node.op, dilation) - kernel)
+        if window is None or window.pad > min(device.padding, kernel + window.before + window.after):
             return None
         windows.append(window)
     return windows

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from linger_jax.config import Platform
 from linger_jax.export.dialects.thinker.rewriting import Target
 from linger_jax.export.onnx import LINGER, OnnxGraph
+from linger_jax.targets import PlatformQuant
 
 ROUNDS_AS = "luna_quant"
 """The packer's name for the rounding of the chip."""
-_WANT_PLATFORM_QUANT = frozenset({Platform.venus, Platform.mars})
 _WITHOUT = frozenset({"Quant", "Dequant", "Gather", "Squeeze"})
 
 
 def add_platform_attributes(graph: OnnxGraph, target: Target) -> None:
-    """On venus and mars ``platform_quant``, and ``dim`` beside a softmax's ``axis``."""
-    if target.platform not in _WANT_PLATFORM_QUANT:
+    """Where the packer asks for it ``platform_quant``, and ``dim`` beside a softmax's ``axis``."""
+    if target.device is None or target.device.platform_quant is PlatformQuant.unused:
         return
     for node in graph.nodes:
         if node.domain != LINGER or node.op in _WITHOUT:

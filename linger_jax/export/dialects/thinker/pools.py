@@ -59,12 +59,12 @@ def _keep_scale(graph: OnnxGraph, node: GraphNode) -> None:
 
 
 def _is_convolution(node: GraphNode, target: Target) -> bool:
-    limits, a = target.limits, node.attributes
-    if limits is None:
+    device, a = target.device, node.attributes
+    if device is None:
         return False
     window = zip(a["kernel_shape"], a["strides"], a["pads"], strict=False)
     return all(
-        k <= limits.largest_kernel("QConv2d", 1) and s <= k and s in limits.strides and p <= k for k, s, p in window
+        k <= device.largest_kernel("QConv2d", 1) and s <= k and s in device.strides and p <= k for k, s, p in window
     )
 
 

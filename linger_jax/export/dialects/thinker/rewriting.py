@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from linger_jax.config import Platform
-from linger_jax.export.lint import Device, device, platforms
 from linger_jax.export.onnx import OnnxGraph
+from linger_jax.targets import Device, Platform, target_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +22,9 @@ class Target:
     opset: int
 
     @property
-    def limits(self) -> Device | None:
-        """Of the chip; None for one that the packer does not know."""
-        return device(self.platform) if self.platform in platforms() else None
+    def device(self) -> Device | None:
+        """What packer and executor make of files for the chip; None for one that the packer does not know."""
+        return target_of(self.platform).device
 
 
 @dataclasses.dataclass(frozen=True)

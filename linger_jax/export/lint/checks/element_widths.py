@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.config import Platform
-from linger_jax.export.lint.checks.check import MEASURED, Check
+from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
@@ -72,7 +71,7 @@ def _tanh(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
-    allowed = TANH_WIDTH if program.platform is Platform.venus else WIDTH
+    allowed = program.device.sigmoid_input_bits
     bits = view.integer("x_bits", WIDTH)
     if bits != allowed:
         yield Problem(
@@ -86,7 +85,7 @@ def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
 CHECKS = (
     Check("activation width", _activations, WEIGHTED),
     Check("weight width", _weights, PARAMETRIC),
-    Check("output width", _outputs, WEIGHTED, MEASURED),
+    Check("output width", _outputs, WEIGHTED, measured),
     Check("tanh", _tanh, {"QTanh"}),
     Check("sigmoid width", _sigmoid, {"QSigmoid"}),
 )

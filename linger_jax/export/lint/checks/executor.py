@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.config import Platform
-from linger_jax.export.lint.checks.check import MEASURED, Check
+from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.checks.known_operators import AS_2D, THINKER
 from linger_jax.export.lint.finding import Problem, Severity, differs
 from linger_jax.export.lint.node_view import NodeView
@@ -16,31 +15,28 @@ NON_NEGATIVE_DIM = "glu_dim_non_negative"
 
 
 def _convolution_1d(view: NodeView, program: Program) -> Iterator[Problem]:
-    del program
     yield differs(
         view.node.op,
-        "the executor of venusA computes other values",
+        f"the executor of {program.platform} computes other values",
         f"{THINKER}: it writes a 2-D convolution of height 1",
         AS_2D,
     )
 
 
 def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
-    del program
     yield differs(
         view.node.op,
-        "every result of the executor of venusA is 64",
+        f"every result of the executor of {program.platform} is 64",
         "Choose platform arcs, or relu in the place of sigmoid",
     )
 
 
 def _transpose(view: NodeView, program: Program) -> Iterator[Problem]:
-    del program
     shape = view.shape()
     if shape is not None and len(shape) == 4:
         yield differs(
             f"a 4-D transpose ({'x'.join(map(str, shape))})",
-            "3-D: the executor of venusA crashes",
+            f"3-D: the executor of {program.platform} crashes",
             "Merge axes before the transpose, or choose platform arcs",
         )
 
@@ -57,9 +53,11 @@ def _layer_norm(view: NodeView, program: Program) -> Iterator[Problem]:
 
 def _gated_linear_unit(view: NodeView, program: Program) -> Iterator[Problem]:
     dim, data = view.integer("dim", -1), view.input(0)
-    if program.platform is Platform.arcs:
+    if program.device.executor.glu_differs:
         yield differs(
-            view.node.op, "the executor of arcs computes other values", "Choose platform venusA, or sigmoid and mul"
+            view.node.op,
+            f"the executor of {program.platform} computes other values",
+            "Choose platform venusA, or sigmoid and mul",
         )
         return
     if dim is not None and dim < 0:
@@ -75,9 +73,9 @@ def _gated_linear_unit(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 CHECKS = (
-    Check("conv1d", _convolution_1d, {"QConv1d"}, {Platform.venusA}),
-    Check("sigmoid", _sigmoid, {"QSigmoid"}, {Platform.venusA}),
-    Check("transpose", _transpose, {"Transpose"}, {Platform.venusA}),
+    Check("conv1d", _convolution_1d, {"QConv1d"}, lambda executor: executor.conv1d_differs),
+    Check("sigmoid", _sigmoid, {"QSigmoid"}, lambda executor: executor.sigmoid_differs),
+    Check("transpose", _transpose, {"Transpose"}, lambda executor: executor.transpose_of_four_axes_crashes),
     Check("layer norm", _layer_norm, {"QLayerNorm"}),
-    Check("gated linear unit", _gated_linear_unit, {"QGLU"}, MEASURED),
+    Check("gated linear unit", _gated_linear_unit, {"QGLU"}, measured),
 )

@@ -74,7 +74,7 @@ _FLOAT = Refused(
 
 def _known(view: NodeView, program: Program) -> Iterator[Problem]:
     row = REFUSED.get(view.written)
-    if row is None and not operator_names().takes(view.written, program.platform):
+    if row is None and not operator_names().takes(view.written, program.device):
         row = _FLOAT
     if row is not None:
         yield Problem(severity=Severity.refuse, found=view.node.op, limit=row.why, remedy=row.remedy, edit=row.edit)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from linger_jax.config import Platform
 from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.memory_plan import stays_in_share_memory
@@ -24,7 +23,7 @@ def rows(view: NodeView) -> int:
 
 
 def _linear_rows(view: NodeView, program: Program) -> Iterator[Problem]:
-    """venusA transposes the result in place in share memory, and corrupts it.
+    """The executor transposes the result in place in share memory, and corrupts it.
 
     The result in PSRAM is enough, unless a Relu reads it: then only everything in PSRAM was measured equal.
     """
@@ -80,6 +79,6 @@ def _made_by(tensor: Tensor | None, program: Program) -> NodeView | None:
 
 
 CHECKS = (
-    Check("linear rows", _linear_rows, {"QLinear"}, {Platform.venusA}),
-    Check("attention", _attention_on_input, {"QSoftmax"}, {Platform.venusA}),
+    Check("linear rows", _linear_rows, {"QLinear"}, lambda executor: executor.linear_rows_are_corrupted),
+    Check("attention", _attention_on_input, {"QSoftmax"}, lambda executor: executor.attention_on_input_differs),
 )

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from linger_jax.config import Platform
-from linger_jax.export.lint.checks.check import MEASURED, Check
+from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.finding import Problem, Severity
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
@@ -118,7 +117,12 @@ CHECKS = (
     Check("power of two", _powers),
     Check("scale agreement", _agreement),
     Check("product scale", _product, {"QBmm", "QMatmul"}),
-    Check("concatenation scale", _concatenation, {"QCat"}, {Platform.venusA}),
-    Check("pool scale", _pool, {"QAvgPool1d", "QAvgPool2d", "QGlobalAveragePool2d"}, MEASURED),
+    Check(
+        "concatenation scale",
+        _concatenation,
+        {"QCat"},
+        lambda executor: executor.concatenation_only_shifts_left,
+    ),
+    Check("pool scale", _pool, {"QAvgPool1d", "QAvgPool2d", "QGlobalAveragePool2d"}, measured),
     Check("input scale", _one_scale_an_input, {"Quant"}),
 )
