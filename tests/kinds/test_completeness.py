@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
+import linger_jax.kinds
 from linger_jax.converters.weights.layer_weights import converts
 from linger_jax.converters.weights.torch_modules import measures
 from linger_jax.export.lower import lowers
@@ -178,6 +179,12 @@ def test_no_function_is_registered_for_something_else():
         assert set(registry) <= set(KINDS), registry.phase
     assert set(FORMS) <= set(MOVES)
     assert set(KINDS_OF_PRODUCTS.values()) == {kind for kind in LAYERS if kind.outside_modules}
+
+
+def test_every_record_is_on_its_list():
+    """A record that no list holds would be known to those who name it and to nobody else."""
+    records = {value for value in vars(linger_jax.kinds).values() if isinstance(value, Kind)}
+    assert records == set(KINDS)
 
 
 def test_names_are_told_apart():
