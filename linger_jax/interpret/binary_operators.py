@@ -20,8 +20,7 @@ from linger_jax.typing import Path
 @interprets(MUL, MATMUL, CAT)
 def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """mul, matmul, concatenate, stack: the float operation on quantized operands, then the output quantizer."""
-    assert node.state_path is not None
-    path = (*node.state_path, "output_quantizer")
+    path = node.quantizer_path("output_quantizer")
     in_integers = _IN_INTEGERS.get(node.kind) if ctx.in_integers else None
     if in_integers is not None:
         return [in_integers(ctx, node, path, operands)]
@@ -52,12 +51,11 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
 
     The reference does so in a calibration pass in evaluation mode too (docs/codes.md O18).
     """
-    assert node.state_path is not None
-    path = (*node.state_path, "output_quantizer")
+    path = node.quantizer_path("output_quantizer")
     taken = [accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
     if ctx.in_integers:
         modes = [
-            ctx.quantizers[(*node.state_path, "input_quantizer", str(i))].spec.round_mode for i in range(len(taken))
+            ctx.quantizers[node.quantizer_path("input_quantizer", str(i))].spec.round_mode for i in range(len(taken))
         ]
         return [integers.add_on_output_grid(ctx, path, list(zip(taken, modes, strict=True)))]
     least = jnp.minimum(taken[0].scale, taken[1].scale)
@@ -68,7 +66,7 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         unrounded = ctx.training or ctx.in_float
     if not unrounded:
         scale = jnp.clip(ctx.state[path]["scale"], 1.0, 2.0**23)
-        values = [_re_round(ctx, x, scale, (*node.state_path, "input_quantizer", str(i))) for i, x in enumerate(taken)]
+        values = [_re_round(ctx, x, scale, node.quantizer_path("input_quantizer", str(i))) for i, x in enumerate(taken)]
         return [run_quantizer(ctx, path, single(node.run, *values))]
     return [run_quantizer(ctx, path, single(node.run, *values), min_scale=least)]
 

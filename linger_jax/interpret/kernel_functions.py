@@ -162,13 +162,11 @@ def _refuse_missing(ctx: Context, node: Node, kind: OperatorKind) -> None:
 
 
 def _output(node: Node) -> tuple[str, ...]:
-    assert node.state_path is not None
-    return (*node.state_path, "output_quantizer")
+    return node.quantizer_path("output_quantizer")
 
 
 def _rounding(ctx: Context, node: Node) -> RoundMode:
-    assert node.state_path is not None
-    return ctx.quantizers[(*node.state_path, "input_quantizer", "0")].spec.rounding
+    return ctx.quantizers[node.quantizer_path("input_quantizer", "0")].spec.rounding
 
 
 _RULE_OF_FORM: Mapping[str, Callable[[OperatorKind, _Functions], InterpreterRule]] = {

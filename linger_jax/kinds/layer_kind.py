@@ -82,6 +82,12 @@ class LayerKind(Kind):
         """Whether it has a quantized form."""
         return self.float_because is None and (bool(self.quantizers) or self.cell is not None)
 
+    @property
+    def recurrent_cell(self) -> RecurrentCell:
+        """The cell of a recurrent layer, for those who know that it is one."""
+        assert self.cell is not None, self.name
+        return self.cell
+
     def runs_on(self, platform: Platform) -> bool:
         """Whether the platform has the kernels that it needs."""
         return all(kernel.runs_on(platform) for kernel in self.kernels)

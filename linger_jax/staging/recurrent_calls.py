@@ -95,8 +95,7 @@ class RecurrentCall:
     @property
     def cell(self) -> RecurrentCell:
         """What is known of its cells."""
-        assert self.kind.cell is not None
-        return self.kind.cell
+        return self.kind.recurrent_cell
 
     def bound_parameters(self) -> tuple[Any, ...]:
         """The ``params`` of each direction's cell."""

@@ -33,7 +33,7 @@ def apply_rule(node: Node, operands: Sequence[Operand], shapes: Sequence[Shape])
     """Layouts of the results of a node that is no layer and has no body."""
     if all(layout is None for _, layout in operands):
         return [None] * len(shapes)
-    name = str(node.attributes.get("primitive", node.op))
+    name = node.primitive
     if node.kind == AVG_POOL:
         name = AVG_POOL.name
     if name == "split":
@@ -209,7 +209,7 @@ def _resized(node: Node, operands: Sequence[Operand], shape: Shape) -> Layout:
     before, layout = operands[0]
     assert layout is not None
     touched = set(node.attributes.get("dimensions", ())) | {i for i in range(len(shape)) if shape[i] != before[i]}
-    text = f"they pass through {node.attributes.get('primitive', node.op)}"
+    text = f"they pass through {node.primitive}"
     result = []
     for i, axis in enumerate(layout):
         if i in touched:

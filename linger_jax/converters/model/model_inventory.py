@@ -117,8 +117,7 @@ class _Finder:
                 self.source[node.outputs[0]] = self.source[node.inputs[0]]
 
     def layer(self, graph: Graph, node: Node, iteration: int | None) -> None:
-        info = node.layer
-        assert info is not None
+        info = node.layer_info
         variables: dict[str, LayerVariable] = {}
         stacked = False
         follows = None
@@ -174,8 +173,7 @@ def _passes(node: Node) -> bool:
 
 def _reverses(node: Node) -> bool:
     """Whether the layer flips its kernel itself, as PyTorch's transposed convolution does."""
-    assert node.jaxpr is not None
-    return any(eqn.primitive.name == "rev" for eqn in _equations(node.jaxpr))
+    return any(eqn.primitive.name == "rev" for eqn in _equations(node.float_jaxpr))
 
 
 def _equations(closed: ClosedJaxpr) -> Iterator[JaxprEqn]:

@@ -58,8 +58,7 @@ class RecurrentPiece:
 
 def cell_of(layer: ModelLayer) -> RecurrentCell:
     """The cell of a recurrent layer."""
-    assert layer.kind.cell is not None, layer
-    return layer.kind.cell
+    return layer.kind.recurrent_cell
 
 
 def recurrent_pieces(layer: ModelLayer) -> Mapping[str, RecurrentPiece]:

@@ -46,7 +46,7 @@ class Emitter:
     def error(self, node: Node, text: str) -> ExportError:
         """An error that names the step and its place in the user's code."""
         where = f" at {node.source}" if node.source else ""
-        op = node.attributes.get("primitive", node.op) if node.kind == MOVED else node.op
+        op = node.primitive if node.kind == MOVED else node.op
         return ExportError(f"{node.label} ({op}){where}: {text}")
 
     # --- nodes ---
@@ -195,8 +195,7 @@ class Emitter:
 
     def output_grid(self, node: Node, quantizer: str = "output_quantizer") -> Grid:
         """Grid of a layer's or operator's result."""
-        assert node.state_path is not None
-        path = (*node.state_path, quantizer)
+        path = node.quantizer_path(quantizer)
         return self.visit.grid(path)
 
     def round_mode(self, node: Node) -> str:

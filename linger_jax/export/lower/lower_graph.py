@@ -30,6 +30,7 @@ from linger_jax.export.onnx import ElementType, GraphInput, OnnxGraph, clean
 from linger_jax.interpret import place_of
 from linger_jax.kinds import DENSE, ImageUse
 from linger_jax.plan import Constant, Graph, Node
+from linger_jax.plan.graph import CARRY_BITS
 from linger_jax.quantizers import QTensor
 
 _IMAGE_RANK = 4
@@ -164,7 +165,7 @@ class _Walk:
             return
         a, loops = node.attributes, self.emit.loops
         fixed, carried = int(a["consts"]), int(a["carry"])
-        carry = [self._carried(v, bits) for v, bits in zip(operands[fixed:][:carried], a["carry_bits"], strict=True)]
+        carry = [self._carried(v, bits) for v, bits in zip(operands[fixed:][:carried], a[CARRY_BITS], strict=True)]
         stacked: dict[int, list[ExportedValue]] = {}
         for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
             entries = [self._entry(node, x, i) for x in operands[fixed + carried :]]
@@ -172,7 +173,7 @@ class _Walk:
             self.env.update(zip(body.inputs, (*operands[:fixed], *carry, *entries), strict=True))
             self._region(body, (*iterations, i))
             results = [self._read(atom) for atom in body.outputs]
-            carry = [self._carried(v, bits) for v, bits in zip(results, a["carry_bits"], strict=False)]
+            carry = [self._carried(v, bits) for v, bits in zip(results, a[CARRY_BITS], strict=False)]
             stacked[i] = [self._carried(v, None) for v in results[carried:]]
         self.emit.loops = loops
         self.env.update(zip(node.outputs, carry, strict=False))

@@ -24,7 +24,7 @@ def structural(step: LoweringStep) -> Sequence[ExportedValue]:
     Raises:
       ExportError: the primitive has no form in a file.
     """
-    primitive, move = step.node.attributes.get("primitive", step.node.op), step.node.move
+    primitive, move = step.node.primitive, step.node.move
     rule = None if move is None else _unchanged if move.is_identity else FORMS.get(move.name)
     if move is None or rule is None:
         raise step.error(f"{primitive} has no form in a file; compute it in front of or behind the exported model")
@@ -54,7 +54,7 @@ def _reshape(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     if before == after:
         return [value]
     flattens = len(after) == 2 and after[0] == before[0]
-    if value.image and flattens and step.node.attributes.get("primitive") == "reshape" and step.keeps_flat_order:
+    if value.image and flattens and step.node.primitive == "reshape" and step.keeps_flat_order:
         return [flattened(step, value)]
     if _without_units(before) == _without_units(after):
         return [_unit_axes(step, value, after)]

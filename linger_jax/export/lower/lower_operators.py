@@ -27,7 +27,7 @@ from linger_jax.kinds import (
     STACK,
     OperatorKind,
 )
-from linger_jax.plan.recognize import Window
+from linger_jax.plan.graph import Window
 
 
 def _pair(step: LoweringStep) -> tuple[TensorValue, TensorValue]:
@@ -256,7 +256,7 @@ def index_of_largest(step: LoweringStep) -> Sequence[ExportedValue]:
 def average_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QAvgPool1d``, ``QAvgPool2d``; over the whole plane too, since the packer has no other name for that."""
     x = step.emit.as_image(step.quantized(0, "input_quantizer"))
-    node, window = step.node, step.node.attributes["window"]
+    node, window = step.node, step.node.pool.window
     output, plane = step.emit.output_grid(node), x.shape[1:-1]
     attributes = step.emit.act(node, x, output)
     pooled = (x.shape[0], *_output_plane(window, plane), x.shape[-1])
@@ -288,7 +288,7 @@ def _output_plane(window: Window, plane: Sequence[int]) -> tuple[int, ...]:
 def _window_attributes(
     step: LoweringStep, window: Window, plane: Sequence[int], pooled: tuple[int, ...]
 ) -> dict[str, Any]:
-    divisor = np.broadcast_to(np.asarray(step.node.attributes["divisor"]), pooled)
+    divisor = np.broadcast_to(np.asarray(step.node.pool.divisor), pooled)
     area = math.prod(window.kernel)
     whole = window.kernel == tuple(plane)
     overhang = any(high != low for low, high in window.padding)

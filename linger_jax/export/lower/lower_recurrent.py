@@ -27,8 +27,7 @@ def recurrent(step: LoweringStep) -> Sequence[ExportedValue]:
     Raises:
       ExportError: variable lengths, an initial state or a layer that only runs backwards: no file has them.
     """
-    layer = step.node.layer
-    assert layer is not None
+    layer = step.node.layer_info
     roles = step.by_role()
     if ("lengths",) in roles:
         raise step.error("variable lengths (seq_lengths) have no form in a file; export with sequences of one length")
@@ -53,10 +52,9 @@ def recurrent(step: LoweringStep) -> Sequence[ExportedValue]:
 
 def _three_axes(step: LoweringStep, x: TensorValue) -> TensorValue:
     """All batch axes in one, or one of length one."""
-    assert step.node.layer is not None
     if x.rank == 3:
         return x
-    if step.node.layer.attributes["time_major"]:
+    if step.node.layer_info.attributes["time_major"]:
         return reshaped(step, x, (x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]))
     return reshaped(step, x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
 
@@ -64,10 +62,8 @@ def _three_axes(step: LoweringStep, x: TensorValue) -> TensorValue:
 def _direction(
     step: LoweringStep, x: TensorValue, direction: int, *, backwards: bool
 ) -> tuple[TensorValue, dict[str, TensorValue]]:
-    layer, emit = step.node.layer, step.emit
-    assert layer is not None
-    assert layer.kind.cell is not None
-    cell = layer.kind.cell
+    layer, emit = step.node.layer_info, step.emit
+    cell = layer.kind.recurrent_cell
     assert x.grid is not None
     time_major, features = bool(layer.attributes["time_major"]), int(layer.attributes["features"])
 

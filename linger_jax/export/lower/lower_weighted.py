@@ -36,8 +36,7 @@ def weight_grid(step: LoweringStep) -> Grid:
 
 def weight_name(step: LoweringStep, parameter: str) -> str:
     """Name of an initializer: the weight of a tied table has one name wherever it is read."""
-    assert step.node.layer is not None
-    path, quantizer = step.node.layer.path, step.weight_quantizer_path
+    path, quantizer = step.node.layer_info.path, step.weight_quantizer_path
     if parameter == "weight":
         path = quantizer[:-1]
     return step.emit.parameter_name(path, parameter, quantizer)
@@ -60,8 +59,7 @@ def reshaped(step: LoweringStep, value: TensorValue, shape: tuple[int, ...]) -> 
 
 def reads_channels_last(node: Node) -> bool:
     """Whether a convolution outside known layers reads its input with Flax's order of axes."""
-    assert node.jaxpr is not None
-    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.jaxpr) if "conv_" in e.primitive.name]
+    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.float_jaxpr) if "conv_" in e.primitive.name]
     return bool(specs) and specs[0] == channels_first(len(specs[0]))
 
 
@@ -79,8 +77,7 @@ def padded(step: LoweringStep, x: TensorValue, amounts: Sequence[tuple[int, int]
 @lowers(BATCH_NORM)
 def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QBatchNorm1d``, ``QBatchNorm2d``: the folded scale and shift."""
-    assert step.node.layer is not None
-    if step.node.layer.attributes["training"]:
+    if step.node.layer_info.attributes["training"]:
         raise step.error(
             "it normalizes by the statistics of the batch; export the evaluation (use_running_average=True, "
             "train=False or the like)"
@@ -129,13 +126,12 @@ def embed(step: LoweringStep) -> Sequence[ExportedValue]:
 @lowers(LAYER_NORM)
 def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QLayerNorm`` over trailing axes; its bias lies at ``NORMALIZED_SCALE * scale_w``."""
-    assert step.node.layer is not None
     x = step.emit.in_flax_order(step.quantized(0, INPUT))
     if x.order is not None:
         raise step.error("a flattened image enters a LayerNorm")
     weight, output = weight_grid(step), step.emit.output_grid(step.node)
     gamma = step.emit.visit.steps(step.weight_quantizer_path)
-    shape = x.shape[x.rank - step.node.layer.attributes["axes"] :]
+    shape = x.shape[x.rank - step.node.layer_info.attributes["axes"] :]
     inputs = [
         x.tensor,
         step.emit.graph.constant(weight_name(step, "weight"), stored(gamma.reshape(shape), weight.bits)),

@@ -49,9 +49,8 @@ def layer_sum(node: Node, operands: Sequence[QTensor | Accumulator | Array]) -> 
     Raises:
       LingerError: it computes something else than a product and a sum.
     """
-    assert node.jaxpr is not None
     values = [_Steps(whole_numbers(v), v.bits) if isinstance(v, QTensor) else v for v in operands]
-    (total,) = _evaluated(node, node.jaxpr, values)
+    (total,) = _evaluated(node, node.float_jaxpr, values)
     if not isinstance(total, Accumulator):
         raise _no_form(node, "no product")
     return total

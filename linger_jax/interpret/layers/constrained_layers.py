@@ -30,11 +30,10 @@ from linger_jax.quantizers import dynamic_clip, static_clip
 @constrains(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV, EMBED, LAYER_NORM)
 def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Dense, Conv, ConvTranspose, LayerNorm, Embed: the dynamic factor wins over the static value."""
-    assert node.config is not None
-    assert node.layer is not None
-    assert node.jaxpr is not None
-    clamp, roles = node.config.clamp_info, by_role(node, operands)
-    weights = [q.parameter for q in node.layer.kind.quantizers if q.acts_on == "weight" and q.parameter is not None]
+    clamp, roles = node.layer_config.clamp_info, by_role(node, operands)
+    weights = [
+        q.parameter for q in node.layer_info.kind.quantizers if q.acts_on == "weight" and q.parameter is not None
+    ]
     for role in (("params", weight) for weight in weights):
         if role in roles:
             factor = clamp.clamp_factor_value
@@ -44,7 +43,7 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
             )
     if BIAS in roles:
         roles[BIAS] = static_clip(roles[BIAS], clamp.clamp_bias_value)
-    (y,) = run_layer(node.jaxpr, [plain(roles[r]) for r in node.layer.operands], fast=ctx.fast)
+    (y,) = run_layer(node.float_jaxpr, [plain(roles[r]) for r in node.layer_info.operands], fast=ctx.fast)
     return results(node, static_clip(y, clamp.clamp_activation_value))
 
 
@@ -52,9 +51,7 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
 def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """BatchNorm: the static value wins over the dynamic factor, both act on the folded scale."""
     del ctx
-    assert node.config is not None
-    assert node.layer is not None
-    clamp, roles, a = node.config.clamp_info, by_role(node, operands), node.layer.attributes
+    clamp, roles, a = node.layer_config.clamp_info, by_role(node, operands), node.layer_info.attributes
     x = roles[INPUT]
     channels, axes = (x.shape[-1],), tuple(range(x.ndim - 1))
     updates = {MEAN: roles[MEAN], VARIANCE: roles[VARIANCE]}

@@ -29,12 +29,8 @@ def constrained_recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -
 
     Final states are not clipped.
     """
-    assert node.config is not None
-    assert node.layer is not None
-    assert node.jaxpr is not None
-    clamp, layer = node.config.clamp_info, node.layer
-    assert layer.kind.cell is not None
-    cell = layer.kind.cell.name
+    clamp, layer = node.layer_config.clamp_info, node.layer_info
+    cell = layer.kind.recurrent_cell.name
     roles = by_role(node, operands)
     for direction in range(layer.attributes["directions"]):
         for name in WEIGHTS:
@@ -46,7 +42,7 @@ def constrained_recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -
             else:
                 weight = _clip_matrix(weight, clamp.clamp_weight_value, clamp.clamp_factor_value)
             roles.update(split_into_pieces(cell, name, direction, roles, weight))
-    results = run_layer(node.jaxpr, [plain(roles[role]) for role in layer.operands], fast=ctx.fast)
+    results = run_layer(node.float_jaxpr, [plain(roles[role]) for role in layer.operands], fast=ctx.fast)
     return [
         static_clip(y, clamp.clamp_activation_value) if role[0] == "output" else y
         for role, y in zip(layer.results, results, strict=True)

@@ -13,7 +13,6 @@ from linger_jax.interpret.context import Context, Value
 from linger_jax.interpret.integers import multiply
 from linger_jax.interpret.interpreter import interprets, single
 from linger_jax.interpret.kernel_functions import sigmoid_input
-from linger_jax.interpret.layers.operand_roles import quantizer_path
 from linger_jax.interpret.layers.weighted_layers import quantize_output
 from linger_jax.kinds import GLU
 from linger_jax.numerics import chip_kernels
@@ -29,7 +28,7 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     Raises:
       PlatformLimitError: under ``compat: reference``, a platform without kernels.
     """
-    entrance, gate_path = quantizer_path(node, "input_quantizer"), quantizer_path(node, "sigmoid_quantizer")
+    entrance, gate_path = node.quantizer_path("input_quantizer"), node.quantizer_path("sigmoid_quantizer")
     x = accept(ctx, entrance, operands[0])
     fixed = ctx.quantizers[gate_path].fixed_scale
     if fixed is not None:
@@ -51,5 +50,5 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     scale = jnp.float32(2.0**chip_kernels.SIGMOID_GATE_FRACTION_BITS)
     quantized = run_quantizer(ctx, gate_path, gate, given_scale=scale)
     if ctx.in_integers:
-        return [multiply(ctx, quantizer_path(node, "output_quantizer"), QTensor(a, x.scale, x.bits), quantized)]
+        return [multiply(ctx, node.quantizer_path("output_quantizer"), QTensor(a, x.scale, x.bits), quantized)]
     return [quantize_output(ctx, node, a * quantized.value)]

@@ -28,11 +28,8 @@ from linger_jax.typing import Path
 @interprets(LSTM, GRU)
 def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of an ``nn.RNN`` or ``nn.Bidirectional``."""
-    assert node.layer is not None
-    assert node.state_path is not None
-    roles, a = by_role(node, operands), node.layer.attributes
-    assert node.layer.kind.cell is not None
-    cell = node.layer.kind.cell
+    roles, a = by_role(node, operands), node.layer_info.attributes
+    cell = node.layer_info.kind.recurrent_cell
     directions = range(a["directions"])
     x = roles["input", "0"]
     time = 0 if a["time_major"] else len(x.shape) - 2
@@ -43,7 +40,7 @@ def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value
         x = _moved(x, lambda v: reversed_in_time(v, lengths))
     outputs, finals = recurrent_layer(
         ctx,
-        node.state_path,
+        node.quantizer_path(),
         cell.name,
         x,
         tuple(_weights(cell.name, direction, roles, a["features"]) for direction in directions),
@@ -59,7 +56,7 @@ def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value
     for direction in directions:
         for name, state in zip(cell.states, finals[direction], strict=True):
             results["carry", str(direction), name] = state.reshape(*batch, a["features"])
-    return [results[role] for role in node.layer.results]
+    return [results[role] for role in node.layer_info.results]
 
 
 def reversed_in_time(x: Array, lengths: Array | None) -> Array:

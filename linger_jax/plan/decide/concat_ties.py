@@ -61,11 +61,10 @@ class _Region:
 
     def concatenation(self, node: Node) -> None:
         """Ties the quantizers that give a concatenation's operands their scales to its own."""
-        assert node.state_path is not None
-        own = (*node.state_path, "output_quantizer")
+        own = node.quantizer_path("output_quantizer")
         self._join(own, own)
         for position, atom in enumerate(node.inputs):
-            entering = (*node.state_path, "input_quantizer", str(position))
+            entering = node.quantizer_path("input_quantizer", str(position))
             found = entering if self._quantizers[entering].active else self._source(atom)
             if isinstance(found, tuple) and self._quantizers[found].stack == self._quantizers[own].stack:
                 self._join(own, found)
@@ -83,11 +82,10 @@ class _Region:
                     node.inputs[position] if parallel else next(a for a in node.inputs if not isinstance(a, Constant))
                 )
                 continue
-            assert node.state_path is not None
-            path = (*node.state_path, "output_quantizer")
+            path = node.quantizer_path("output_quantizer")
             quantizer = self._quantizers.get(path)
             if node.kind == AVG_POOL and quantizer is not None and not quantizer.active:
-                entering = (*node.state_path, "input_quantizer")
+                entering = node.quantizer_path("input_quantizer")
                 if self._quantizers[entering].active:
                     return entering
                 atom = node.inputs[0]
@@ -120,7 +118,7 @@ class _Region:
         """The node with what is tied, or cannot be, as a remark."""
         if node.state_path is None:
             return node
-        own = (*node.state_path, "output_quantizer")
+        own = node.quantizer_path("output_quantizer")
         group = partners.get(own, ())
         remarks = [node.reason] if node.reason else []
         if group:

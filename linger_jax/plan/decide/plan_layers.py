@@ -31,7 +31,7 @@ from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.quantizer_specs import layer_spec
 from linger_jax.plan.decide.window_limits import check_window
 from linger_jax.plan.fuse import remark_of
-from linger_jax.plan.graph import Constant, FileLayout, Node, Scan, ValueId, ValueInfo, file_layout
+from linger_jax.plan.graph import WEIGHT_QUANTIZER, Constant, FileLayout, Node, Scan, ValueId, ValueInfo, file_layout
 from linger_jax.quantizers import QuantizerSpec
 from linger_jax.staging import LAYERS
 from linger_jax.typing import Path
@@ -50,8 +50,7 @@ def plan_layer(decisions: Decisions, node: Node, infos: Infos, operand_bits: tup
     Raises:
       PlatformLimitError: a layer outside the platform's limits.
     """
-    info, settings = node.layer, decisions.settings
-    assert info is not None
+    info, settings = node.layer_info, decisions.settings
     config = settings.config.for_path(".".join(info.path))
     for path, _ in info.inside:
         # A cell may have a name that is not below its layer's; a part that names it means the layer.
@@ -91,8 +90,7 @@ def weighted_layer(decisions: Decisions, node: Node, infos: Infos, operand_bits:
     Raises:
       PlatformLimitError: a layer outside the platform's limits.
     """
-    info, settings, config = node.layer, decisions.settings, node.config
-    assert info is not None
+    info, settings, config = node.layer_info, decisions.settings, node.config
     assert config is not None
     _check_window(decisions, node)
     given = {role[-1] for role in info.operands if role[0] == "params"}
@@ -105,7 +103,7 @@ def weighted_layer(decisions: Decisions, node: Node, infos: Infos, operand_bits:
         spec = layer_spec(settings, config, role, settings.fusion.mark(info.path))
         path = (*info.path, role.quantizer)
         if role.acts_on == "weight" and role.configured:
-            path = attributes["weight_quantizer"] = _weight_path(decisions, node, infos, role, spec, stack)
+            path = attributes[WEIGHT_QUANTIZER] = _weight_path(decisions, node, infos, role, spec, stack)
         decisions.add(
             path,
             spec,
@@ -137,8 +135,7 @@ def passing(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[
 def conv_bn(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
     """A convolution with its normalization as one layer: constrained, or float where that was asked for."""
     del infos, operand_bits
-    info, settings = node.layer, decisions.settings
-    assert info is not None
+    info, settings = node.layer_info, decisions.settings
     disabled = settings.disabled(info.path, (info.module_type, *node.owner.module_types))
     if settings.purpose != "constrain" or disabled is not None:
         return as_float(node, disabled or "")
@@ -158,8 +155,7 @@ def _weight_path(
     A parameter has one integer form: a custom layer whose parameter another layer has read before it as it is stored
     (a tied embedding) takes that layer's weight quantizer, if it is of the same kind.
     """
-    info = node.layer
-    assert info is not None
+    info = node.layer_info
     own = (*info.path, role.quantizer)
     parameter = _parameter(node, infos, role)
     if parameter is None:
@@ -175,8 +171,7 @@ def _weight_path(
 
 
 def _float_reason(decisions: Decisions, node: Node, infos: Infos) -> str | None:
-    info, settings = node.layer, decisions.settings
-    assert info is not None
+    info, settings = node.layer_info, decisions.settings
     if settings.purpose == "float":
         return "a float model"
     constrain = settings.purpose == "constrain"
@@ -198,8 +193,7 @@ def _float_reason(decisions: Decisions, node: Node, infos: Infos) -> str | None:
 
 def _parameter(node: Node, infos: Infos, role: QuantizerRole) -> Path | None:
     """The parameter that a weight or bias quantizer reads, where the layer gets it as it is stored."""
-    assert node.layer is not None
-    for atom, operand in zip(node.inputs, node.layer.operands, strict=True):
+    for atom, operand in zip(node.inputs, node.layer_info.operands, strict=True):
         is_read = operand[0] == "params" and operand[-1] == role.parameter
         if is_read and not isinstance(atom, Constant):
             return infos[atom].parameter if infos[atom].direct else None
@@ -208,31 +202,27 @@ def _parameter(node: Node, infos: Infos, role: QuantizerRole) -> Path | None:
 
 def _file_layout(decisions: Decisions, node: Node, role: QuantizerRole) -> FileLayout | None:
     """Layout of the parameter that a weight quantizer reads, where the order of a sum over it counts."""
-    assert node.layer is not None
-    assert node.jaxpr is not None
-    order = node.layer.kind.kernel_order
+    order = node.layer_info.kind.kernel_order
     if order is None or role.acts_on != "weight" or not decisions.settings.semantics.sums_in_file_order:
         return None
-    for operand, aval in zip(node.layer.operands, node.jaxpr.in_avals, strict=True):
+    for operand, aval in zip(node.layer_info.operands, node.float_jaxpr.in_avals, strict=True):
         if operand == ("params", role.parameter):
-            return file_layout(order, len(aval.shape), node.layer.attributes.get("groups", 1))
+            return file_layout(order, len(aval.shape), node.layer_info.attributes.get("groups", 1))
     return None
 
 
 def parameter_stack(decisions: Decisions, node: Node, infos: Infos) -> tuple[Scan, ...]:
     """The scans that iterate over the layer's parameters."""
-    assert node.layer is not None
-    for atom, role in zip(node.inputs, node.layer.operands, strict=True):
+    for atom, role in zip(node.inputs, node.layer_info.operands, strict=True):
         if role[0] == "params" and not isinstance(atom, Constant):
             return tuple(scan for scan in infos[atom].stack if scan in decisions.parameter_scans)
     return decisions.parameter_scans
 
 
 def _not_float32(node: Node, infos: Infos) -> str | None:
-    assert node.layer is not None
-    for atom, role in zip(node.inputs, node.layer.operands, strict=True):
+    for atom, role in zip(node.inputs, node.layer_info.operands, strict=True):
         dtype = atom.dtype if isinstance(atom, Constant) else infos[atom].dtype
-        wanted = role[0] == "params" or (role == ("input", "0") and not node.layer.kind.looks_up)
+        wanted = role[0] == "params" or (role == ("input", "0") and not node.layer_info.kind.looks_up)
         if wanted and dtype != np.float32:
             return f"{'.'.join(role)} is {dtype}: quantization is exact in float32 only"
     return None

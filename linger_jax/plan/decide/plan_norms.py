@@ -22,14 +22,12 @@ def plan_layer_norm(decisions: Decisions, node: Node, infos: Infos, operand_bits
     Raises:
       PlatformLimitError: rows too long for their bits.
     """
-    assert node.layer is not None
-    assert node.config is not None
-    x = node.inputs[node.layer.operands.index(("input", "0"))]
+    x = node.inputs[node.layer_info.operands.index(("input", "0"))]
     shape = x.shape if isinstance(x, Constant) else infos[x].shape
-    bits = operand_bits[0] or node.config.input_bits
-    check_length(node.label, math.prod(shape[len(shape) - node.layer.attributes["axes"] :]), bits)
+    bits = operand_bits[0] or node.layer_config.input_bits
+    check_length(node.label, math.prod(shape[len(shape) - node.layer_info.attributes["axes"] :]), bits)
     if decisions.settings.semantics.warns_of_epsilon and _differs(node):
-        text = f"epsilon {EPSILON:g} instead of {node.layer.attributes['epsilon']:g}"
+        text = f"epsilon {EPSILON:g} instead of {node.layer_info.attributes['epsilon']:g}"
         node = dataclasses.replace(node, reason=text)
     return weighted_layer(decisions, node, infos, operand_bits)
 
@@ -49,5 +47,4 @@ def replaced_epsilons(nodes: Iterable[Node], settings: PlanSettings) -> tuple[st
 
 
 def _differs(node: Node) -> bool:
-    assert node.layer is not None
-    return bool(node.layer.attributes["epsilon"] != EPSILON)
+    return bool(node.layer_info.attributes["epsilon"] != EPSILON)

@@ -14,8 +14,8 @@ from linger_jax.plan.decide.clipped_constants import clipped_constant
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_layers import Infos, decides
 from linger_jax.plan.decide.quantizer_specs import operator_spec
-from linger_jax.plan.graph import Constant, Node, Owner, ValueInfo
-from linger_jax.plan.recognize import COMPUTED_FROM, SCALAR_DIVISION, as_multiplication
+from linger_jax.plan.graph import COMPUTED_FROM, Constant, Node, Owner, ValueInfo
+from linger_jax.plan.recognize import SCALAR_DIVISION, as_multiplication
 
 # Products that are a layer of their own when one operand is a parameter (docs/decisions.md D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
@@ -156,7 +156,7 @@ def _moved(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[B
     if node.op == "pad" and decisions.settings.semantics.pads_with_zero_only and not _is_zero(node.inputs[1]):
         return as_float(node, "pad with another value than zero: it is not on every grid")
     if node.op == JOIN.name and any(b is None for b in operand_bits):
-        return as_float(node, f"{node.attributes['primitive']} of a quantized value and a float")
+        return as_float(node, f"{node.primitive} of a quantized value and a float")
     results = tuple(bits if infos[v].dtype == np.float32 else None for v in node.outputs)
     return dataclasses.replace(node, op=MOVED.name, bits=results, quantized=True)
 

@@ -43,13 +43,13 @@ def plan_average_pool(decisions: Decisions, node: Node, infos: Infos, operand_bi
     Raises:
       PlatformLimitError: a window outside the platform's limits; elements that span a whole axis are exempt.
     """
-    if operand_bits[0] is None and node.attributes["whole_plane"]:
+    if operand_bits[0] is None and node.pool.whole_plane:
         return as_float(node)  # the mean of a float plane: a step of the model like any other
     owner, reason = decisions.owner(node)
     if owner is None:
         return as_float(node, reason)
     assert not isinstance(node.inputs[0], Constant)
-    plane, window = infos[node.inputs[0]].shape[1:-1], node.attributes["window"]
+    plane, window = infos[node.inputs[0]].shape[1:-1], node.pool.window
     check_window(
         _where(node, AVG_POOL),
         decisions.settings.config.platform,

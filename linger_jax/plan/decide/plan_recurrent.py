@@ -21,11 +21,9 @@ _MATRIX_LAYOUT = FileLayout((1, 0))
 @where_quantized
 def plan_recurrent(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
     """Notes the quantizers of a recurrent layer; float, with a warning, where the platform has no kernels."""
-    info, config, semantics = node.layer, node.config, decisions.settings.semantics
-    assert info is not None
-    assert info.kind.cell is not None
+    info, config, semantics = node.layer_info, node.config, decisions.settings.semantics
     assert config is not None
-    cell, input_bits, stack = info.kind.cell, operand_bits[0], parameter_stack(decisions, node, infos)
+    cell, input_bits, stack = info.kind.recurrent_cell, operand_bits[0], parameter_stack(decisions, node, infos)
     platform = decisions.settings.config.platform
     if not info.kind.runs_on(platform) and semantics.missing_kernels_are_float:
         reason = f"{platform.value} has no {info.kind.kernels_in_words}"
@@ -52,28 +50,24 @@ def plan_recurrent(decisions: Decisions, node: Node, infos: Infos, operand_bits:
 
 
 def _is_active(decisions: Decisions, node: Node, role: RecurrentRole, input_bits: Bits) -> bool:
-    layer = node.layer
-    assert layer is not None
-    assert layer.kind.cell is not None
+    layer = node.layer_info
     match role.acts_on:
         case "input":
             return input_bits is None
         case "cell":
             return False  # only its scale is used, and that is a constant
         case "bias_ih" | "bias_hh":
-            return any(weight_pieces(layer.kind.cell.name, role.acts_on, role.direction, layer.operands))
+            return any(weight_pieces(layer.kind.recurrent_cell.name, role.acts_on, role.direction, layer.operands))
         case _:
             return True
 
 
 def _parameters(node: Node, infos: Infos, role: RecurrentRole) -> tuple[Path, ...]:
     """The parameters that a weight is made of, where the layer gets every one of them as it is stored."""
-    layer = node.layer
-    assert layer is not None
-    assert layer.kind.cell is not None
+    layer = node.layer_info
     atoms = dict(zip(layer.operands, node.inputs, strict=True))
     found: list[Path] = []
-    for piece in weight_pieces(layer.kind.cell.name, role.acts_on, role.direction, layer.operands):
+    for piece in weight_pieces(layer.kind.recurrent_cell.name, role.acts_on, role.direction, layer.operands):
         if piece is None:
             continue
         atom = atoms[piece]

@@ -13,7 +13,7 @@ from collections import Counter
 from linger_jax.config import ActivationType
 from linger_jax.kinds import BATCH_NORM, CONV_TRANSPOSE, RELU, SIGMOID
 from linger_jax.plan.fuse.fusion import FusedPair, Fusion
-from linger_jax.plan.graph import Constant, Graph, Node, Scan, Uses, ValueInfo
+from linger_jax.plan.graph import SCAN_ID, Constant, Graph, Node, Scan, Uses, ValueInfo
 from linger_jax.staging import LAYERS, LayerInfo
 from linger_jax.typing import Path
 
@@ -54,7 +54,7 @@ def _search(
     held: dict[Path, Path] = {}
     for node in graph.nodes:
         if node.body is not None:
-            inside = (*scans, node.attributes["scan"]) if node.op == "scan" else scans
+            inside = (*scans, node.attributes[SCAN_ID]) if node.op == "scan" else scans
             _search(node.body, inside, once, fuse_bn, pairs, marks)
         info = node.layer
         if info is None or node.op == "lost" or info.path not in once or not _has_own_variables(node, graph, scans):
@@ -103,8 +103,7 @@ def _has_own_variables(node: Node, graph: Graph, scans: tuple[Scan, ...]) -> boo
 
     Anything else is one module that runs several times, or numbers that are no variable of the layer's.
     """
-    assert node.layer is not None
-    for atom, role in zip(node.inputs, node.layer.operands, strict=True):
+    for atom, role in zip(node.inputs, node.layer_info.operands, strict=True):
         if role[0] == "input":
             continue
         info: ValueInfo | None = None if isinstance(atom, Constant) else graph.infos[atom]

@@ -19,7 +19,7 @@ import numpy as np
 
 from linger_jax.compat import as_function
 from linger_jax.kinds import ADD, CUSTOM_CONV, CUSTOM_LINEAR, UNIT_AXES, LayerKind
-from linger_jax.plan.graph import Atom, Constant, Graph, Node, Owner, Uses, ValueId, ValueInfo
+from linger_jax.plan.graph import COMPUTED_FROM, Atom, Constant, Graph, Node, Owner, Uses, ValueId, ValueInfo
 from linger_jax.plan.recognize.parameter_views import View, moved_axes, varying_axes, view_of
 from linger_jax.staging import MOST_SPATIAL_AXES, LayerInfo
 from linger_jax.typing import Path
@@ -28,8 +28,6 @@ KINDS: Mapping[str, LayerKind] = {"dot_general": CUSTOM_LINEAR, "conv_general_di
 """What a product is once one operand is a parameter."""
 CONSTANT_PRODUCT = "constant_product"
 """Operator of a product of parameters alone: a constant of the deployed model, no layer."""
-COMPUTED_FROM = "computed_from"
-"""Attribute of a product that is no layer: the parameters that one operand is computed from, other than as a view."""
 _NOT_STAGED = -1
 
 

@@ -29,6 +29,8 @@ from linger_jax.compat import (
 )
 from linger_jax.kinds import JOIN, MOVE_OF_PRIMITIVE, ParameterView
 from linger_jax.plan.graph import (
+    PRIMITIVE,
+    SCAN_ID,
     Atom,
     Constant,
     Graph,
@@ -148,7 +150,7 @@ class Flattener:
             return [self._scan(what, operands, region, common)]
         if name == JOIN.primitive and region.one_source:
             name = JOIN.name
-        attributes = {**what.params, "primitive": what.name}
+        attributes = {**what.params, PRIMITIVE: what.name}
         node = Node(op=name, attributes=attributes, run=one_equation(eqn), **common)
         return [*self._hidden_layers(eqn, what, region.owners.current), node]
 
@@ -181,7 +183,7 @@ class Flattener:
                 stack = (*outer.stack, scan)
                 body_infos.append(ValueInfo(own.shape, own.dtype, outer.parameter, outer.direct, stack))
         body = self._graph(closed, body_infos, region.owners)
-        return Node(op="scan", attributes={**what.params, "scan": scan}, body=body, **common)
+        return Node(op="scan", attributes={**what.params, SCAN_ID: scan}, body=body, **common)
 
     def _hidden_layers(self, eqn: JaxprEqn, inside: Operation, owner: Owner) -> list[Node]:
         """Notes of the layers inside an equation that runs as it is (``cond``, ``while``, user-defined derivatives)."""

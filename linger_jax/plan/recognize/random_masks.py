@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from linger_jax.kinds import DROPOUT, MUL, UNIT_AXES
-from linger_jax.plan.graph import Atom, Constant, Node, Uses
+from linger_jax.plan.graph import PRIMITIVE, Atom, Constant, Node, Uses
 
 _DRAWS = frozenset({"random_bits", "rng_bit_generator", "threefry2x32"})
 # Between the random booleans and the product: cast, division by the share that is kept, broadcasting.
@@ -25,7 +25,7 @@ def written_dropout(uses: Uses, nodes: list[Node], index: int) -> tuple[Node, fr
     if node.kind != MUL or len(node.inputs) != 2 or node.run is None:
         return None
     multiply = node.run
-    attributes = {"primitive": DROPOUT.name}
+    attributes = {PRIMITIVE: DROPOUT.name}
     value, mask = node.inputs
     if not isinstance(value, Constant) and _is_random_mask(uses, nodes, mask):
         return dataclasses.replace(node, op=DROPOUT.name, attributes=attributes), frozenset({index})

@@ -16,7 +16,7 @@ import numpy as np
 
 from linger_jax.compat import ClosedJaxpr, evaluated_now
 from linger_jax.kinds import GELU, SOFTMAX, OperatorKind
-from linger_jax.plan.graph import Atom, Constant, Graph, Node, Uses, ValueId
+from linger_jax.plan.graph import PRIMITIVE, Atom, Constant, Graph, Node, Uses, ValueId
 from linger_jax.plan.recognize.flatten import flatten
 
 
@@ -85,7 +85,7 @@ def match_template(
                     last,
                     op=template.kind.nodes[0],
                     inputs=(operand,),
-                    attributes={**attributes, "primitive": template.kind.name},
+                    attributes={**attributes, PRIMITIVE: template.kind.name},
                     run=_run_pattern(pattern),
                 )
                 return node, interior
