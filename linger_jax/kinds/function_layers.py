@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from linger_jax.kinds.kind import IN_FLAX_ORDER, OF_EACH_NUMBER, OF_IMAGES
-from linger_jax.kinds.layer_kind import LayerKind, TorchSort
+from linger_jax.kinds.layer_kind import INPUT, OUTPUT, LayerKind, TorchSort, bias_of
 from linger_jax.kinds.operator_kinds import SIGMOID, TANH
-from linger_jax.kinds.quantizer_role import INPUT, OUTPUT, bias_of
 from linger_jax.kinds.recurrent_cells import GRU_CELL, LSTM_CELL
 
 _NO_WEIGHTS = "no weights"

@@ -6,7 +6,16 @@ import dataclasses
 
 from linger_jax.kinds.function_layers import AVG_POOL, DROPOUT, GLU, GRU, LSTM, PRELU
 from linger_jax.kinds.kind import IN_FLAX_ORDER, OF_IMAGES, ImageUse
-from linger_jax.kinds.layer_kind import KernelOrder, LayerKind, TorchSort
+from linger_jax.kinds.layer_kind import (
+    INPUT,
+    OUTPUT,
+    KernelOrder,
+    LayerKind,
+    QuantizerRole,
+    TorchSort,
+    bias_of,
+    weight_of,
+)
 from linger_jax.kinds.norm_layers import (
     BATCH_NORM,
     CONV_BN,
@@ -16,7 +25,6 @@ from linger_jax.kinds.norm_layers import (
     LAYER_NORM,
     RMS_NORM,
 )
-from linger_jax.kinds.quantizer_role import INPUT, OUTPUT, QuantizerRole, bias_of, weight_of
 
 KERNEL = weight_of("kernel")
 BIAS, BIAS_IF_GIVEN = bias_of("bias"), bias_of("bias", if_given=True)

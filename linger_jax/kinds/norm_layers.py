@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from linger_jax.kinds.kind import IN_FLAX_ORDER, OF_TWO_VALUES, ImageUse
-from linger_jax.kinds.layer_kind import LayerKind, TorchSort
-from linger_jax.kinds.quantizer_role import INPUT, OUTPUT, bias_of, weight_of
+from linger_jax.kinds.layer_kind import INPUT, OUTPUT, LayerKind, TorchSort, bias_of, weight_of
 
 _NO_KERNEL = "no kernel on the target chips"
 _NO_CONSTRAINED_FORM = "no constrained form"

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.kinds.kind import IN_FLAX_ORDER, OF_EACH_ELEMENT, OF_TWO_VALUES, Kind
+from linger_jax.kinds.onnx_operator import OnnxOperator
 from linger_jax.targets import Platform, target_of
 
 _WITH_KERNELS = frozenset(platform for platform in Platform if target_of(platform).kernels is not None)
@@ -62,7 +64,7 @@ class OperatorKind(Kind):
     platforms: frozenset[Platform] | None
     fixed_scale_on: frozenset[Platform]
     is_limited: bool
-    node_in_file: str
+    node_in_file: OnnxOperator
 
     def runs_on(self, platform: Platform) -> bool:
         """Whether the platform can compute it."""
@@ -87,7 +89,7 @@ ADD = OperatorKind(
     platforms=None,
     fixed_scale_on=frozenset(),
     is_limited=True,
-    node_in_file="QAdd",
+    node_in_file=ops.QADD,
 )
 
 MUL = OperatorKind(
@@ -100,7 +102,7 @@ MUL = OperatorKind(
     platforms=None,
     fixed_scale_on=frozenset(),
     is_limited=False,
-    node_in_file="QMul",
+    node_in_file=ops.QMUL,
 )
 
 MATMUL = OperatorKind(
@@ -113,7 +115,7 @@ MATMUL = OperatorKind(
     platforms=None,
     fixed_scale_on=frozenset(),
     is_limited=False,
-    node_in_file="QBmm",
+    node_in_file=ops.QBMM,
 )
 
 CAT = OperatorKind(
@@ -126,7 +128,7 @@ CAT = OperatorKind(
     platforms=None,
     fixed_scale_on=frozenset(),
     is_limited=False,
-    node_in_file="QCat",
+    node_in_file=ops.QCAT,
 )
 
 SIGMOID = OperatorKind(
@@ -139,7 +141,7 @@ SIGMOID = OperatorKind(
     platforms=_WITH_KERNELS,
     fixed_scale_on=_FIXED_SCALES,
     is_limited=False,
-    node_in_file="QSigmoid",
+    node_in_file=ops.QSIGMOID,
 )
 
 TANH = OperatorKind(
@@ -152,7 +154,7 @@ TANH = OperatorKind(
     platforms=_WITH_KERNELS,
     fixed_scale_on=_FIXED_SCALES,
     is_limited=False,
-    node_in_file="QTanh",
+    node_in_file=ops.QTANH,
 )
 
 GELU = OperatorKind(
@@ -165,7 +167,7 @@ GELU = OperatorKind(
     platforms=_GATED,
     fixed_scale_on=frozenset(),
     is_limited=False,
-    node_in_file="QGelu",
+    node_in_file=ops.QGELU,
 )
 
 SWISH = OperatorKind(
@@ -178,7 +180,7 @@ SWISH = OperatorKind(
     platforms=_GATED,
     fixed_scale_on=frozenset(),
     is_limited=False,
-    node_in_file="QSwish",
+    node_in_file=ops.QSWISH,
 )
 
 SOFTMAX = OperatorKind(
@@ -191,7 +193,7 @@ SOFTMAX = OperatorKind(
     platforms=_WITH_KERNELS,
     fixed_scale_on=frozenset(),
     is_limited=False,
-    node_in_file="QSoftmax",
+    node_in_file=ops.QSOFTMAX,
 )
 
 OPERATORS = (ADD, MUL, MATMUL, CAT, SIGMOID, TANH, GELU, SWISH, SOFTMAX)

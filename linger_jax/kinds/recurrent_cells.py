@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+from linger_jax.kinds import onnx_operators as ops
+from linger_jax.kinds.onnx_operator import OnnxOperator
+
 CellKind = Literal["lstm", "gru"]
 
 
@@ -23,7 +26,7 @@ class RecurrentCell:
     name: CellKind
     gates: str
     states: tuple[str, ...]
-    node: str
+    node: OnnxOperator
 
     @property
     def carry(self) -> tuple[str, ...]:
@@ -31,8 +34,8 @@ class RecurrentCell:
         return tuple(reversed(self.states))
 
 
-LSTM_CELL = RecurrentCell(name="lstm", gates="ifgo", states=("h", "c"), node="QLSTM")
-GRU_CELL = RecurrentCell(name="gru", gates="rzn", states=("h",), node="QGRU")
+LSTM_CELL = RecurrentCell(name="lstm", gates="ifgo", states=("h", "c"), node=ops.QLSTM)
+GRU_CELL = RecurrentCell(name="gru", gates="rzn", states=("h",), node=ops.QGRU)
 CELLS = (LSTM_CELL, GRU_CELL)
 
 GATE_LETTERS: Mapping[str, str] = {cell.name: cell.gates for cell in CELLS}

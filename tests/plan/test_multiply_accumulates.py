@@ -4,19 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tests.models import Mlp, Scanned
+from tests.models import Calls, Mlp, Scanned
 from tests.plan.planned import planned
 
 X = jax.ShapeDtypeStruct((2, 4), jnp.float32)
 IMAGE = jax.ShapeDtypeStruct((2, 6, 6, 4), jnp.float32)
-
-
-class Calls(nn.Module):
-    function: object
-
-    @nn.compact
-    def __call__(self, x):
-        return self.function(self, x)
 
 
 def counted(model, x=X, **options):

@@ -58,6 +58,7 @@ MODELS = {
 }
 
 
+@pytest.mark.model
 @pytest.mark.parametrize(("model", "names"), MODELS.values(), ids=MODELS.keys())
 def test_layers_inside_a_lifted_transform_keep_their_paths(model, names):
     variables = drawn(model, X)

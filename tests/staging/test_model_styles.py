@@ -76,6 +76,7 @@ def test_layers_are_marked_in_order_under_their_module_path(model, x, names):
     assert layer_names(staged) == names
 
 
+@pytest.mark.model
 @CASES
 def test_staged_jaxpr_is_the_float_model_bit_for_bit(model, x, names):
     variables = drawn(model, x)
@@ -85,6 +86,7 @@ def test_staged_jaxpr_is_the_float_model_bit_for_bit(model, x, names):
     assert updates == {}
 
 
+@pytest.mark.model
 @CASES
 def test_staged_jaxpr_is_the_float_model_under_jit(model, x, names):
     variables = drawn(model, x)
@@ -93,6 +95,7 @@ def test_staged_jaxpr_is_the_float_model_under_jit(model, x, names):
     np.testing.assert_allclose(output, model.apply(variables, x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.model
 def test_gradients_of_the_staged_jaxpr_are_the_float_model_s():
     model = ResidualCnn()
     variables = drawn(model, IMAGE)
@@ -152,8 +155,8 @@ def test_inputs_of_the_jaxpr_are_named_as_the_user_writes_them():
             return nn.Dense(2, name="d")(pair["x"]) * mask
 
     model = Masked()
-    variables = drawn(model, {"x": X}, mask=jnp.ones((2, 1)))
-    staged, _ = staged_call(model, variables, {"x": X}, mask=jnp.ones((2, 1)))
+    variables = drawn(model, {"x": X}, mask=np.ones((2, 1), np.float32))
+    staged, _ = staged_call(model, variables, {"x": X}, mask=np.ones((2, 1), np.float32))
     assert staged.variables == (("params", "d", "bias"), ("params", "d", "kernel"))
     assert staged.arguments == ("args[0]['x']", "kwargs['mask']")
 

@@ -25,8 +25,10 @@ from linger_jax.kinds import (
     RELU,
     RELU6,
     STACK,
+    OnnxOperator,
     OperatorKind,
 )
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.plan.graph import Window
 
 
@@ -46,7 +48,7 @@ def of_two_values(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QAdd``, ``QMul``: operands of one order, the smaller one repeated."""
     x, y = _pair(step)
     larger = x if x.rank >= y.rank else y
-    return [two_operands(step, operator_of(step).node_in_file, x, y, larger, step.shape(), larger.axes)]
+    return [two_operands(step, operator_of(step).node_in_file, x, y, larger.laid(step.shape(), larger.axes))]
 
 
 def operator_of(step: LoweringStep) -> OperatorKind:
@@ -56,15 +58,9 @@ def operator_of(step: LoweringStep) -> OperatorKind:
 
 
 def two_operands(
-    step: LoweringStep,
-    op: str,
-    x: TensorValue,
-    y: TensorValue,
-    like: TensorValue,
-    shape: tuple[int, ...],
-    axes: tuple[int, ...],
+    step: LoweringStep, operator: OnnxOperator, x: TensorValue, y: TensorValue, like: TensorValue
 ) -> TensorValue:
-    """A node of two integer operands; the result lies like ``like``."""
+    """A node of two integer operands; the result has the shape and axes of ``like``."""
     assert x.grid is not None
     assert y.grid is not None
     output = step.emit.output_grid(step.node)
@@ -77,9 +73,7 @@ def two_operands(
         "scale_o": output.scale,
         "quant_mode": step.emit.round_mode(step.node),
     }
-    return step.emit.integers(
-        op, [x.tensor, y.tensor], output, like, attributes=attributes, node=step.node, shape=shape, axes=axes
-    )
+    return step.emit.integers(operator, [x.tensor, y.tensor], output, like, attributes=attributes, node=step.node)
 
 
 @lowers(MATMUL)
@@ -101,14 +95,14 @@ def matrix_product(step: LoweringStep) -> Sequence[ExportedValue]:
     shape, batch = step.shape(), len(left_batch)
     like = dataclasses.replace(x, image=False)
     if batch < 2:
-        return [two_operands(step, "QBmm", x, y, like, shape, flax_order(len(shape)))]
+        return [two_operands(step, ops.QBMM, x, y, like.laid(shape, flax_order(len(shape))))]
     # linger's QBmm, and the chip's, has one batch axis.
     x, y = (
         reshaped(step, _in_order(v, axes), (math.prod(shape[:batch]), *(v.shape[a] for a in axes[batch:])))
         for v, axes in ((x, x.axes), (y, y.axes))
     )
     whole = (math.prod(shape[:batch]), *shape[batch:])
-    return [reshaped(step, two_operands(step, "QBmm", x, y, x, whole, flax_order(3)), shape)]
+    return [reshaped(step, two_operands(step, ops.QBMM, x, y, x.laid(whole, flax_order(3))), shape)]
 
 
 def _in_order(value: TensorValue, axes: Sequence[int]) -> TensorValue:
@@ -133,7 +127,9 @@ def with_unit_axis(step: LoweringStep, value: TensorValue, axis: int) -> TensorV
     """A new axis of length one, in Flax's order."""
     value = step.emit.in_flax_order(value)
     shape = (*value.shape[:axis], 1, *value.shape[axis:])
-    return step.emit.moved("Unsqueeze", value, {"axes": [axis]}, shape=shape, axes=flax_order(len(shape)), image=False)
+    return step.emit.moved(
+        ops.UNSQUEEZE, value, {"axes": [axis]}, shape=shape, axes=flax_order(len(shape)), image=False
+    )
 
 
 def _joined(step: LoweringStep, parts: list[TensorValue], axis: int | None = None) -> TensorValue:
@@ -158,9 +154,8 @@ def joined(
     for i, part in enumerate(parts):
         assert part.grid is not None
         attributes |= {f"scale_x_{i}": part.grid.scale, f"x_{i}_bits": part.grid.bits}
-    return step.emit.integers(
-        "QCat", [p.tensor for p in parts], output, lead, attributes=attributes, node=step.node, shape=shape
-    )
+    like = lead.laid(shape, lead.axes)
+    return step.emit.integers(ops.QCAT, [p.tensor for p in parts], output, like, attributes=attributes, node=step.node)
 
 
 @lowers(*(kind for kind in OPERATORS if kind.function is not None))
@@ -186,22 +181,21 @@ def gated_linear_unit(step: LoweringStep) -> Sequence[ExportedValue]:
         raise step.error("a flattened image enters a glu")
     output = step.emit.output_grid(step.node)
     attributes = {**step.emit.act(step.node, x, output), "dim": x.position(int(step.node.attributes["axis"]))}
-    return [
-        step.emit.integers("QGLU", [x.tensor], output, x, attributes=attributes, node=step.node, shape=step.shape())
-    ]
+    like = x.laid(step.shape(), x.axes)
+    return [step.emit.integers(ops.QGLU, [x.tensor], output, like, attributes=attributes, node=step.node)]
 
 
 @lowers(RELU)
 def rectifier(step: LoweringStep) -> Sequence[ExportedValue]:
     """``Relu``."""
-    return [step.emit.moved("Relu", _tensor_operand(step), {})]
+    return [step.emit.moved(ops.RELU, _tensor_operand(step), {})]
 
 
 @lowers(RELU6)
 def clipped_rectifier(step: LoweringStep) -> Sequence[ExportedValue]:
     """``Clip`` to 0 and 6, in real units."""
     bounds = [step.emit.graph.constant(name, np.asarray(v, np.float32)) for name, v in (("zero", 0), ("six", 6))]
-    return [step.emit.moved("Clip", _tensor_operand(step), {}, bounds)]
+    return [step.emit.moved(ops.CLIP, _tensor_operand(step), {}, bounds)]
 
 
 def _tensor_operand(step: LoweringStep) -> TensorValue:
@@ -228,7 +222,7 @@ def max_pool(step: LoweringStep) -> Sequence[ExportedValue]:
         "dilations": [int(d) for d in a["window_dilation"][plane]],
         "ceil_mode": 0,
     }
-    return [step.emit.moved("MaxPool", x, attributes, shape=step.shape(), axes=channels_first(x.rank))]
+    return [step.emit.moved(ops.MAX_POOL, x, attributes, shape=step.shape(), axes=channels_first(x.rank))]
 
 
 @lowers(ARGMAX)
@@ -241,7 +235,7 @@ def index_of_largest(step: LoweringStep) -> Sequence[ExportedValue]:
     if not np.issubdtype(step.node.attributes["index_dtype"], np.integer):
         raise step.error("its result is no integer")
     (tensor,) = step.emit.graph.add(
-        "ArgMax",
+        ops.ARG_MAX,
         [x.tensor],
         element_types=["int64"],
         attributes={"axis": x.position(axis), "keepdims": 0},
@@ -261,11 +255,21 @@ def average_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     attributes = step.emit.act(node, x, output)
     pooled = (x.shape[0], *_output_plane(window, plane), x.shape[-1])
     attributes |= _window_attributes(step, window, plane, pooled)
-    op = f"QAvgPool{len(plane)}d"
-    y = step.emit.integers(
-        op, [x.tensor], output, x, attributes=attributes, node=node, shape=pooled, axes=channels_first(x.rank)
-    )
+    like = x.laid(pooled, channels_first(x.rank))
+    operator = of_plane(step, len(plane), ops.QAVG_POOL1D, ops.QAVG_POOL2D)
+    y = step.emit.integers(operator, [x.tensor], output, like, attributes=attributes, node=node)
     return [y if y.shape == step.shape() else flattened(step, y)]
+
+
+def of_plane(step: LoweringStep, axes: int, line: OnnxOperator, plane: OnnxOperator) -> OnnxOperator:
+    """The operator for an image of one or two axes besides batch and channels.
+
+    Raises:
+      ExportError: it has more.
+    """
+    if axes > 2:
+        raise step.error(f"it works on {axes} axes of an image, and the field has operators for one or two")
+    return line if axes == 1 else plane
 
 
 def flattened(step: LoweringStep, value: TensorValue) -> TensorValue:
@@ -274,7 +278,7 @@ def flattened(step: LoweringStep, value: TensorValue) -> TensorValue:
     places = np.arange(size).reshape(value.shape[1:]).transpose([a - 1 for a in value.axes[1:]]).reshape(-1)
     order = None if np.array_equal(places, np.arange(size)) else places
     return step.emit.moved(
-        "Flatten", value, {"axis": 1}, shape=(value.shape[0], size), axes=(0, 1), image=False, order=order
+        ops.FLATTEN, value, {"axis": 1}, shape=(value.shape[0], size), axes=(0, 1), image=False, order=order
     )
 
 

@@ -47,6 +47,8 @@ def plan_operator(decisions: Decisions, node: Node, infos: Infos, operand_bits: 
         return as_float(node)
     if not any(jnp.issubdtype(infos[v].dtype, jnp.inexact) for v in node.outputs):
         return as_float(node)  # a comparison or an index: no scale is lost
+    if all(0 in infos[v].shape for v in node.outputs):
+        return as_float(node)  # no elements (jax.lax.associative_scan adds such): there is nothing to quantize
     owner, reason = decisions.owner(node)
     if owner is None:
         return as_float(node, reason)
@@ -58,11 +60,11 @@ def plan_operator(decisions: Decisions, node: Node, infos: Infos, operand_bits: 
     why = _float_reason(decisions, node, kind) or _not_float32(infos[node.outputs[0]])
     if why is not None:
         return as_float(node, why)
-    return _quantized(decisions, node, kind, owner, operand_bits)
+    return _quantized(decisions, node, infos, kind, owner, operand_bits)
 
 
 def _quantized(
-    decisions: Decisions, node: Node, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
+    decisions: Decisions, node: Node, infos: Infos, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
 ) -> Node:
     """The node with its name and its quantizers: one for each operand, one for the result.
 
@@ -73,8 +75,9 @@ def _quantized(
     entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
     state_path = decisions.name(owner, kind.stem, counter="operators")
     inputs = tuple((*state_path, "input_quantizer", str(i)) for i in range(len(operand_bits)))
-    for path, bits in zip(inputs, operand_bits, strict=True):
-        decisions.add(path, entering, decisions.parameter_scans, active=bits is None)
+    for path, bits, atom in zip(inputs, operand_bits, node.inputs, strict=True):
+        shape = atom.shape if isinstance(atom, Constant) else infos[atom].shape
+        decisions.add(path, entering, decisions.parameter_scans, active=bits is None and 0 not in shape)
     pinned = settings.config.platform in kind.fixed_scale_on
     decisions.add(
         (*state_path, "output_quantizer"),
