@@ -20,7 +20,7 @@ from linger_jax.export.lower.exported_values import (
     flax_order,
 )
 from linger_jax.export.onnx import ElementType, OnnxGraph, integer_type
-from linger_jax.kinds import OnnxOperator
+from linger_jax.kinds import MOVED, OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.plan import Node
 from linger_jax.typing import HostArray, Path
@@ -47,7 +47,7 @@ class Emitter:
     def error(self, node: Node, text: str) -> ExportError:
         """An error that names the step and its place in the user's code."""
         where = f" at {node.source}" if node.source else ""
-        op = node.attributes.get("primitive", node.op) if node.op == "structural" else node.op
+        op = node.primitive if node.kind == MOVED else node.op
         return ExportError(f"{node.label} ({op}){where}: {text}")
 
     # --- nodes ---
@@ -188,8 +188,7 @@ class Emitter:
 
     def output_grid(self, node: Node, quantizer: str = "output_quantizer") -> Grid:
         """Grid of a layer's or operator's result."""
-        assert node.state_path is not None
-        path = (*node.state_path, quantizer)
+        path = node.quantizer_path(quantizer)
         return self.visit.grid(path)
 
     def round_mode(self, node: Node) -> str:

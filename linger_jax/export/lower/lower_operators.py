@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, channels_first, flax_order
 from linger_jax.export.lower.lower_weighted import reshaped
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
-from linger_jax.kinds import OnnxOperator
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
+from linger_jax.kinds import (
+    ADD,
+    ARGMAX,
+    AVG_POOL,
+    CAT,
+    GLU,
+    MATMUL,
+    MAX_POOL,
+    MUL,
+    OPERATORS,
+    RELU,
+    RELU6,
+    STACK,
+    OnnxOperator,
+    OperatorKind,
+)
 from linger_jax.kinds import onnx_operators as ops
-from linger_jax.plan.recognize import Window
+from linger_jax.plan.graph import Window
 
 
 def _pair(step: LoweringStep) -> tuple[TensorValue, TensorValue]:
@@ -28,13 +43,18 @@ def _pair(step: LoweringStep) -> tuple[TensorValue, TensorValue]:
     return step.emit.arranged(x, lead.axes), step.emit.arranged(y, lead.axes)
 
 
-def _binary(operator: OnnxOperator) -> LoweringRule:
-    def rule(step: LoweringStep) -> Sequence[ExportedValue]:
-        x, y = _pair(step)
-        larger = x if x.rank >= y.rank else y
-        return [two_operands(step, operator, x, y, larger.laid(step.shape(), larger.axes))]
+@lowers(ADD, MUL)
+def of_two_values(step: LoweringStep) -> Sequence[ExportedValue]:
+    """``QAdd``, ``QMul``: operands of one order, the smaller one repeated."""
+    x, y = _pair(step)
+    larger = x if x.rank >= y.rank else y
+    return [two_operands(step, operator_of(step).node_in_file, x, y, larger.laid(step.shape(), larger.axes))]
 
-    return rule
+
+def operator_of(step: LoweringStep) -> OperatorKind:
+    """What is known of an operator."""
+    assert isinstance(step.node.kind, OperatorKind)
+    return step.node.kind
 
 
 def two_operands(
@@ -56,6 +76,7 @@ def two_operands(
     return step.emit.integers(operator, [x.tensor, y.tensor], output, like, attributes=attributes, node=step.node)
 
 
+@lowers(MATMUL)
 def matrix_product(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QBmm``: batch axes, rows, columns; Transpose nodes bring the operands into that order."""
     (left, right), (left_batch, right_batch) = step.node.attributes["dimension_numbers"]
@@ -91,18 +112,14 @@ def _in_order(value: TensorValue, axes: Sequence[int]) -> TensorValue:
     )
 
 
+@lowers(CAT)
 def concatenation(step: LoweringStep) -> Sequence[ExportedValue]:
-    """``QCat`` of any number of tensors."""
-    return [_joined(step, [step.quantized(i, "input_quantizer", str(i)) for i in range(len(step.operands))])]
-
-
-def stack(step: LoweringStep) -> Sequence[ExportedValue]:
-    """``QCat`` along a new axis."""
+    """``QCat`` of any number of tensors, along an axis of theirs or a new one."""
+    parts = [step.quantized(i, "input_quantizer", str(i)) for i in range(len(step.operands))]
+    if step.node.op != STACK:
+        return [_joined(step, parts)]
     axis = int(step.node.attributes["axis"])
-    parts = []
-    for i in range(len(step.operands)):
-        part = step.quantized(i, "input_quantizer", str(i))
-        parts.append(with_unit_axis(step, part, axis % (part.rank + 1)))
+    parts = [with_unit_axis(step, part, axis % (part.rank + 1)) for part in parts]
     return [_joined(step, parts, axis)]
 
 
@@ -141,22 +158,22 @@ def joined(
     return step.emit.integers(ops.QCAT, [p.tensor for p in parts], output, like, attributes=attributes, node=step.node)
 
 
-def _function(operator: OnnxOperator) -> LoweringRule:
+@lowers(*(kind for kind in OPERATORS if kind.function is not None))
+def chip_function(step: LoweringStep) -> Sequence[ExportedValue]:
     """A function of each element, or along one axis."""
-
-    def rule(step: LoweringStep) -> Sequence[ExportedValue]:
-        x = step.quantized(0, "input_quantizer", "0")
-        output = step.emit.output_grid(step.node)
-        attributes = step.emit.act(step.node, x, output)
-        if operator is ops.QSOFTMAX:
-            if x.order is not None:
-                raise step.error("a flattened image enters a softmax")
-            attributes["axis"] = x.position(int(step.node.attributes["axis"]))
-        return [step.emit.integers(operator, [x.tensor], output, x, attributes=attributes, node=step.node)]
-
-    return rule
+    kind = operator_of(step)
+    assert kind.function is not None
+    x = step.quantized(0, "input_quantizer", "0")
+    output = step.emit.output_grid(step.node)
+    attributes = step.emit.act(step.node, x, output)
+    if kind.function.form == "rows":
+        if x.order is not None:
+            raise step.error(f"a flattened image enters a {kind.name}")
+        attributes["axis"] = x.position(int(step.node.attributes["axis"]))
+    return [step.emit.integers(kind.node_in_file, [x.tensor], output, x, attributes=attributes, node=step.node)]
 
 
+@lowers(GLU)
 def gated_linear_unit(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QGLU`` along ``dim``."""
     x = step.quantized(0, "input_quantizer")
@@ -168,11 +185,13 @@ def gated_linear_unit(step: LoweringStep) -> Sequence[ExportedValue]:
     return [step.emit.integers(ops.QGLU, [x.tensor], output, like, attributes=attributes, node=step.node)]
 
 
+@lowers(RELU)
 def rectifier(step: LoweringStep) -> Sequence[ExportedValue]:
     """``Relu``."""
     return [step.emit.moved(ops.RELU, _tensor_operand(step), {})]
 
 
+@lowers(RELU6)
 def clipped_rectifier(step: LoweringStep) -> Sequence[ExportedValue]:
     """``Clip`` to 0 and 6, in real units."""
     bounds = [step.emit.graph.constant(name, np.asarray(v, np.float32)) for name, v in (("zero", 0), ("six", 6))]
@@ -183,6 +202,7 @@ def _tensor_operand(step: LoweringStep) -> TensorValue:
     return next(value for value in step.operands if isinstance(value, TensorValue))
 
 
+@lowers(MAX_POOL)
 def max_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     """``MaxPool``; of floats too, in front of the first quantized step.
 
@@ -205,6 +225,7 @@ def max_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     return [step.emit.moved(ops.MAX_POOL, x, attributes, shape=step.shape(), axes=channels_first(x.rank))]
 
 
+@lowers(ARGMAX)
 def index_of_largest(step: LoweringStep) -> Sequence[ExportedValue]:
     """``ArgMax``: the first of equals, as integers order them like the real numbers."""
     x = step.tensor(0)
@@ -225,10 +246,11 @@ def index_of_largest(step: LoweringStep) -> Sequence[ExportedValue]:
     return [step.emit.made(TensorValue(tensor, step.shape(), axes, dtype))]
 
 
+@lowers(AVG_POOL)
 def average_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QAvgPool1d``, ``QAvgPool2d``; over the whole plane too, since the packer has no other name for that."""
     x = step.emit.as_image(step.quantized(0, "input_quantizer"))
-    node, window = step.node, step.node.attributes["window"]
+    node, window = step.node, step.node.pool.window
     output, plane = step.emit.output_grid(node), x.shape[1:-1]
     attributes = step.emit.act(node, x, output)
     pooled = (x.shape[0], *_output_plane(window, plane), x.shape[-1])
@@ -270,7 +292,7 @@ def _output_plane(window: Window, plane: Sequence[int]) -> tuple[int, ...]:
 def _window_attributes(
     step: LoweringStep, window: Window, plane: Sequence[int], pooled: tuple[int, ...]
 ) -> dict[str, Any]:
-    divisor = np.broadcast_to(np.asarray(step.node.attributes["divisor"]), pooled)
+    divisor = np.broadcast_to(np.asarray(step.node.pool.divisor), pooled)
     area = math.prod(window.kernel)
     whole = window.kernel == tuple(plane)
     overhang = any(high != low for low, high in window.padding)
@@ -286,24 +308,3 @@ def _window_attributes(
         "count_include_pad": int(counts_all or override > 0),
         "divisor_override": override,
     }
-
-
-RULES: Mapping[str, LoweringRule] = {
-    "add": _binary(ops.QADD),
-    "mul": _binary(ops.QMUL),
-    "dot_general": matrix_product,
-    "concatenate": concatenation,
-    "stack": stack,
-    "logistic": _function(ops.QSIGMOID),
-    "tanh": _function(ops.QTANH),
-    "gelu": _function(ops.QGELU),
-    "silu": _function(ops.QSWISH),
-    "softmax": _function(ops.QSOFTMAX),
-    "glu": gated_linear_unit,
-    "relu": rectifier,
-    "relu6": clipped_rectifier,
-    "max_pool": max_pool,
-    "reduce_window_max": max_pool,
-    "argmax": index_of_largest,
-    "avg_pool": average_pool,
-}

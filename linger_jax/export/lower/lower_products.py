@@ -24,14 +24,15 @@ from linger_jax.export.lower.lower_weighted import (
     weight_grid,
     weight_name,
 )
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
 from linger_jax.export.lower.parameter_product import ParameterProduct, moved_by, parameter_product
 from linger_jax.export.onnx import index_constant
-from linger_jax.kinds import BIAS_BITS
+from linger_jax.kinds import BIAS_BITS, CONV, CONV_TRANSPOSE, CUSTOM_CONV, CUSTOM_LINEAR, DENSE, EINSUM
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.typing import HostArray
 
 
+@lowers(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV)
 def product(step: LoweringStep) -> Sequence[ExportedValue]:
     """The nodes of a layer with one product.
 
@@ -206,7 +207,7 @@ def _convolution(step: LoweringStep, found: ParameterProduct) -> TensorValue:
     bias = _bias(step, x, found, (numbers.out_spec[1],))
     stretched = any(int(d) != 1 for d in p["lhs_dilation"])
     # A transposed convolution of stride 1 is one where the layer says so: linger has two layers.
-    if stretched or step.node.op == "conv_transpose":
+    if stretched or step.node.kind == CONV_TRANSPOSE:
         weight, attributes = _transposed(step, weight, p)
         operator = of_plane(step, weight.ndim - 2, ops.QCONV_TRANSPOSE1D, ops.QCONV_TRANSPOSE2D)
     else:
@@ -269,8 +270,3 @@ def _transposed(step: LoweringStep, weight: HostArray, p: Mapping[str, Any]) -> 
         "output_padding": extra,
     }
     return flipped.reshape(-1, *flipped.shape[2:]), attributes
-
-
-RULES: Mapping[str, LoweringRule] = dict.fromkeys(
-    ("dense", "conv", "conv_transpose", "einsum", "custom_linear", "custom_conv"), product
-)

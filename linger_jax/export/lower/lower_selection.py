@@ -26,7 +26,7 @@ def selected(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
       ExportError: the places depend on the model's input, or a result is no value of the operand.
     """
     others = [operand for operand in step.operands[1:] if isinstance(operand, HostValue)]
-    primitive = step.node.attributes.get("primitive", step.node.op)
+    primitive = step.node.primitive
     if len(others) != len(step.operands) - 1:
         raise step.error(
             f"the model's input decides what {primitive} picks, and a file has no form for that; pick by numbers that "

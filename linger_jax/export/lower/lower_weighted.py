@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from linger_jax.export.lower.exported_values import (
     channels_first,
     flax_order,
 )
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
 from linger_jax.export.onnx import integers_constant, shape_constant
-from linger_jax.kinds import BIAS_BITS
+from linger_jax.kinds import BATCH_NORM, BIAS_BITS, EMBED, LAYER_NORM
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.normalization import RESULT_FRACTION_BITS
 from linger_jax.plan import Node
@@ -37,8 +37,7 @@ def weight_grid(step: LoweringStep) -> Grid:
 
 def weight_name(step: LoweringStep, parameter: str) -> str:
     """Name of an initializer: the weight of a tied table has one name wherever it is read."""
-    assert step.node.layer is not None
-    path, quantizer = step.node.layer.path, step.weight_quantizer_path
+    path, quantizer = step.node.layer_info.path, step.weight_quantizer_path
     if parameter == "weight":
         path = quantizer[:-1]
     return step.emit.parameter_name(path, parameter, quantizer)
@@ -61,8 +60,7 @@ def reshaped(step: LoweringStep, value: TensorValue, shape: tuple[int, ...]) -> 
 
 def reads_channels_last(node: Node) -> bool:
     """Whether a convolution outside known layers reads its input with Flax's order of axes."""
-    assert node.jaxpr is not None
-    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.jaxpr) if "conv_" in e.primitive.name]
+    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.float_jaxpr) if "conv_" in e.primitive.name]
     return bool(specs) and specs[0] == channels_first(len(specs[0]))
 
 
@@ -77,10 +75,10 @@ def padded(step: LoweringStep, x: TensorValue, amounts: Sequence[tuple[int, int]
     return step.emit.moved(ops.PAD, x, {"mode": "constant"}, inputs, shape=shape)
 
 
+@lowers(BATCH_NORM)
 def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QBatchNorm1d``, ``QBatchNorm2d``: the folded scale and shift."""
-    assert step.node.layer is not None
-    if step.node.layer.attributes["training"]:
+    if step.node.layer_info.attributes["training"]:
         raise step.error(
             "it normalizes by the statistics of the batch; export the evaluation (use_running_average=True, "
             "train=False or the like)"
@@ -104,6 +102,7 @@ def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     return [y, *(HostValue(np.zeros(0, np.float32)) for _ in step.node.outputs[1:])]
 
 
+@lowers(EMBED)
 def embed(step: LoweringStep) -> Sequence[ExportedValue]:
     """``linger::Gather``: the table first."""
     weight = weight_grid(step)
@@ -123,15 +122,15 @@ def embed(step: LoweringStep) -> Sequence[ExportedValue]:
     ]
 
 
+@lowers(LAYER_NORM)
 def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QLayerNorm`` over trailing axes; its bias lies at ``NORMALIZED_SCALE * scale_w``."""
-    assert step.node.layer is not None
     x = step.emit.in_flax_order(step.quantized(0, INPUT))
     if x.order is not None:
         raise step.error("a flattened image enters a LayerNorm")
     weight, output = weight_grid(step), step.emit.output_grid(step.node)
     gamma = step.emit.visit.steps(step.weight_quantizer_path)
-    shape = x.shape[x.rank - step.node.layer.attributes["axes"] :]
+    shape = x.shape[x.rank - step.node.layer_info.attributes["axes"] :]
     inputs = [
         x.tensor,
         step.emit.graph.constant(weight_name(step, "weight"), stored(gamma.reshape(shape), weight.bits)),
@@ -145,10 +144,3 @@ def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))
     attributes = {**weight_attributes(step, x, output), "scale_y_normal": NORMALIZED_SCALE}
     return [step.emit.integers(ops.QLAYER_NORM, inputs, output, x, attributes=attributes, node=step.node)]
-
-
-RULES: Mapping[str, LoweringRule] = {
-    "batch_norm": batch_norm,
-    "embed": embed,
-    "layer_norm": layer_norm,
-}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import linger_jax
+from linger_jax.kinds import KernelOrder
 from linger_jax.numerics.sums.cascade_sum import cascade_sum
 from linger_jax.plan.graph.kernel_layout import file_layout
 from tests.golden.models.torch_layout import from_kernel
@@ -14,18 +15,18 @@ from tests.golden.models.torch_layout import from_kernel
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(
-    ("kind", "op", "shape"),
+    ("order", "op", "shape"),
     [
-        ("dense", "Linear", (5, 3)),
-        ("conv", "Conv1d", (3, 4, 2)),
-        ("conv", "Conv2d", (3, 2, 4, 5)),
-        ("conv_transpose", "ConvTranspose1d", (3, 4, 2)),
-        ("conv_transpose", "ConvTranspose2d", (3, 2, 4, 5)),
+        (KernelOrder.matrix, "Linear", (5, 3)),
+        (KernelOrder.convolution, "Conv1d", (3, 4, 2)),
+        (KernelOrder.convolution, "Conv2d", (3, 2, 4, 5)),
+        (KernelOrder.transposed_convolution, "ConvTranspose1d", (3, 4, 2)),
+        (KernelOrder.transposed_convolution, "ConvTranspose2d", (3, 2, 4, 5)),
     ],
 )
-def test_the_layout_is_pytorchs_and_invertible(kind, op, shape):
+def test_the_layout_is_pytorchs_and_invertible(order, op, shape):
     kernel = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    layout = file_layout(kind, len(shape))
+    layout = file_layout(order, len(shape))
     assert layout is not None
     weight = layout.to_file(jnp.asarray(kernel))
     np.testing.assert_array_equal(weight, from_kernel(op, kernel))
