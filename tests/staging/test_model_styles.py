@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from linger_jax.compat import equations
 from tests.models import Mlp, ResidualCnn, SetupMlp, Shared, drawn, random_array
 from tests.staging.staging_run import layer_names, layers, run_staged, scopes, staged_call
 
@@ -128,7 +129,7 @@ def test_scope_closes_when_a_module_raises_and_the_model_goes_on():
 
     model = Catching()
     staged, _ = staged_call(model, drawn(model, X), X)
-    opened = [e.params["enter"] for e in staged.jaxpr.jaxpr.eqns if e.primitive.name == "linger_scope"]
+    opened = [e.params["enter"] for e in equations(staged.jaxpr) if e.primitive.name == "linger_scope"]
     assert opened == [True, True, False, False]
     assert layer_names(staged) == ["dense:inner.before", "dense:after"]
 
