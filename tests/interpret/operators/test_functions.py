@@ -178,7 +178,7 @@ def test_large_inputs_of_gelu_and_silu_saturate(name):
 def test_function_without_a_kernel_is_float_and_warned_about(name, platform):
     function, called = KERNELS[name][0], {"silu": "swish"}.get(name, name)
     qmodel = linger_jax.init(OnArguments(function), on(platform))
-    with pytest.warns(LingerWarning, match=rf"<root> at test_operators.py:\d+: {platform} has no {called} kernel"):
+    with pytest.warns(LingerWarning, match=rf"<root> at models.py:\d+: {platform} has no {called} kernel"):
         variables = initialised(qmodel, A)
     (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == name)
     assert (row.status, row.reason) == ("float", f"{platform} has no {called} kernel")
