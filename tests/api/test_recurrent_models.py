@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import linger_jax
 from linger_jax.nn import TorchGRUCell
