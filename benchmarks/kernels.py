@@ -67,7 +67,8 @@ def contenders(output_bits: int) -> Iterator[Contender]:
         yield Contender("softmax", platform, softmax, *formats)
     for gated in (chip_kernels.gelu, chip_kernels.swish):
         both = chip_kernels.GATED_FRACTION_BITS
-        yield Contender(gated.__name__, Platform.venusA, gated, both, both)
+        kernel = functools.partial(gated, platform=Platform.venusA)
+        yield Contender(gated.__name__, Platform.venusA, kernel, both, both)
 
 
 def main() -> None:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rich.table import Table
 
-from linger_jax.config import Platform
 from linger_jax.kinds import OPERATORS
-from linger_jax.numerics.chip_kernels import has_kernels
 from linger_jax.plan import LAYER_ROLES, as_text
 from linger_jax.staging import LAYERS, RECURRENT_LAYERS
+from linger_jax.targets import Platform, target_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,7 @@ def supported() -> Supported:
         if kind in LAYER_ROLES:
             layers[module_type.__name__] = _platforms(Platform)
     for module_type in RECURRENT_LAYERS:
-        layers[module_type.__name__] = _platforms(Platform, has_kernels)
+        layers[module_type.__name__] = _platforms(Platform, lambda platform: target_of(platform).kernels is not None)
     operators = {kind.name: _platforms(Platform, kind.runs_on) for kind in OPERATORS}
     return Supported(layers, operators)
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from linger_jax.targets import packed_platforms
+
 WIDTH = 160
 """Of a table that is printed to a file."""
 
@@ -15,7 +17,8 @@ WIDTH = 160
 def check(
     file: Annotated[Path, typer.Argument(help="An .onnx file that export_onnx or linger wrote.")],
     platform: Annotated[
-        str | None, typer.Option(help="Target chip: arcs, venusA, venus or mars. Default: the one that the file names.")
+        str | None,
+        typer.Option(help=f"Target chip: {', '.join(packed_platforms())}. Default: the one that the file names."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

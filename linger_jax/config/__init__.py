@@ -3,7 +3,6 @@
 from linger_jax.config.enums import ActivationType as ActivationType
 from linger_jax.config.enums import Compat as Compat
 from linger_jax.config.enums import Lowering as Lowering
-from linger_jax.config.enums import Platform as Platform
 from linger_jax.config.enums import QatMethod as QatMethod
 from linger_jax.config.enums import QuantMethod as QuantMethod
 from linger_jax.config.enums import RoundMode as RoundMode
@@ -20,3 +19,4 @@ from linger_jax.config.sections import Part as Part
 from linger_jax.config.sections import PartClampInfo as PartClampInfo
 from linger_jax.config.sections import PartQuantInfo as PartQuantInfo
 from linger_jax.config.sections import QuantInfo as QuantInfo
+from linger_jax.targets import Platform as Platform

@@ -1,22 +1,12 @@
 """The closed sets of values that configuration keys take.
 
 Each member's name is its text in a YAML file and, except for `Compat`, `Lowering` and `QuantMethod.ONNX`, the name the
-reference toolkit uses.
+reference toolkit uses. `Platform` stands beside what is known of each chip, in `linger_jax.targets`.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-
-
-class Platform(StrEnum):
-    """Target chip family."""
-
-    venus = "venus"
-    mars = "mars"
-    arcs = "arcs"
-    venusA = "venusA"
-    jupiter = "jupiter"
 
 
 class RoundMode(StrEnum):

@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, field_validator, model_validator
 
-from linger_jax.config.enums import Compat, Lowering, Platform, QuantMethod
+from linger_jax.config.enums import Compat, Lowering, QuantMethod
 from linger_jax.config.layer_config import LayerConfig, layer_config
 from linger_jax.config.refusals import broken_rules
 from linger_jax.config.sections import ClampInfo, Part, PartClampInfo, PartQuantInfo, QuantInfo
 from linger_jax.config.validation import Section, problem_list
 from linger_jax.errors import ConfigError
 from linger_jax.path_patterns import unmatched
+from linger_jax.targets import DEFAULT_PLATFORM, Platform, target_of
 
 _DEVICE_NAME = re.compile(r"[A-Za-z]\w*(:\d+)?")
 
@@ -46,7 +47,7 @@ class QuantConfig(Section):
     """Only float32: every exact result rests on it."""
     seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 42
     """Seed of `init` when no key is given, and of the command line tools."""
-    platform: Platform = Platform.venusA
+    platform: Platform = DEFAULT_PLATFORM
     """Target chip."""
     clamp_info: ClampInfo = ClampInfo()
     """Limits on weights, biases and outputs."""
@@ -61,7 +62,7 @@ class QuantConfig(Section):
     custom_layers: StrictBool = True
     """Whether a product with a parameter outside any known layer counts as a layer. Off under `compat: reference`."""
     tie_concat_scales: StrictBool | None = None
-    """Whether layers whose outputs meet in one concatenation share a scale; null: on venusA only."""
+    """Whether layers whose outputs meet in one concatenation share a scale; null: where the chip needs it."""
 
     @field_validator("quant_info", "clamp_info", mode="before")
     @classmethod
@@ -116,4 +117,5 @@ class QuantConfig(Section):
         """`tie_concat_scales` as it counts: null resolved, never under `compat: reference` (docs/decisions.md D22)."""
         if self.compat is Compat.reference:
             return False
-        return self.platform is Platform.venusA if self.tie_concat_scales is None else self.tie_concat_scales
+        asked = self.tie_concat_scales
+        return target_of(self.platform).ties_concat_scales if asked is None else asked

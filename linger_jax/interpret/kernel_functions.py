@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax.numpy as jnp
 from jax import lax
 
-from linger_jax.config import Platform, RoundMode
+from linger_jax.config import RoundMode
 from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value
@@ -23,14 +23,16 @@ from linger_jax.numerics.chip_kernels import (
     SOFTMAX_RESULT_FRACTION_BITS,
     fixed_scale,
     from_fixed_point,
+    kernels_of,
     saturated_int32,
+    saturated_to,
     steps_to_fixed_point,
     values_to_fixed_point,
-    venus_saturated,
     wrapped_int32,
 )
 from linger_jax.plan import Node
 from linger_jax.quantizers import SCALE, QTensor
+from linger_jax.targets import Platform
 
 Kernel = Callable[[Array, Platform], Array]
 FixedScaleKernel = Callable[[Array, Platform, int], Array]
@@ -43,7 +45,7 @@ Source: docs/specification/ops.md section 5.
 
 
 def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array]) -> InterpreterRule:
-    """sigmoid and tanh: the result lies at scale 2^(bits - 1), on venus at one that follows the data.
+    """sigmoid and tanh: the result lies at scale 2^(bits - 1), on some chips at one that follows the data.
 
     Args:
       kernel: the integer function.
@@ -53,10 +55,11 @@ def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array])
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         path = _output(node)
         platform, bits = ctx.settings.config.platform, ctx.quantizers[path].spec.bits
+        follows_data = platform not in KIND_OF_NODE[node.op].fixed_scale_on
         x = accept_operand(ctx, node, 0, operands[0])
         real = single(node.run, x.value)
         if ctx.mode is Mode.rescale:
-            given = None if platform is Platform.venus else jnp.float32(fixed_scale(bits))
+            given = None if follows_data else jnp.float32(fixed_scale(bits))
             return [run_quantizer(ctx, path, real, given_scale=given)]
         if ctx.in_float:
             recorded = run_quantizer(ctx, path, straight_through(exact(lax.stop_gradient(x.value)), real))
@@ -66,7 +69,7 @@ def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array])
         fraction_bits = chip_kernels.result_fraction_bits(platform, bits)
         y = kernel(sigmoid_input(ctx, x, _rounding(ctx, node)), platform, fraction_bits)
         value = straight_through(from_fixed_point(y, fraction_bits), real)
-        if platform is Platform.venus:
+        if follows_data:
             return [run_quantizer(ctx, path, value)]
         scale = jnp.float32(fixed_scale(bits))
         if bits > _LARGEST_QUANTIZED_BITS:
@@ -85,20 +88,18 @@ def _keep_fixed_scale(ctx: Context, path: tuple[str, ...]) -> None:
 
 
 def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
-    """int32 operand of sigmoid and tanh; beyond the 16 bits of venus its kernels answer 0 (docs/codes.md K1).
+    """int32 operand of sigmoid and tanh; beyond an input of 16 bits a kernel answers 0 (docs/codes.md K1).
 
     Args:
       ctx: the interpretation.
       x: the operand.
       rounding: of its input quantizer.
     """
-    platform = ctx.settings.config.platform
-    fixed = steps_to_fixed_point(
-        lax.stop_gradient(x.value), x.scale, chip_kernels.input_fraction_bits(platform), rounding
-    )
-    if platform is not Platform.venus:
-        return saturated_int32(fixed)
-    return venus_saturated(saturated_int32(fixed)) if ctx.semantics.kernel_inputs_saturate else wrapped_int32(fixed)
+    kernel = kernels_of(ctx.settings.config.platform, "sigmoid and tanh").sigmoid_tanh
+    fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, kernel.input_fraction_bits, rounding)
+    if kernel.linger_wraps_input and not ctx.semantics.kernel_inputs_saturate:
+        return wrapped_int32(fixed)
+    return saturated_to(saturated_int32(fixed), kernel.input_bits)
 
 
 def _gated_rule(kernel: Kernel) -> InterpreterRule:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from linger_jax.config import Platform
-from linger_jax.numerics.chip_kernels import has_gated_kernels, has_kernels
+from linger_jax.targets import Platform, target_of
 
-_WITH_KERNELS = frozenset(platform for platform in Platform if has_kernels(platform))
-_GATED = frozenset(platform for platform in Platform if has_gated_kernels(platform))
+_WITH_KERNELS = frozenset(platform for platform in Platform if target_of(platform).kernels is not None)
+_GATED = frozenset(
+    platform for platform in Platform if (own := target_of(platform).kernels) is not None and own.gelu_swish is not None
+)
+_FIXED = frozenset(platform for platform in Platform if target_of(platform).fixes_scale_of_sigmoid)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class OperatorKind:
       synonyms: other names that ``disable_ops`` takes.
       kernel: it is computed by an integer kernel; otherwise by the float operation on grid values.
       platforms: where that kernel exists (docs/specification/chip_kernels.md section 1); None for everywhere.
-      fixed_scale: its result lies at scale 2^(bits - 1) on every platform but venus
+      fixed_scale_on: where its result lies at scale 2^(bits - 1), not at one that follows the data
         (docs/specification/ops.md section 5).
     """
 
@@ -31,7 +33,7 @@ class OperatorKind:
     synonyms: tuple[str, ...] = ()
     kernel: bool = False
     platforms: frozenset[Platform] | None = None
-    fixed_scale: bool = False
+    fixed_scale_on: frozenset[Platform] = frozenset()
 
     def runs_on(self, platform: Platform) -> bool:
         """Whether the platform can compute it."""
@@ -48,8 +50,8 @@ OPERATORS: tuple[OperatorKind, ...] = (
     OperatorKind(name="mul", nodes=("mul", "scalar_division"), synonyms=("multiply",)),
     OperatorKind(name="matmul", nodes=("dot_general",), synonyms=("bmm", "einsum", "dot")),
     OperatorKind(name="cat", nodes=("concatenate", "stack"), synonyms=("concatenate", "concat", "stack")),
-    OperatorKind(name="sigmoid", nodes=("logistic",), kernel=True, platforms=_WITH_KERNELS, fixed_scale=True),
-    OperatorKind(name="tanh", nodes=("tanh",), kernel=True, platforms=_WITH_KERNELS, fixed_scale=True),
+    OperatorKind(name="sigmoid", nodes=("logistic",), kernel=True, platforms=_WITH_KERNELS, fixed_scale_on=_FIXED),
+    OperatorKind(name="tanh", nodes=("tanh",), kernel=True, platforms=_WITH_KERNELS, fixed_scale_on=_FIXED),
     OperatorKind(name="gelu", nodes=("gelu",), kernel=True, platforms=_GATED),
     OperatorKind(name="swish", nodes=("silu",), synonyms=("silu",), kernel=True, platforms=_GATED),
     OperatorKind(name="softmax", nodes=("softmax",), kernel=True, platforms=_WITH_KERNELS),

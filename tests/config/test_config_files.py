@@ -27,6 +27,7 @@ from linger_jax.config import (
     config_to_mapping,
     load_config,
 )
+from linger_jax.targets import packed_platforms
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
@@ -199,7 +200,7 @@ def test_shipped_configurations_load(path):
 
 
 def test_the_shipped_platform_files_are_the_commented_defaults():
-    for platform in (Platform.venus, Platform.arcs, Platform.mars, Platform.venusA):
+    for platform in packed_platforms():
         path = ROOT / f"configs/{platform}.yaml"
         assert load_config(path) == QuantConfig(platform=platform)
         assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) == set(QuantConfig.model_fields) - {"parts"}
@@ -215,7 +216,7 @@ def test_the_shipped_variations_set_what_their_names_say():
         "conv2": 4,
         "classifier.fc1": 8,
     }
-    assert len(SHIPPED) == 8
+    assert len(SHIPPED) == 4 + len(packed_platforms())
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL))

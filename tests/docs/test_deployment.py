@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from linger_jax.cli.app import app
-from linger_jax.export.lint.device_limits import device, platforms
+from linger_jax.targets import device_of, packed_platforms
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
@@ -40,8 +40,8 @@ def test_messages_of_the_table_are_those_of_the_program() -> None:
 
 
 def test_memory_of_the_guide_is_that_of_the_check() -> None:
-    memory = {platform.value: device(platform).share_memory // 1024 for platform in platforms()}
+    memory = {platform.value: device_of(platform).share_memory // 1024 for platform in packed_platforms()}
     assert f"arcs and venusA have {memory['arcs']} KiB" in GUIDE
     assert memory["arcs"] == memory["venusA"]
     assert f"(venus {memory['venus']} KiB)" in GUIDE
-    assert f"and {device(next(iter(platforms()))).psram // 2**20} MiB of PSRAM" in GUIDE
+    assert f"and {device_of(packed_platforms()[0]).psram // 2**20} MiB of PSRAM" in GUIDE

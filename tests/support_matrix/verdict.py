@@ -14,8 +14,8 @@ import linger_jax
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError, LingerError, LingerWarning
 from linger_jax.export.lint import Finding, Severity
-from linger_jax.export.lint.device_limits import platforms
-from linger_jax.export.onnx.onnx_file import read_onnx
+from linger_jax.export.onnx import read_onnx
+from linger_jax.targets import packed_platforms
 from tests.support_matrix.abstract_model import COMMON, AbstractModel
 from tests.support_matrix.evidence import measured_equal, measured_platforms, operator_of
 from tests.support_matrix.operators import Row
@@ -62,7 +62,7 @@ def verdict(row: Row, platform: Platform) -> Verdict:
         warnings.simplefilter("ignore", LingerWarning)
         path = Path(folder, "row.onnx")
         try:
-            if platform not in platforms():
+            if platform not in packed_platforms():
                 linger_jax.export_onnx(model, {}, model.zeros, path, "linger")
                 return Verdict(Stage.exports, ("the packer does not know this platform",))
             return _on_the_device(model, path)

@@ -1,9 +1,6 @@
 """Device lint: what the vendor's packer and executor will make of a file, before anything is packed."""
 
 from linger_jax.export.lint.check_onnx import check_onnx as check_onnx
-from linger_jax.export.lint.device_limits import Device as Device
-from linger_jax.export.lint.device_limits import device as device
-from linger_jax.export.lint.device_limits import platforms as platforms
 from linger_jax.export.lint.device_report import DeviceReport as DeviceReport
 from linger_jax.export.lint.enforce import enforce as enforce
 from linger_jax.export.lint.finding import Finding as Finding

@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linger_jax.config import Platform
 from linger_jax.errors import ExportError
 from linger_jax.export.lint.checks import CHECKS, file_checks
-from linger_jax.export.lint.device_limits import device, platforms
 from linger_jax.export.lint.device_report import DeviceReport
 from linger_jax.export.lint.finding import Finding, Problem, Severity
 from linger_jax.export.lint.node_view import NodeView
-from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program, program
 from linger_jax.export.onnx import FileGraph, read_model, read_onnx
+from linger_jax.targets import PLATFORM_OF_UNMARKED_FILES, Platform, packed_platforms
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -45,21 +43,21 @@ def check_onnx(model: str | Path | ModelProto, platform: Platform | str | None =
         name, graph = "the model", read_model(model, "the model")
     named = {str(n.attributes["platform"]) for n in graph.nodes if n.attributes.get("platform")}
     target = _platform(str(platform)) if platform is not None else _stated(name, named)
-    whole = program(graph, device(target))
+    whole = program(graph, target)
     first = DeviceReport(target, (*_platforms(graph, named, target), *_of_nodes(whole)))
     return DeviceReport(target, (*_of_file(whole, first.options), *first.findings))
 
 
 def _platform(name: str) -> Platform:
-    found = [platform for platform in platforms() if platform.value.lower() == name.lower()]
+    found = [platform for platform in packed_platforms() if platform.value.lower() == name.lower()]
     if not found:
-        raise ExportError(f"the packer does not know platform {name!r}; allowed: {', '.join(platforms())}")
+        raise ExportError(f"the packer does not know platform {name!r}; allowed: {', '.join(packed_platforms())}")
     return found[0]
 
 
 def _stated(name: str, named: set[str]) -> Platform:
     if not named:
-        return Platform.venus
+        return PLATFORM_OF_UNMARKED_FILES
     try:
         return _platform(min(named))
     except ExportError as error:
@@ -73,7 +71,7 @@ def _platforms(graph: FileGraph, named: set[str], target: Platform) -> Iterator[
         yield Finding(
             check="platform",
             node=nodes[0].name,
-            op=nodes[0].op.removeprefix(LINGER_PREFIX),
+            op=nodes[0].written,
             layer=nodes[0].layer,
             severity=Severity.refuse,
             found=f"{len(nodes)} nodes for {', '.join(others)}",

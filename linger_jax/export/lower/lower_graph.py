@@ -22,12 +22,12 @@ from linger_jax.export.lower.exported_values import (
     channels_first,
     flax_order,
 )
-from linger_jax.export.lower.lower_loops import stacked_floats
 from linger_jax.export.lower.lower_weighted import reads_channels_last
 from linger_jax.export.lower.lowering_step import LoweringStep
 from linger_jax.export.lower.rule_of_step import RULES
-from linger_jax.export.onnx import ElementType, GraphInput, OnnxGraph, clean
+from linger_jax.export.onnx import ElementType, GraphInput, OnnxGraph, index_constant
 from linger_jax.interpret import place_of
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.plan import Constant, Graph, Node
 from linger_jax.quantizers import QTensor
 
@@ -98,8 +98,7 @@ class _Walk:
             raise ExportError(f"names of inputs and outputs must differ: {[*input_names, *names]}")
         for name, value in zip(names, outputs, strict=True):
             self._output(name, value)
-        clean(self.emit.graph)
-        self.emit.graph.rename_intermediates()
+        self.emit.graph.drop_dead()
         return self.emit.graph
 
     def _input(self, name: str, value: int) -> TensorValue:
@@ -187,7 +186,7 @@ class _Walk:
         for position, value in enumerate(node.outputs[carried:]):
             if self.readers[value] or self.same[value] or value in self.graph.outputs:
                 parts = [stacked[i][position] for i in sorted(stacked)]
-                self.env[value] = stacked_floats(self.emit, parts)
+                self.env[value] = _stacked_floats(self.emit, parts)
 
     def _carried(self, value: ExportedValue, bits: int | None) -> ExportedValue:
         """What leaves an iteration: integers only where every iteration has integers of that width."""
@@ -202,10 +201,10 @@ class _Walk:
         if x.order is not None:
             raise self.emit.error(node, "a loop runs over a flattened image")
         x = self.emit.real(x)
-        (index,) = [self.emit.graph.constant(f"index_{i}", np.asarray(i, np.int64))]
+        index = index_constant(self.emit.graph, i)
         axes = tuple(axis - 1 for axis in x.axes if axis != 0)
         attributes = {"axis": x.position(0)}
-        return self.emit.moved("Gather", x, attributes, [index], shape=x.shape[1:], axes=axes, image=False)
+        return self.emit.moved(ops.GATHER, x, attributes, [index], shape=x.shape[1:], axes=axes, image=False)
 
     def _rule(self, node: Node) -> Any:
         moves = node.layer is None and node.op not in RULES and node.attributes.get("primitive") in _MOVES
@@ -227,7 +226,7 @@ class _Walk:
         axes = channels_first(value.rank) if value.image else flax_order(value.rank)
         exported = self.emit.real(self.emit.arranged(value, axes))
         if exported.tensor in self.emit.graph.outputs or exported.tensor in {e.name for e in self.emit.graph.inputs}:
-            exported = self.emit.moved("Identity", exported, {})
+            exported = self.emit.moved(ops.IDENTITY, exported, {})
         self.emit.graph.name_output(exported.tensor, name)
 
 
@@ -271,6 +270,28 @@ def _recorded(values: Sequence[Any]) -> list[HostValue]:
     grids = [Grid(float(v.scale), v.bits) if isinstance(v, QTensor) else None for v in values]
     arrays = [np.asarray(v.value if isinstance(v, QTensor) else v) for v in values]
     return [HostValue(array, grid) for array, grid in zip(arrays, grids, strict=True)]
+
+
+def _stacked_floats(emit: Emitter, parts: Sequence[ExportedValue]) -> ExportedValue:
+    """Results of all iterations on a new leading axis: floats, since no single scale describes them."""
+    if all(isinstance(part, HostValue) for part in parts):
+        return HostValue(np.stack([part.array for part in parts if isinstance(part, HostValue)]))
+    tensors = []
+    for part in parts:
+        value = _float_tensor(emit, part)
+        shape = (1, *value.shape)
+        axes = flax_order(len(shape))
+        tensors.append(emit.moved(ops.UNSQUEEZE, value, {"axes": [0]}, shape=shape, axes=axes, image=False))
+    first = tensors[0]
+    others = [t.tensor for t in tensors[1:]]
+    return emit.moved(ops.CONCAT, first, {"axis": 0}, others, shape=(len(parts), *first.shape[1:]))
+
+
+def _float_tensor(emit: Emitter, part: ExportedValue) -> TensorValue:
+    if isinstance(part, TensorValue):
+        return emit.in_flax_order(part)
+    tensor = emit.graph.constant("constant", part.array.astype(np.float32))
+    return TensorValue(tensor, part.shape, flax_order(len(part.shape)), np.dtype(np.float32))
 
 
 _KEY = "a key of random numbers"

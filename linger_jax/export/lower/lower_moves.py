@@ -6,14 +6,14 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from linger_jax.compat import equations
 from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue, flax_order
 from linger_jax.export.lower.lower_operators import flattened, joined
 from linger_jax.export.lower.lower_selection import selected
 from linger_jax.export.lower.lower_weighted import padded, reshaped
 from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.onnx import shape_constant, slice_constants
+from linger_jax.kinds import onnx_operators as ops
 
 
 def structural(step: LoweringStep) -> Sequence[ExportedValue]:
@@ -73,7 +73,7 @@ def _unit_axes(step: LoweringStep, value: TensorValue, after: tuple[int, ...]) -
         axes = tuple(a for a in value.axes if a in names)
         order = {a: i for i, a in enumerate(kept_before)}
         value = step.emit.moved(
-            "Squeeze",
+            ops.SQUEEZE,
             value,
             {"axes": sorted(value.position(a) for a in dropped)},
             shape=tuple(before[a] for a in kept_before),
@@ -87,7 +87,7 @@ def _unit_axes(step: LoweringStep, value: TensorValue, after: tuple[int, ...]) -
         for axis in added:
             tensor.insert(axis, axis)
         value = step.emit.moved(
-            "Unsqueeze",
+            ops.UNSQUEEZE,
             value,
             {"axes": [tensor.index(a) for a in added]},
             shape=after,
@@ -139,17 +139,14 @@ def _sliced(
     if not cut:
         return value
     cut.sort(key=value.position)
-    rows = {
-        "starts": [starts[a] for a in cut],
-        "ends": [ends[a] for a in cut],
-        "axes": [value.position(a) for a in cut],
-        "steps": [steps[a] for a in cut],
-    }
-    inputs = [
-        step.emit.graph.constant(f"{name}_" + "_".join(map(str, row)), np.asarray(row, np.int64))
-        for name, row in rows.items()
-    ]
-    return step.emit.moved("Slice", value, {}, inputs, shape=shape)
+    inputs = slice_constants(
+        step.emit.graph,
+        starts=[starts[a] for a in cut],
+        ends=[ends[a] for a in cut],
+        axes=[value.position(a) for a in cut],
+        steps=[steps[a] for a in cut],
+    )
+    return step.emit.moved(ops.SLICE, value, {}, inputs, shape=shape)
 
 
 def _reverse(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
@@ -168,7 +165,7 @@ def _split(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     axis, sizes = int(step.node.attributes["axis"]), [int(s) for s in step.node.attributes["sizes"]]
     kind = step.emit.element_type(value)
     tensors = step.emit.graph.add(
-        "Split",
+        ops.SPLIT,
         [value.tensor],
         element_types=[kind] * len(sizes),
         attributes={"axis": value.position(axis), "split": sizes},
@@ -232,9 +229,9 @@ def _broadcast(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue
         value = _unit_axes(step, value, tuple(units))
     if tuple(units) == shape:
         return [value]
-    target = [shape[a] for a in value.axes]
-    constant = step.emit.graph.constant("shape_" + "x".join(map(str, target)), np.asarray(target, np.int64))
-    return [step.emit.moved("Expand", value, {}, [constant], shape=shape)]
+    target = tuple(shape[a] for a in value.axes)
+    constant = shape_constant(step.emit.graph, target)
+    return [step.emit.moved(ops.EXPAND, value, {}, [constant], shape=shape)]
 
 
 _KEEPS_LAST_AXIS = frozenset({"copy", "copy_p", "name", "stop_gradient", "sharding_constraint", "convert_element_type"})

@@ -12,13 +12,15 @@ import numpy as np
 from linger_jax.export.lower.emitter import stored
 from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, flax_order
 from linger_jax.export.lower.lower_moves import reversed_along
-from linger_jax.export.lower.lower_weighted import BIAS_BITS, reshaped
+from linger_jax.export.lower.lower_weighted import reshaped
 from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
-from linger_jax.export.onnx import ElementType, integer_type
+from linger_jax.export.onnx import ElementType, integer_type, shape_constant
+from linger_jax.kinds import BIAS_BITS
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.recurrent import CELL_SCALE
 from linger_jax.plan.decide import quantizer_name
 
-_NODES = {"lstm": "QLSTM", "gru": "QGRU"}
+_NODES = {"lstm": ops.QLSTM, "gru": ops.QGRU}
 _STATES = {"lstm": ("h", "c"), "gru": ("h",)}
 
 
@@ -124,7 +126,6 @@ def _direction(
         inputs,
         element_types=element_types,
         attributes=attributes,
-        domain="linger",
         label=step.node.label,
     )
     shape = (*x.shape[:2], features)
@@ -141,8 +142,8 @@ def _direction(
 def _state(step: LoweringStep, tensor: str, batch: int, shape: tuple[int, ...]) -> TensorValue:
     """A final state: a file has it as [1, B, H]."""
     whole = step.emit.made(TensorValue(tensor, (1, batch, shape[-1]), (0, 1, 2), np.dtype(np.float32)))
-    constant = step.emit.graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
-    return step.emit.moved("Reshape", whole, {}, [constant], shape=shape, axes=flax_order(len(shape)))
+    constant = shape_constant(step.emit.graph, shape)
+    return step.emit.moved(ops.RESHAPE, whole, {}, [constant], shape=shape, axes=flax_order(len(shape)))
 
 
 def _joined(step: LoweringStep, outputs: Sequence[TensorValue]) -> TensorValue:
@@ -158,9 +159,8 @@ def _joined(step: LoweringStep, outputs: Sequence[TensorValue]) -> TensorValue:
     for i, g in enumerate(grids):
         attributes |= {f"scale_x_{i}": g.scale, f"x_{i}_bits": g.bits}
     shape = (*outputs[0].shape[:-1], sum(o.shape[-1] for o in outputs))
-    return step.emit.integers(
-        "QCat", [o.tensor for o in outputs], grid, outputs[0], attributes=attributes, node=step.node, shape=shape
-    )
+    like = outputs[0].laid(shape, outputs[0].axes)
+    return step.emit.integers(ops.QCAT, [o.tensor for o in outputs], grid, like, attributes=attributes, node=step.node)
 
 
 RULES: Mapping[str, LoweringRule] = {"lstm": recurrent, "gru": recurrent}

@@ -10,6 +10,7 @@ import numpy as np
 from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue, flax_order
 from linger_jax.export.lower.lower_weighted import reshaped
 from linger_jax.export.lower.lowering_step import LoweringStep
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.typing import HostArray
 
 _MOST_VALUES = 2**24
@@ -91,6 +92,6 @@ def _gather(step: LoweringStep, value: TensorValue, axis: int, indices: HostArra
     attributes = {"axis": value.position(axis)}
     if value.rank == 1:
         shape = indices.shape
-        return step.emit.moved("Gather", value, attributes, [constant], shape=shape, axes=flax_order(len(shape)))
+        return step.emit.moved(ops.GATHER, value, attributes, [constant], shape=shape, axes=flax_order(len(shape)))
     shape = (*value.shape[:axis], indices.size, *value.shape[axis + 1 :])
-    return step.emit.moved("Gather", value, attributes, [constant], shape=shape)
+    return step.emit.moved(ops.GATHER, value, attributes, [constant], shape=shape)

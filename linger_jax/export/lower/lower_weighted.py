@@ -19,11 +19,14 @@ from linger_jax.export.lower.exported_values import (
     flax_order,
 )
 from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.onnx import integers_constant, shape_constant
+from linger_jax.kinds import BIAS_BITS
+from linger_jax.kinds import onnx_operators as ops
+from linger_jax.numerics.normalization import RESULT_FRACTION_BITS
 from linger_jax.plan import Node
 
-BIAS_BITS = 32
 INPUT = "input_quantizer"
-NORMALIZED_SCALE = 32768.0
+NORMALIZED_SCALE = 2.0**RESULT_FRACTION_BITS
 """Scale of LayerNorm's normalized values."""
 
 
@@ -49,10 +52,10 @@ def weight_attributes(step: LoweringStep, x: TensorValue, output: Grid) -> dict[
 
 def reshaped(step: LoweringStep, value: TensorValue, shape: tuple[int, ...]) -> TensorValue:
     """A value in Flax's order with another shape."""
-    constant = step.emit.graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
+    constant = shape_constant(step.emit.graph, shape)
     value = step.emit.in_flax_order(value)
     return step.emit.moved(
-        "Reshape", value, {}, [constant], shape=shape, axes=flax_order(len(shape)), image=False, order=None
+        ops.RESHAPE, value, {}, [constant], shape=shape, axes=flax_order(len(shape)), image=False, order=None
     )
 
 
@@ -68,10 +71,10 @@ def padded(step: LoweringStep, x: TensorValue, amounts: Sequence[tuple[int, int]
     shape = tuple(n + low + high for n, (low, high) in zip(x.shape, amounts, strict=True))
     pads = [amounts[axis][0] for axis in x.axes] + [amounts[axis][1] for axis in x.axes]
     inputs = [
-        step.emit.graph.constant("pads_" + "_".join(map(str, pads)), np.asarray(pads, np.int64)),
+        integers_constant(step.emit.graph, "pads", pads),
         step.emit.graph.constant(f"fill_{fill}", np.asarray(fill, np.float32)),
     ]
-    return step.emit.moved("Pad", x, {"mode": "constant"}, inputs, shape=shape)
+    return step.emit.moved(ops.PAD, x, {"mode": "constant"}, inputs, shape=shape)
 
 
 def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
@@ -96,8 +99,8 @@ def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
         step.emit.graph.constant(weight_name(step, "_export_weight"), stored(alpha, weight_grid(step).bits)),
         step.emit.graph.constant(weight_name(step, "_export_bias"), stored(beta, BIAS_BITS)),
     ]
-    op = "QBatchNorm2d" if x.rank == 4 else "QBatchNorm1d"
-    y = step.emit.integers(op, inputs, output, x, attributes=weight_attributes(step, x, output), node=step.node)
+    operator = ops.QBATCH_NORM2D if x.rank == 4 else ops.QBATCH_NORM1D
+    y = step.emit.integers(operator, inputs, output, x, attributes=weight_attributes(step, x, output), node=step.node)
     return [y, *(HostValue(np.zeros(0, np.float32)) for _ in step.node.outputs[1:])]
 
 
@@ -110,20 +113,18 @@ def embed(step: LoweringStep) -> Sequence[ExportedValue]:
     shape = step.shape()
     return [
         step.emit.integers(
-            "Gather",
+            ops.TABLE_GATHER,
             [tensor, ids.tensor],
             weight,
-            dataclasses.replace(ids, dtype=np.dtype(np.float32)),
+            dataclasses.replace(ids, shape=shape, axes=flax_order(len(shape)), dtype=np.dtype(np.float32)),
             attributes={"scale_w": weight.scale, "w_bits": weight.bits},
             node=step.node,
-            shape=shape,
-            axes=flax_order(len(shape)),
         )
     ]
 
 
 def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
-    """``QLayerNorm`` over trailing axes; its bias lies at ``32768 * scale_w``."""
+    """``QLayerNorm`` over trailing axes; its bias lies at ``NORMALIZED_SCALE * scale_w``."""
     assert step.node.layer is not None
     x = step.emit.in_flax_order(step.quantized(0, INPUT))
     if x.order is not None:
@@ -143,7 +144,7 @@ def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
         steps = np.clip(np.rint(bias.array.astype(np.float32) * unit), -(2.0**31), 2.0**31 - 1).astype(np.int64)
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))
     attributes = {**weight_attributes(step, x, output), "scale_y_normal": NORMALIZED_SCALE}
-    return [step.emit.integers("QLayerNorm", inputs, output, x, attributes=attributes, node=step.node)]
+    return [step.emit.integers(ops.QLAYER_NORM, inputs, output, x, attributes=attributes, node=step.node)]
 
 
 RULES: Mapping[str, LoweringRule] = {

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linger_jax.atomic_file import atomic_file
-from linger_jax.config import Platform
 from linger_jax.errors import PackError
-from linger_jax.export.lint import check_onnx, device, enforce
+from linger_jax.export.lint import check_onnx, enforce
 from linger_jax.export.onnx import read_onnx
 from linger_jax.export.packing.pack_report import MemoryUse, PackReport
 from linger_jax.export.packing.packer import SECONDS, find_packer, packer_run
 from linger_jax.export.packing.packer_output import MEMORY_KINDS, memory_use, operations, refusal
+from linger_jax.targets import Platform, device_of
 
 _MOST_NODES = 5
 """That a message names."""
@@ -69,8 +69,8 @@ def pack(
 
 def _memory(platform: Platform) -> dict[str, int]:
     """Bytes of the device, by the names of :data:`MEMORY_KINDS`."""
-    chip = device(platform)
-    return {MEMORY_KINDS["SHARE_MEM"]: chip.share_memory, MEMORY_KINDS["PSRAM"]: chip.psram}
+    device = device_of(platform)
+    return {MEMORY_KINDS["SHARE_MEM"]: device.share_memory, MEMORY_KINDS["PSRAM"]: device.psram}
 
 
 def _refused(path: Path, platform: Platform, output: str, status: int) -> str:

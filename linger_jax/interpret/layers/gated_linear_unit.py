@@ -19,6 +19,7 @@ from linger_jax.numerics import chip_kernels
 from linger_jax.numerics.chip_kernels import from_fixed_point
 from linger_jax.plan import Node
 from linger_jax.quantizers import SCALE, QTensor
+from linger_jax.targets import target_of
 
 
 def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -35,7 +36,7 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     if ctx.in_float:
         return [quantize_output(ctx, node, single(node.run, x.value))]
     platform = ctx.settings.config.platform
-    if not chip_kernels.has_kernels(platform):
+    if target_of(platform).kernels is None:
         raise PlatformLimitError(
             f"{node.label}: {platform.value} has no sigmoid kernel for a GLU (compat: reference). Choose another "
             "platform, leave it float with disable_submodel, or use compat: chip, which does so by itself"

@@ -5,10 +5,10 @@ Source: docs/decisions.md D1 and D2.
 
 from __future__ import annotations
 
-from linger_jax.config import Platform
 from linger_jax.kinds import CellKind
 from linger_jax.numerics.recurrent import GruCell, LstmCell, gru_variant, lstm_variant
 from linger_jax.plan import Semantics
+from linger_jax.targets import Platform
 
 
 def chip_cell(kind: CellKind, platform: Platform, semantics: Semantics) -> LstmCell | GruCell:

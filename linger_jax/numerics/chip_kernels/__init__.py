@@ -9,7 +9,7 @@ from linger_jax.numerics.chip_kernels.fixed_point import from_fixed_point as fro
 from linger_jax.numerics.chip_kernels.fixed_point import steps_to_fixed_point as steps_to_fixed_point
 from linger_jax.numerics.chip_kernels.fixed_point import values_to_fixed_point as values_to_fixed_point
 from linger_jax.numerics.chip_kernels.gelu_swish import gelu, swish
-from linger_jax.numerics.chip_kernels.input_range import saturated_int32, venus_saturated, wrapped_int32
+from linger_jax.numerics.chip_kernels.input_range import saturated_int32, saturated_to, wrapped_int32
 from linger_jax.numerics.chip_kernels.inverse_square_root import (
     doubling_factor,
     inverse_square_root,
@@ -21,9 +21,8 @@ from linger_jax.numerics.chip_kernels.kernel_table import (
     SOFTMAX_INPUT_FRACTION_BITS,
     SOFTMAX_RESULT_FRACTION_BITS,
     gate_fraction_bits,
-    has_gated_kernels,
-    has_kernels,
     input_fraction_bits,
+    kernels_of,
     result_fraction_bits,
 )
 from linger_jax.numerics.chip_kernels.sigmoid import raw_sigmoid, sigmoid
@@ -38,19 +37,18 @@ __all__ = [
     "doubling_factor",
     "gate_fraction_bits",
     "gelu",
-    "has_gated_kernels",
-    "has_kernels",
     "input_fraction_bits",
     "inverse_square_root",
+    "kernels_of",
     "normalized",
     "raw_sigmoid",
     "raw_tanh",
     "result_fraction_bits",
     "saturated_int32",
+    "saturated_to",
     "sigmoid",
     "softmax",
     "swish",
     "tanh",
-    "venus_saturated",
     "wrapped_int32",
 ]

@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-_INT16 = np.iinfo(np.int16)
 _INT32 = np.iinfo(np.int32)
 _BEYOND = np.float32(2.0**31)
 
 
-def venus_saturated(x: jax.Array) -> jax.Array:
-    """Saturates int32 values in Q11 to 16 bits, the range of the venus kernels (docs/codes.md K1)."""
-    return lax.clamp(np.int32(_INT16.min), x, np.int32(_INT16.max))
+def saturated_to(x: jax.Array, bits: int) -> jax.Array:
+    """Saturates int32 values to the width of a kernel's input, at most 32 bits (docs/codes.md K1)."""
+    if bits == _INT32.bits:
+        return x
+    return lax.clamp(np.int32(-(2 ** (bits - 1))), x, np.int32(2 ** (bits - 1) - 1))
 
 
 def saturated_int32(v: jax.Array) -> jax.Array:

@@ -1,86 +1,110 @@
-"""Which chip has which kernel, and in which Q-format (docs/specification/chip_kernels.md section 1)."""
+"""Which chip has which kernel, and in which Q-format.
+
+Source: docs/specification/chip_kernels.md section 1.
+"""
 
 from __future__ import annotations
 
-from linger_jax.config import Platform
+from collections.abc import Sequence
+from typing import assert_never
+
 from linger_jax.errors import PlatformLimitError
+from linger_jax.targets import ChipKernels, GeluSwish, NarrowArithmetic, Platform, WideArithmetic, target_of
 
 SOFTMAX_INPUT_FRACTION_BITS = 25
 SOFTMAX_RESULT_FRACTION_BITS = 15
 GATED_FRACTION_BITS = 27
 """Input and result of gelu and swish."""
-VENUS_RESULT_FRACTION_BITS = 15
-GATE_FRACTION_BITS = 31
 SIGMOID_GATE_FRACTION_BITS = 15
 """Grid of the sigmoid inside a GLU (docs/specification/layers.md section 10)."""
-PRODUCT_FRACTION_BITS = 58
-"""Slope times input of the 32-bit sigmoid and tanh."""
-
-_INPUT_FRACTION_BITS = {Platform.venus: 11, Platform.arcs: 27, Platform.mars: 27, Platform.venusA: 27}
-_RAW_FRACTION_BITS = {Platform.venus: 15, Platform.arcs: 31, Platform.mars: 31, Platform.venusA: 58}
-_TABLE_OWNER = {
-    Platform.venus: Platform.venus,
-    Platform.arcs: Platform.arcs,
-    Platform.mars: Platform.arcs,
-    Platform.venusA: Platform.venusA,
-}
 
 
 def input_fraction_bits(platform: Platform) -> int:
-    """Q-format of the input of sigmoid and tanh: 11 on venus, 27 elsewhere.
+    """Q-format of the input of sigmoid and tanh.
 
     Raises:
         PlatformLimitError: the platform has no kernels.
     """
-    return _INPUT_FRACTION_BITS[with_kernels(platform, "sigmoid and tanh")]
-
-
-def raw_fraction_bits(platform: Platform) -> int:
-    """Q-format of what sigmoid and tanh compute before requantization: 15, 31 or 58."""
-    return _RAW_FRACTION_BITS[with_kernels(platform, "sigmoid and tanh")]
+    return kernels_of(platform, "sigmoid and tanh").sigmoid_tanh.input_fraction_bits
 
 
 def result_fraction_bits(platform: Platform, output_bits: int) -> int:
-    """Q-format in which sigmoid and tanh answer a tensor operator: output bits - 1; on venus 15 whatever they are.
+    """Q-format in which sigmoid and tanh answer a tensor operator: output bits - 1, or the chip's one format.
+
+    Raises:
+        PlatformLimitError: the platform has no kernels.
 
     Source: docs/specification/chip_kernels.md section 5.
     """
-    on_venus = with_kernels(platform, "sigmoid and tanh") is Platform.venus
-    return VENUS_RESULT_FRACTION_BITS if on_venus else output_bits - 1
+    arithmetic = kernels_of(platform, "sigmoid and tanh").sigmoid_tanh.arithmetic
+    match arithmetic:
+        case NarrowArithmetic():
+            return arithmetic.result_fraction_bits
+        case WideArithmetic():
+            return output_bits - 1
+        case _:
+            assert_never(arithmetic)
 
 
 def gate_fraction_bits(platform: Platform) -> int:
-    """Q-format in which sigmoid and tanh answer the gates of LSTM, GRU and GLU: 15 on venus, 31 elsewhere.
+    """Q-format in which sigmoid and tanh answer the gates of LSTM, GRU and GLU.
+
+    Raises:
+        PlatformLimitError: the platform has no kernels.
 
     Source: docs/specification/chip_kernels.md section 5.
     """
-    return VENUS_RESULT_FRACTION_BITS if platform is Platform.venus else GATE_FRACTION_BITS
+    arithmetic = kernels_of(platform, "sigmoid and tanh").sigmoid_tanh.arithmetic
+    match arithmetic:
+        case NarrowArithmetic():
+            return arithmetic.result_fraction_bits
+        case WideArithmetic():
+            return arithmetic.gate_fraction_bits
+        case _:
+            assert_never(arithmetic)
 
 
-def has_kernels(platform: Platform) -> bool:
-    """Whether the platform has sigmoid, tanh and softmax."""
-    return platform in _TABLE_OWNER
+def kernels_of(platform: Platform, function: str) -> ChipKernels:
+    """The kernels of a platform.
 
-
-def has_gated_kernels(platform: Platform) -> bool:
-    """Whether the platform has gelu and swish."""
-    return platform is Platform.venusA
-
-
-def table_owner(platform: Platform) -> Platform:
-    """The platform whose tables and formulas a platform uses: mars uses those of arcs."""
-    return _TABLE_OWNER[platform]
-
-
-def with_kernels(platform: Platform, kernel: str) -> Platform:
-    """The platform itself.
+    Args:
+        platform: target chip.
+        function: what is to be computed, for the message.
 
     Raises:
-        PlatformLimitError: it has no integer kernels.
+        PlatformLimitError: the platform has no integer kernels.
     """
-    if platform not in _TABLE_OWNER:
-        known = ", ".join(_TABLE_OWNER)
-        raise PlatformLimitError(
-            f"platform {platform} has no integer kernel for {kernel}: choose one of {known}, or leave it in float"
-        )
-    return platform
+    kernels = target_of(platform).kernels
+    if kernels is None:
+        known = [other for other in Platform if target_of(other).kernels is not None]
+        raise _missing(platform, function, known)
+    return kernels
+
+
+def gelu_swish_of(platform: Platform, function: str) -> GeluSwish:
+    """The kernels of gelu and swish of a platform.
+
+    Args:
+        platform: target chip.
+        function: what is to be computed, for the message.
+
+    Raises:
+        PlatformLimitError: the platform has no such kernels.
+    """
+    found = _gelu_swish(platform)
+    if found is None:
+        known = [other for other in Platform if _gelu_swish(other) is not None]
+        raise _missing(platform, function, known)
+    return found
+
+
+def _gelu_swish(platform: Platform) -> GeluSwish | None:
+    kernels = target_of(platform).kernels
+    return None if kernels is None else kernels.gelu_swish
+
+
+def _missing(platform: Platform, function: str, known: Sequence[Platform]) -> PlatformLimitError:
+    choice = f"choose one of {', '.join(known)}" if len(known) > 1 else f"only {known[0]} has one"
+    return PlatformLimitError(
+        f"platform {platform} has no integer kernel for {function}: {choice}, or leave it in float"
+    )

@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import Platform
 from linger_jax.errors import LingerError
 from linger_jax.numerics import int64
-from linger_jax.numerics.chip_kernels.kernel_table import (
-    PRODUCT_FRACTION_BITS,
-    VENUS_RESULT_FRACTION_BITS,
-    raw_fraction_bits,
-)
+from linger_jax.targets import NarrowArithmetic, Platform, WideArithmetic
 
+PRODUCT_FRACTION_BITS = 58
+"""Slope times input of the 64-bit sigmoid and tanh."""
 _LARGEST = 31
 
 
-def check_fraction_bits(platform: Platform, fraction_bits: int) -> None:
+def check_fraction_bits(arithmetic: NarrowArithmetic | WideArithmetic, platform: Platform, fraction_bits: int) -> None:
     """Refuses result formats that sigmoid and tanh of a platform do not have.
 
+    Args:
+        arithmetic: the platform's.
+        platform: target chip, for the message.
+        fraction_bits: what is asked for.
+
     Raises:
-        LingerError: not 15 on venus, not 1..31 elsewhere.
+        LingerError: another format than the only one, or not 1..31.
     """
-    if platform is Platform.venus and fraction_bits != VENUS_RESULT_FRACTION_BITS:
-        raise LingerError(
-            f"sigmoid and tanh answer in Q{VENUS_RESULT_FRACTION_BITS} on venus, not in Q{fraction_bits}: "
-            "ask for that and re-scale the result"
-        )
-    if not 1 <= fraction_bits <= _LARGEST:
-        raise LingerError(f"sigmoid and tanh answer with 1 to {_LARGEST} fraction bits, not with {fraction_bits}")
+    match arithmetic:
+        case NarrowArithmetic():
+            if fraction_bits != arithmetic.result_fraction_bits:
+                raise LingerError(
+                    f"sigmoid and tanh answer in Q{arithmetic.result_fraction_bits} on {platform}, not in "
+                    f"Q{fraction_bits}: ask for that and re-scale the result"
+                )
+        case WideArithmetic():
+            if not 1 <= fraction_bits <= _LARGEST:
+                raise LingerError(
+                    f"sigmoid and tanh answer with 1 to {_LARGEST} fraction bits, not with {fraction_bits}"
+                )
+        case _:
+            assert_never(arithmetic)
 
 
-def requantized(value: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
+def requantized(value: jax.Array, arithmetic: WideArithmetic, fraction_bits: int) -> jax.Array:
     """clamp(rs(raw, r - q), -2^q, 2^q - 1), raw being the value as the platform keeps it. Inside `wide.region()`.
 
     The platform drops bits below Qr before it rounds. Rounding to fewer bits afterwards is the same as rounding once:
@@ -42,7 +53,7 @@ def requantized(value: jax.Array, platform: Platform, fraction_bits: int) -> jax
 
     Args:
         value: int64 array, Q58, at most 2^60 in magnitude: slope times input plus bias.
-        platform: target chip, not venus.
+        arithmetic: of the target chip.
         fraction_bits: q, 1..31.
 
     Returns:
@@ -51,7 +62,7 @@ def requantized(value: jax.Array, platform: Platform, fraction_bits: int) -> jax
     Source: docs/specification/chip_kernels.md section 5.
     """
     shift = PRODUCT_FRACTION_BITS - fraction_bits
-    if fraction_bits == raw_fraction_bits(platform):
+    if fraction_bits == arithmetic.kept_fraction_bits:
         rounded = int64.floor_shift(value, shift)
     else:
         rounded = int64.round_shift_with_room(value, shift)
@@ -59,6 +70,6 @@ def requantized(value: jax.Array, platform: Platform, fraction_bits: int) -> jax
     return lax.convert_element_type(lax.clamp(np.int64(-bound), rounded, np.int64(bound - 1)), jnp.int32)
 
 
-def unrounded(value: jax.Array, platform: Platform) -> jax.Array:
-    """The value as the platform keeps it: int64 Q31 on arcs and mars, Q58 on venusA. Inside `wide.region()`."""
-    return int64.floor_shift(value, PRODUCT_FRACTION_BITS - raw_fraction_bits(platform))
+def unrounded(value: jax.Array, arithmetic: WideArithmetic) -> jax.Array:
+    """The value as the platform keeps it: int64, Q31 or Q58. Inside `wide.region()`."""
+    return int64.floor_shift(value, PRODUCT_FRACTION_BITS - arithmetic.kept_fraction_bits)

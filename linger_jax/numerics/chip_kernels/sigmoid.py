@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import jax
 from jax import lax
 
-from linger_jax.config import Platform
 from linger_jax.numerics import int64
-from linger_jax.numerics.chip_kernels.kernel_table import table_owner, with_kernels
+from linger_jax.numerics.chip_kernels.kernel_table import kernels_of
 from linger_jax.numerics.chip_kernels.requantize import check_fraction_bits, requantized, unrounded
 from linger_jax.numerics.chip_kernels.segment_tables import segment_table
 from linger_jax.numerics.chip_kernels.segments import segments_of
+from linger_jax.targets import NarrowArithmetic, Platform, SigmoidTanh, WideArithmetic
 
 
 def sigmoid(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
     """Sigmoid as the chip computes it.
 
     Args:
-        x: int32 array of any shape, with `input_fraction_bits(platform)` fraction bits. On venus a magnitude beyond
-            32768 gives 0 (docs/codes.md K1): saturate with `venus_saturated` first where that is not wanted.
+        x: int32 array of any shape, with `input_fraction_bits(platform)` fraction bits. Where a kernel's input has 16
+            bits, a magnitude beyond 32768 gives 0 (docs/codes.md K1): saturate with `saturated_to` first where that is
+            not wanted.
         platform: target chip.
-        fraction_bits: of the result, see `result_fraction_bits`; 31 for LSTM and GRU; 15 on venus.
+        fraction_bits: of the result, see `result_fraction_bits` and `gate_fraction_bits`.
 
     Returns:
         int32 array of x's shape.
@@ -30,28 +33,38 @@ def sigmoid(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
 
     Source: docs/specification/chip_kernels.md sections 3 and 5.
     """
-    owner = table_owner(with_kernels(platform, "sigmoid"))
-    check_fraction_bits(owner, fraction_bits)
-    if owner is Platform.venus:
-        return _venus(x)
-    with int64.region():
-        return requantized(_product(x, owner), owner, fraction_bits)
+    kernel = kernels_of(platform, "sigmoid").sigmoid_tanh
+    check_fraction_bits(kernel.arithmetic, platform, fraction_bits)
+    match kernel.arithmetic:
+        case NarrowArithmetic():
+            return _narrow(x, kernel)
+        case WideArithmetic():
+            with int64.region():
+                return requantized(_product(x, kernel), kernel.arithmetic, fraction_bits)
+        case _:
+            assert_never(kernel.arithmetic)
 
 
 def raw_sigmoid(x: jax.Array, platform: Platform) -> jax.Array:
-    """Sigmoid before requantization: int64, Q15 on venus, Q31 on arcs and mars, Q58 on venusA. In `wide.region()`."""
-    owner = table_owner(with_kernels(platform, "sigmoid"))
-    return int64.of(_venus(x)) if owner is Platform.venus else unrounded(_product(x, owner), owner)
+    """Sigmoid before requantization: int64 in the format that the chip keeps it in. Inside `wide.region()`."""
+    kernel = kernels_of(platform, "sigmoid").sigmoid_tanh
+    match kernel.arithmetic:
+        case NarrowArithmetic():
+            return int64.of(_narrow(x, kernel))
+        case WideArithmetic():
+            return unrounded(_product(x, kernel), kernel.arithmetic)
+        case _:
+            assert_never(kernel.arithmetic)
 
 
-def _venus(x: jax.Array) -> jax.Array:
-    """Q11 to Q15 in 32 bits: the slope is 0 where a product would not fit."""
-    segment = segments_of(x, segment_table("sigmoid_venus"))
+def _narrow(x: jax.Array, kernel: SigmoidTanh) -> jax.Array:
+    """In 32 bits: the slope is 0 where a product would not fit."""
+    segment = segments_of(x, segment_table(kernel.sigmoid_table))
     return lax.shift_right_arithmetic(segment.slope * x, segment.shift) + segment.bias
 
 
-def _product(x: jax.Array, owner: Platform) -> jax.Array:
+def _product(x: jax.Array, kernel: SigmoidTanh) -> jax.Array:
     """slope * x + bias: int64 Q58."""
-    table = segment_table(f"sigmoid_{owner}")
+    table = segment_table(kernel.sigmoid_table)
     segment = segments_of(x, table)
     return int64.of(segment.slope) * int64.of(x) + int64.shift_left(int64.of(segment.bias), table.bias_left_shift)

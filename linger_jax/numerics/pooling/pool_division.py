@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_never
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,12 @@ import numpy.typing as npt
 from jax import lax
 
 from linger_jax.compat import wide_types
-from linger_jax.config import Platform, RoundMode
+from linger_jax.config import RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.numerics.pooling import reciprocal
 from linger_jax.numerics.scale_rule import exponent_of_power_of_two
 from linger_jax.numerics.true_division import true_quotient
+from linger_jax.targets import Platform, PoolDivision, target_of
 
 _INT32 = np.iinfo(np.int32)
 _LARGEST_DIVISOR = 2**24
@@ -60,7 +62,8 @@ def divide(
         shift = lax.convert_element_type(rescale, jnp.int64)
         if np.all(divisors & (divisors - 1) == 0):
             return _saturated(_shift(wide, shift + _per_divisor(_log2, divisors), round_mode))
-        average = lax.convert_element_type(_saturated(_DIVISION[platform](wide, divisors)), jnp.int64)
+        quotient = _quotient(wide, divisors, target_of(platform).pool_division)
+        average = lax.convert_element_type(_saturated(quotient), jnp.int64)
         return _saturated(_shift(average, shift, round_mode))
 
 
@@ -107,18 +110,30 @@ def _shift(value: jax.Array, right: jax.Array, round_mode: RoundMode) -> jax.Arr
     return jnp.where(right > zero, rounded, lax.shift_left(value, lax.max(-right, zero)))
 
 
-def _by_factor(factor: Callable[[int], float]) -> Callable[[jax.Array, _HostInts], jax.Array]:
-    def division(value: jax.Array, divisors: _HostInts) -> jax.Array:
-        product = lax.convert_element_type(value, jnp.float64) * _per_divisor(factor, divisors)
-        # The maximum changes no value; it keeps the product's rounding (see contraction.py).
-        return _integers(lax.floor(lax.max(product, np.float64(-(2.0**62))) + np.float64(0.5)))
+def _quotient(value: jax.Array, divisors: _HostInts, division: PoolDivision) -> jax.Array:
+    """value / divisors in whole input steps, as the chip divides. All int64."""
+    match division:
+        case PoolDivision.half_open_reciprocal:
+            return _by_factor(value, _per_divisor(reciprocal.half_open, divisors))
+        case PoolDivision.closed_reciprocal:
+            return _by_factor(value, _per_divisor(reciprocal.closed, divisors))
+        case PoolDivision.integer_reciprocal:
+            return _by_shifted_product(value, divisors)
+        case PoolDivision.float_division:
+            return _by_float_division(value, divisors)
+        case _:
+            assert_never(division)
 
-    return division
+
+def _by_factor(value: jax.Array, factors: npt.NDArray[np.generic]) -> jax.Array:
+    product = lax.convert_element_type(value, jnp.float64) * factors
+    # The maximum changes no value; it keeps the product's rounding (see contraction.py).
+    return _integers(lax.floor(lax.max(product, np.float64(-(2.0**62))) + np.float64(0.5)))
 
 
 def _by_shifted_product(value: jax.Array, divisors: _HostInts) -> jax.Array:
-    factors = _per_divisor(lambda d: reciprocal.venus_a(d)[0], divisors)
-    shifts = _per_divisor(lambda d: reciprocal.venus_a(d)[1], divisors)
+    factors = _per_divisor(lambda d: reciprocal.in_integers(d)[0], divisors)
+    shifts = _per_divisor(lambda d: reciprocal.in_integers(d)[1], divisors)
     doubled = lax.shift_right_arithmetic(value * factors, jnp.broadcast_to(shifts, value.shape))
     return lax.shift_right_arithmetic(doubled + np.int64(1), jnp.full_like(doubled, 1))
 
@@ -134,12 +149,3 @@ def _integers(whole: jax.Array) -> jax.Array:
 
 def _saturated(value: jax.Array) -> jax.Array:
     return lax.convert_element_type(lax.clamp(np.int64(_INT32.min), value, np.int64(_INT32.max)), jnp.int32)
-
-
-_DIVISION: dict[Platform, Callable[[jax.Array, _HostInts], jax.Array]] = {
-    Platform.venus: _by_factor(reciprocal.venus),
-    Platform.arcs: _by_factor(reciprocal.arcs),
-    Platform.venusA: _by_shifted_product,
-    Platform.mars: _by_shifted_product,
-    Platform.jupiter: _by_float_division,
-}

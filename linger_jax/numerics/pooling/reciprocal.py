@@ -12,8 +12,8 @@ import math
 
 
 @functools.cache
-def venus(divisor: int) -> float:
-    """Factor of venus: q = R(factor * n).
+def half_open(divisor: int) -> float:
+    """Factor of venus, found for the divisor as a fraction in [1/2, 1): q = R(factor * n).
 
     Args:
         divisor: 1..2^30.
@@ -28,8 +28,8 @@ def venus(divisor: int) -> float:
 
 
 @functools.cache
-def arcs(divisor: int) -> float:
-    """Factor of arcs: q = R(factor * n).
+def closed(divisor: int) -> float:
+    """Factor of arcs, found for the divisor as a fraction in (1/2, 1]: q = R(factor * n).
 
     Args:
         divisor: 1..2^30.
@@ -44,7 +44,7 @@ def arcs(divisor: int) -> float:
 
 
 @functools.cache
-def venus_a(divisor: int) -> tuple[int, int]:
+def in_integers(divisor: int) -> tuple[int, int]:
     """Reciprocal of venusA and mars: w = (r * n) >> shift, q = floor(w / 2 + 1/2).
 
     Args:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from linger_jax.config import Platform
-from linger_jax.numerics.chip_kernels import input_fraction_bits
+from linger_jax.numerics.chip_kernels import gate_fraction_bits, kernels_of
+from linger_jax.targets import Platform
 
-_GATE_FRACTION_BITS = 15
-_WIDE_GATE_FRACTION_BITS = 31
+_PRE_ACTIVATION_BITS = 32
+_FUNCTIONS = "sigmoid and tanh"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,13 +21,13 @@ class GateVariant:
     Attributes:
       platform: whose kernels are used.
       fraction_bits: Q-format of the pre-activation that a kernel reads.
-      saturates: it is saturated to 16 bits first.
+      input_bits: width that it is saturated to first; pre-activations have 32 bits before.
       kernel_bits: Q-format in which a kernel answers.
     """
 
     platform: Platform
     fraction_bits: int
-    saturates: bool
+    input_bits: int
     kernel_bits: int
 
 
@@ -37,8 +37,8 @@ class LstmVariant:
 
     Attributes:
       gates: the kernels.
-      rounds_cell_once: venus: the cell and the input of its tanh are each rounded from the exact sum; elsewhere both
-        products are saturated to 32 bits and the cell is rounded from the tanh's input (docs/codes.md R15).
+      rounds_cell_once: the cell and the input of its tanh are each rounded from the exact sum; otherwise both products
+        are saturated to 32 bits and the cell is rounded from the tanh's input (docs/codes.md R15).
     """
 
     gates: GateVariant
@@ -75,8 +75,8 @@ def lstm_variant(platform: Platform) -> LstmVariant:
     Raises:
         PlatformLimitError: the platform has no kernels.
     """
-    venus = platform is Platform.venus
-    return LstmVariant(gates=_gates(platform, saturates=venus), rounds_cell_once=venus)
+    kernels = kernels_of(platform, _FUNCTIONS)
+    return LstmVariant(gates=_gates(platform, gates_saturate=True), rounds_cell_once=kernels.lstm.rounds_cell_once)
 
 
 def gru_variant(
@@ -92,29 +92,32 @@ def gru_variant(
 
     Args:
         platform: the chip.
-        update_keeps_new, difference_passes_gradient, gates_saturate: venus only: see `GruForm` and `GateForm`.
-        resets_before_product: arcs and mars only.
-        rounds_products_in_float: see `GruForm`.
+        update_keeps_new: where linger turns the update gate around, so does this cell.
+        difference_passes_gradient: also where linger stops that gradient.
+        gates_saturate: pre-activations are saturated to the width that the kernels read.
+        resets_before_product: where linger resets before the product, so does this cell.
+        rounds_products_in_float: see `GruVariant`.
 
     Raises:
         PlatformLimitError: the platform has no kernels.
     """
-    venus = platform is Platform.venus
+    cell = kernels_of(platform, _FUNCTIONS).gru
     return GruVariant(
-        gates=_gates(platform, saturates=venus and gates_saturate),
-        common_accumulator=platform is Platform.venusA,
-        saturates_difference=venus,
-        update_keeps_new=venus and update_keeps_new,
-        difference_passes_gradient=not venus or difference_passes_gradient,
-        resets_before_product=platform in (Platform.arcs, Platform.mars) and resets_before_product,
+        gates=_gates(platform, gates_saturate=gates_saturate),
+        common_accumulator=cell.common_accumulator,
+        saturates_difference=cell.saturates_difference,
+        update_keeps_new=cell.linger_keeps_new and update_keeps_new,
+        difference_passes_gradient=not cell.linger_stops_difference_gradient or difference_passes_gradient,
+        resets_before_product=cell.linger_resets_before_product and resets_before_product,
         rounds_products_in_float=rounds_products_in_float,
     )
 
 
-def _gates(platform: Platform, *, saturates: bool) -> GateVariant:
+def _gates(platform: Platform, *, gates_saturate: bool) -> GateVariant:
+    kernel = kernels_of(platform, _FUNCTIONS).sigmoid_tanh
     return GateVariant(
         platform=platform,
-        fraction_bits=input_fraction_bits(platform),
-        saturates=saturates,
-        kernel_bits=_GATE_FRACTION_BITS if platform is Platform.venus else _WIDE_GATE_FRACTION_BITS,
+        fraction_bits=kernel.input_fraction_bits,
+        input_bits=kernel.input_bits if gates_saturate else _PRE_ACTIVATION_BITS,
+        kernel_bits=gate_fraction_bits(platform),
     )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.numerics.chip_kernels import sigmoid, tanh, venus_saturated
+from linger_jax.numerics.chip_kernels import saturated_to, sigmoid, tanh
 from linger_jax.numerics.recurrent import float64_integers
 from linger_jax.numerics.recurrent.cell_variants import GateVariant
 
@@ -55,7 +55,7 @@ def _number(variant: GateVariant, value: jax.Array, fraction_bits: int) -> jax.A
 
 
 def _in_range(variant: GateVariant, pre: jax.Array) -> jax.Array:
-    return venus_saturated(pre) if variant.saturates else pre
+    return saturated_to(pre, variant.input_bits)
 
 
 def _real(variant: GateVariant, pre: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linger_jax.kinds import GATES
 from linger_jax.numerics import int64
 from linger_jax.numerics.recurrent import float64_integers
 from linger_jax.numerics.recurrent.cell_step import StepResult, StepScales, over_time
@@ -16,7 +17,7 @@ from linger_jax.numerics.recurrent.cell_variants import GruVariant
 from linger_jax.numerics.recurrent.gates import sigmoid_gate, sigmoid_slope, tanh_gate, tanh_slope
 from linger_jax.numerics.recurrent.projection import Projection
 
-GATES = 3
+_GATES = GATES["gru"]
 
 _EXACT_IN_DOUBLE_BITS = 15
 _DIFFERENCE_LIMIT = np.float32(2.0**15)
@@ -66,7 +67,7 @@ class GruCell:
 
     variant: GruVariant
 
-    gates = GATES
+    gates = _GATES
 
     def accumulator_scale(self, input_product: Array, hidden_product: Array) -> Array:
         """Scale of the accumulator, float64: the finer of the products', or that of the kernels' input."""
@@ -88,7 +89,7 @@ class GruCell:
         (h,) = state
         variant, gates, width, bits = self.variant, self.variant.gates, h.shape[-1], self.variant.gates.kernel_bits
         before = float64_integers.of(h)
-        input_r, input_z, input_n = (float64_integers.of(part) for part in jnp.split(from_input, GATES, axis=-1))
+        input_r, input_z, input_n = (float64_integers.of(part) for part in jnp.split(from_input, _GATES, axis=-1))
         both = hidden.columns(0, 2 * width)(h) if variant.resets_before_product else hidden(h)
         pre_r = self._pre_activation(input_r + both[:, :width], scales)
         pre_z = self._pre_activation(input_z + both[:, width : 2 * width], scales)

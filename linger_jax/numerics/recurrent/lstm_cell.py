@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linger_jax.kinds import GATES
 from linger_jax.numerics.recurrent import float64_integers
 from linger_jax.numerics.recurrent.cell_step import StepResult, StepScales, over_time
 from linger_jax.numerics.recurrent.cell_variants import LstmVariant
 from linger_jax.numerics.recurrent.gates import sigmoid_gate, sigmoid_slope, tanh_gate, tanh_slope
 from linger_jax.numerics.recurrent.projection import Projection
 
-GATES = 4
+_GATES = GATES["lstm"]
 GATE_BITS = 15
 """Fraction bits of gates and cell; a product of two has twice as many."""
 CELL_SCALE = 2.0**GATE_BITS
@@ -65,7 +66,7 @@ class LstmCell:
 
     variant: LstmVariant
 
-    gates = GATES
+    gates = _GATES
 
     def accumulator_scale(self, input_product: Array, hidden_product: Array) -> Array:
         """Scale of the accumulator, float64: that of the kernels' input, whatever the products' scales are."""
@@ -86,7 +87,7 @@ class LstmCell:
         h, c = state
         gates = self.variant.gates
         pre = float64_integers.to_int32(float64_integers.saturate(float64_integers.of(from_input) + hidden(h), 32))
-        pre_i, pre_f, pre_g, pre_o = jnp.split(pre, GATES, axis=-1)
+        pre_i, pre_f, pre_g, pre_o = jnp.split(pre, _GATES, axis=-1)
         i, f, o = (sigmoid_gate(gates, p, GATE_BITS) for p in (pre_i, pre_f, pre_o))
         g = tanh_gate(gates, pre_g, GATE_BITS)
         kept, added = f * float64_integers.of(c) * _GATE, i * g * _GATE * _GATE
@@ -122,7 +123,7 @@ class LstmCell:
         del hidden_scale
         gates = self.variant.gates
         i, f, g, o = steps.gates
-        pre_i, pre_f, pre_g, pre_o = jnp.split(steps.pre, GATES, axis=-1)
+        pre_i, pre_f, pre_g, pre_o = jnp.split(steps.pre, _GATES, axis=-1)
         return LstmFactors(
             i=g * sigmoid_slope(gates, pre_i),
             f=before[1] * _GATE_STEP * sigmoid_slope(gates, pre_f),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from linger_jax.numerics.chip_kernels import SIGMOID_GATE_FRACTION_BITS, has_kernels
+from linger_jax.numerics.chip_kernels import SIGMOID_GATE_FRACTION_BITS
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.quantizer_specs import layer_spec
 from linger_jax.plan.graph import Node
+from linger_jax.targets import target_of
 
 
 def plan_glu(decisions: Decisions, node: Node, bits: Bits) -> Node:
@@ -23,7 +24,7 @@ def plan_glu(decisions: Decisions, node: Node, bits: Bits) -> Node:
     if owner is None:
         return as_float(node, reason)
     platform = settings.config.platform
-    if not has_kernels(platform) and settings.semantics.missing_kernels_are_float:
+    if target_of(platform).kernels is None and settings.semantics.missing_kernels_are_float:
         reason = f"{platform.value} has no sigmoid kernel"
         decisions.warn(f"{node.label}{f' at {node.source}' if node.source else ''}: {reason}; glu runs as float")
         return as_float(node, reason)

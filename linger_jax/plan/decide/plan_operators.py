@@ -7,7 +7,6 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.config import Platform
 from linger_jax.errors import UnsupportedError
 from linger_jax.kinds import KIND_OF_NODE, OperatorKind
 from linger_jax.numerics.chip_kernels import fixed_scale
@@ -55,6 +54,8 @@ def plan_operator(decisions: Decisions, node: Node, infos: Infos, operand_bits: 
         return as_float(node)
     if not any(jnp.issubdtype(infos[v].dtype, jnp.inexact) for v in node.outputs):
         return as_float(node)  # a comparison or an index: no scale is lost
+    if all(0 in infos[v].shape for v in node.outputs):
+        return as_float(node)  # no elements (jax.lax.associative_scan adds such): there is nothing to quantize
     owner, reason = decisions.owner(node)
     if owner is None:
         return as_float(node, reason)
@@ -66,11 +67,11 @@ def plan_operator(decisions: Decisions, node: Node, infos: Infos, operand_bits: 
     why = _float_reason(decisions, node, kind) or _not_float32(infos[node.outputs[0]])
     if why is not None:
         return as_float(node, why)
-    return _quantized(decisions, node, kind, owner, operand_bits)
+    return _quantized(decisions, node, infos, kind, owner, operand_bits)
 
 
 def _quantized(
-    decisions: Decisions, node: Node, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
+    decisions: Decisions, node: Node, infos: Infos, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
 ) -> Node:
     """The node with its name and its quantizers: one for each operand, one for the result.
 
@@ -81,9 +82,10 @@ def _quantized(
     entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
     state_path = decisions.name(owner, kind.stem, counter="operators")
     inputs = tuple((*state_path, "input_quantizer", str(i)) for i in range(len(operand_bits)))
-    for path, bits in zip(inputs, operand_bits, strict=True):
-        decisions.add(path, entering, decisions.parameter_scans, active=bits is None)
-    pinned = kind.fixed_scale and settings.config.platform is not Platform.venus
+    for path, bits, atom in zip(inputs, operand_bits, node.inputs, strict=True):
+        shape = atom.shape if isinstance(atom, Constant) else infos[atom].shape
+        decisions.add(path, entering, decisions.parameter_scans, active=bits is None and 0 not in shape)
+    pinned = settings.config.platform in kind.fixed_scale_on
     decisions.add(
         (*state_path, "output_quantizer"),
         leaving,

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 
 from linger_jax.kinds import CellKind
-from linger_jax.numerics.chip_kernels import has_kernels
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.recurrent_parameters import WEIGHTS, weight_pieces
 from linger_jax.plan.decide.recurrent_quantizers import RecurrentRole, recurrent_roles, recurrent_spec
 from linger_jax.plan.graph import Constant, FileLayout, Node, Scan, ValueId, ValueInfo
 from linger_jax.staging import LENGTHS
+from linger_jax.targets import target_of
 from linger_jax.typing import Path
 
 # A matrix is [in, gates * hidden] here and [gates * hidden, in] in the reference.
@@ -39,7 +39,7 @@ def plan_recurrent(
     assert config is not None
     kind: CellKind = info.kind  # type: ignore[assignment]
     platform = decisions.settings.config.platform
-    if not has_kernels(platform) and semantics.missing_kernels_are_float:
+    if target_of(platform).kernels is None and semantics.missing_kernels_are_float:
         reason = f"{platform.value} has no sigmoid and tanh kernels"
         decisions.warn(f"{node.label}: {reason}; {info.type_name} runs as float")
         return as_float(node, reason)

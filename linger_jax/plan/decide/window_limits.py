@@ -5,21 +5,10 @@ Source: docs/specification/config.md section 2.3.
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import json
 from collections.abc import Iterable
-from typing import Any
 
-from linger_jax.config import Platform
 from linger_jax.errors import PlatformLimitError
-
-
-@functools.cache
-def _table() -> dict[str, dict[str, Any]]:
-    text = importlib.resources.files("linger_jax.numerics").joinpath("tables/platform_limits.json").read_text()
-    platforms: dict[str, dict[str, Any]] = json.loads(text)["platforms"]
-    return platforms
+from linger_jax.targets import Platform, target_of
 
 
 def check_window(
@@ -40,18 +29,26 @@ def check_window(
     Raises:
       PlatformLimitError: names layer, platform, value and allowed range.
     """
-    limits = _table()[platform.value]
-    for what, values in (("kernel", kernel), ("stride", stride), ("padding", padding)):
-        allowed = limits[what]
-        if allowed is None:
-            continue
-        for value in values:
-            if what == "stride":
-                inside, text = value in allowed, f"one of {', '.join(map(str, allowed))}"
-            else:
-                inside, text = allowed[0] <= value <= allowed[1], f"{allowed[0]} to {allowed[1]}"
-            if not inside:
-                raise PlatformLimitError(
-                    f"layer {layer!r}: {what} {value} is outside what {platform.value} can run ({text}). "
-                    f"Change the layer, choose another platform, or leave the layer float with disable_submodel."
-                )
+    limits = target_of(platform).windows
+    _check_between(layer, platform, "kernel", kernel, limits.kernel)
+    for value in stride:
+        if value not in limits.strides:
+            raise _refused(layer, platform, f"stride {value}", f"one of {', '.join(map(str, limits.strides))}")
+    _check_between(layer, platform, "padding", padding, limits.padding)
+
+
+def _check_between(
+    layer: str, platform: Platform, what: str, values: Iterable[int], bounds: tuple[int, int] | None
+) -> None:
+    if bounds is None:
+        return
+    for value in values:
+        if not bounds[0] <= value <= bounds[1]:
+            raise _refused(layer, platform, f"{what} {value}", f"{bounds[0]} to {bounds[1]}")
+
+
+def _refused(layer: str, platform: Platform, found: str, allowed: str) -> PlatformLimitError:
+    return PlatformLimitError(
+        f"layer {layer!r}: {found} is outside what {platform.value} can run ({allowed}). "
+        f"Change the layer, choose another platform, or leave the layer float with disable_submodel."
+    )

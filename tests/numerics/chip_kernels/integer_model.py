@@ -113,8 +113,8 @@ def softmax(x: np.ndarray, platform: Platform) -> np.ndarray:
     y = powers(rs(sat(x - largest, 32) * t["log2e_q29"], 31), platform)
     total = clamp(y.sum(axis=-1, keepdims=True), 0, 2**31 - 1)
     if platform is Platform.venus:
-        return sat(rs(newton_reciprocals(total) * y, t["final_shift"]["venus"]), 32)
-    return rs(long_divisions(total) * y, t["final_shift"][OWNER[platform]])
+        return sat(rs(newton_reciprocals(total) * y, t["venus_recip_final_shift"]), 32)
+    return rs(long_divisions(total) * y, t["arcs_div_final_shift"])
 
 
 def powers(exponents: np.ndarray, platform: Platform) -> np.ndarray:

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from linger_jax.config import Platform, RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.numerics.pooling.pool_division import divide
+from linger_jax.targets import PoolDivision, target_of
 
 LENGTH = 64
 
@@ -50,18 +51,18 @@ def newton(f: float, r: float) -> float:
     return r
 
 
-def divided(n: int, d: int, platform: Platform) -> int:
-    if platform is Platform.venus:
+def divided(n: int, d: int, division: PoolDivision) -> int:
+    if division is PoolDivision.half_open_reciprocal:
         left = 31 - math.ceil(math.log2(d + 0.5))
         f = d * 2.0 ** (left - 31)
         r = newton(f, rounded(2.0**29 / max(math.floor(32 * f) / 32, 1e-12)) / 2.0**29)
         return saturate(rounded(r * 2.0 ** (left - 31) * n))
-    if platform is Platform.arcs:
+    if division is PoolDivision.closed_reciprocal:
         left = 31 - math.ceil(math.log2(max(d, 1)))
         f = d * 2.0**left / 2.0**31
         r = newton(f, rounded(2.0**29 / max(math.floor(32 * f) / 32, 1 / 32)) / 2.0**29)
         return saturate(math.floor(r * n * 2.0 ** (left - 31) + 0.5))
-    if platform in (Platform.venusA, Platform.mars):
+    if division is PoolDivision.integer_reciprocal:
         left = 30 - math.floor(math.log2(d))
         big = d * 2**left
         r = rounded(2.0**29 / max(math.floor(32 * big / 2.0**31) / 32, 1 / 32))
@@ -72,14 +73,26 @@ def divided(n: int, d: int, platform: Platform) -> int:
             r = rounded(p / 2)
         w = (r * n) >> (29 + (31 - left) - 1)
         return saturate(math.floor(w / 2 + 0.5))
+    assert division is PoolDivision.float_division
     return saturate(int(np.floor(np.float32(np.float32(n) / np.float32(d)) + np.float32(0.5))))
 
 
 def by_hand(n: int, d: int, ss: int, platform: Platform, mode: RoundMode, *, powers: bool) -> int:
     if powers:
         return shift(n, int(math.log2(d)) + ss, mode)
-    quotient = divided(n, d, platform)
+    quotient = divided(n, d, target_of(platform).pool_division)
     return quotient if ss == 0 else shift(quotient, ss, mode)
+
+
+def test_chips_divide_by_the_algorithms_that_the_specification_gives_them():
+    stated = {
+        Platform.venus: PoolDivision.half_open_reciprocal,
+        Platform.arcs: PoolDivision.closed_reciprocal,
+        Platform.venusA: PoolDivision.integer_reciprocal,
+        Platform.mars: PoolDivision.integer_reciprocal,
+        Platform.jupiter: PoolDivision.float_division,
+    }
+    assert {platform: target_of(platform).pool_division for platform in stated} == stated
 
 
 @pytest.mark.parametrize("platform", Platform)
@@ -107,7 +120,7 @@ def test_divisions_of_every_platform(platform, mode, ss):
 @given(st.sampled_from(Platform), st.lists(st.integers(-(2**31), 2**31 - 1), min_size=LENGTH, max_size=LENGTH))
 def test_any_sum_divided_by_nine(platform, sums):
     got = nine(np.array(sums, np.int32), platform)
-    np.testing.assert_array_equal(got, [divided(n, 9, platform) for n in sums])
+    np.testing.assert_array_equal(got, [divided(n, 9, target_of(platform).pool_division) for n in sums])
 
 
 def nine(n: np.ndarray, platform: Platform) -> jax.Array:

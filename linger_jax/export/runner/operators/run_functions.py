@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.config import Platform, RoundMode
+from linger_jax.config import RoundMode
 from linger_jax.export.runner.common_scale import requantize, saturated
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.node_call import Call, RunRule
+from linger_jax.kinds import BIAS_BITS, OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator, chip_kernels
 from linger_jax.numerics.normalization import RESULT_FRACTION_BITS, normalize
 from linger_jax.numerics.products import rounded_product
+from linger_jax.targets import Platform
 
-# GLU multiplies with a sigmoid that lies at this scale (docs/specification/layers.md section 10).
-GATE_SCALE = 2.0**15
-# venus' sigmoid and tanh read 16 bits.
-_VENUS_INPUT_BITS = 16
+_GATE_SCALE = 2.0**chip_kernels.SIGMOID_GATE_FRACTION_BITS
 _FULL_WIDTH = 32
 _LARGEST = np.float32(2.0**31)
 
@@ -41,9 +41,9 @@ def _squashing(kernel: Callable[[Array, Platform, int], Array]) -> RunRule:
 
 def _input(x: IntegerTensor, platform: Platform) -> Array:
     """int32 on the grid that sigmoid and tanh read, saturated (docs/decisions.md D9)."""
-    fraction = chip_kernels.input_fraction_bits(platform)
-    bits = _VENUS_INPUT_BITS if platform is Platform.venus else _FULL_WIDTH
-    return requantize(x.accumulator(), x.scale, 2.0**fraction, bits, RoundMode.floor_add).value
+    kernel = chip_kernels.kernels_of(platform, "sigmoid and tanh").sigmoid_tanh
+    grid = 2.0**kernel.input_fraction_bits
+    return requantize(x.accumulator(), x.scale, grid, kernel.input_bits, RoundMode.floor_add).value
 
 
 def _gated(kernel: Callable[[Array, Platform], Array]) -> RunRule:
@@ -81,18 +81,18 @@ def gated_linear_unit(call: Call) -> Sequence[Value]:
     """``QGLU``: the first half of an axis times the sigmoid of the second (docs/specification/layers.md section 10)."""
     node, x = call.node, call.tensor(0)
     values, gates = jnp.split(x.value, 2, node.integer("dim"))
-    fraction = chip_kernels.result_fraction_bits(node.platform, _FULL_WIDTH)
+    fraction = chip_kernels.gate_fraction_bits(node.platform)
     sigmoid = chip_kernels.sigmoid(_input(x.holds(gates), node.platform), node.platform, fraction)
     real = sigmoid.astype(jnp.float32) / np.float32(2.0**fraction)
-    gate = saturated(real, GATE_SCALE, _FULL_WIDTH, RoundMode.round)
-    total = x.holds(values).accumulator() * Accumulator.of(gate.value, int(GATE_SCALE))
-    return [requantize(total, x.scale * GATE_SCALE, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+    gate = saturated(real, _GATE_SCALE, _FULL_WIDTH, RoundMode.round)
+    total = x.holds(values).accumulator() * Accumulator.of(gate.value, int(_GATE_SCALE))
+    return [requantize(total, x.scale * _GATE_SCALE, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
 def layer_norm(call: Call) -> Sequence[Value]:
     """``QLayerNorm`` over the axes that its weight has (docs/specification/layers.md section 6)."""
     node, x = call.node, call.tensor(0)
-    weight, bias = call.parameter(1, node.integer("w_bits")), call.constant(2, _FULL_WIDTH)
+    weight, bias = call.parameter(1, node.integer("w_bits")), call.constant(2, BIAS_BITS)
     rows = normalize(x.value.astype(jnp.float32), jnp.float32(x.scale), weight.ndim, x.bits)
     ranked = (1,) * (x.value.ndim - weight.ndim) + weight.shape
     total = rounded_product(rows.steps.astype(jnp.float32), jnp.asarray(weight.astype(np.float32).reshape(ranked)))
@@ -103,12 +103,12 @@ def layer_norm(call: Call) -> Sequence[Value]:
     return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
-RULES: Mapping[str, RunRule] = {
-    "linger::QSigmoid": _squashing(chip_kernels.sigmoid),
-    "linger::QTanh": _squashing(chip_kernels.tanh),
-    "linger::QGelu": _gated(chip_kernels.gelu),
-    "linger::QSwish": _gated(chip_kernels.swish),
-    "linger::QSoftmax": softmax,
-    "linger::QLayerNorm": layer_norm,
-    "linger::QGLU": gated_linear_unit,
+RULES: Mapping[OnnxOperator, RunRule] = {
+    ops.QSIGMOID: _squashing(chip_kernels.sigmoid),
+    ops.QTANH: _squashing(chip_kernels.tanh),
+    ops.QGELU: _gated(chip_kernels.gelu),
+    ops.QSWISH: _gated(chip_kernels.swish),
+    ops.QSOFTMAX: softmax,
+    ops.QLAYER_NORM: layer_norm,
+    ops.QGLU: gated_linear_unit,
 }

@@ -1,0 +1,103 @@
+"""What the vendor's packer and executor make of files for a chip, as records without behaviour."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+
+class PlatformQuant(enum.Enum):
+    """Whether the packer asks for the attribute ``platform_quant``, and a softmax for ``dim`` beside ``axis``.
+
+    Source: docs/specification/onnx_export.md section 4.2.
+    """
+
+    unused = enum.auto()
+    """Files pack without."""
+    wanted = enum.auto()
+    """Files pack once they have it."""
+    wanted_in_vain = enum.auto()
+    """The packer asks for it, and then has no implementation of what most files need."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Executor:
+    """Where the executor 3.0.4 computes other integers than training (docs/specification/onnx_export.md section 5).
+
+    A fault is True only where it was measured: of a chip without an executor to run, none is known. Read by the device
+    lint (``export/lint/checks``) and by the rewritings of the dialect ``thinker``.
+    """
+
+    measured: bool
+    """There is an executor of this chip; docs/specification/onnx_export.md sections 4.3 and 5 were measured with it."""
+    conv1d_differs: bool
+    """A ``QConv1d`` gives other values; a 2-D one of height 1 does not."""
+    sigmoid_differs: bool
+    """Every result of a ``QSigmoid`` is 64."""
+    transpose_of_four_axes_crashes: bool
+    """A ``Transpose`` of four axes stops the executor; of three it does not."""
+    linear_rows_are_corrupted: bool
+    """The result of a ``QLinear`` of several rows is transposed in place in share memory, and corrupted there."""
+    attention_on_input_differs: bool
+    """Attention whose linear layers read the graph input is wrong, wherever its tensors lie."""
+    glu_differs: bool
+    """A ``QGLU`` gives other values; where it does not, its activations have to lie in PSRAM."""
+    concatenation_only_shifts_left: bool
+    """An operand of a ``QCat`` on a finer grid than the result comes out as garbage. Training therefore ties the scales
+    of layers that meet there (docs/decisions.md D22): ``Target.ties_concat_scales``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Device:
+    """What the packer 3.0.4 takes of a file for one chip (docs/specification/onnx_export.md section 4).
+
+    These are limits of a packed file, stricter in places than those that training checks (``Target.windows``). Read by
+    the device lint (``export/lint``), by the rewritings of the dialect ``thinker`` that must stay inside them, and by
+    ``export/packing``.
+    """
+
+    share_memory: int
+    """Bytes (docs/specification/onnx_export.md section 4.3, memory)."""
+    psram: int
+    """Bytes (docs/specification/onnx_export.md section 4.3, memory)."""
+    conv2d_kernel: Mapping[int, int]
+    """Largest window of a 2-D convolution by dilation; other dilations are refused
+    (docs/specification/onnx_export.md section 4.3, Conv2d kernel)."""
+    conv1d_kernel: int
+    """Largest window of a 1-D convolution (docs/specification/onnx_export.md section 4.3, Conv1d kernel)."""
+    transposed_kernel: int
+    """Largest window of a transposed convolution (docs/specification/onnx_export.md section 4.3, ConvTranspose2d)."""
+    strides: tuple[int, ...]
+    """The ones allowed (docs/specification/onnx_export.md section 4.3, stride / kernel)."""
+    padding: int
+    """Largest on a side (docs/specification/onnx_export.md section 4.3, stride / kernel)."""
+    sigmoid_input_bits: int
+    """Width that a ``QSigmoid`` reads (docs/specification/onnx_export.md section 4.3, Sigmoid)."""
+    output_bits: tuple[int, ...]
+    """Widths of results of convolutions and linear layers (docs/specification/onnx_export.md section 4.3, widths)."""
+    linear_output_bits: tuple[int, ...]
+    """Widths of results with which a linear layer packs all the same, the executor not measured (packer runs)."""
+    linear_weight_bits: tuple[int, ...]
+    """Widths of weights with which a linear layer packs
+    (docs/specification/onnx_export.md section 4.3, widths: formally; packer runs)."""
+    softmax_length: int
+    """Longest axis of a softmax (docs/specification/onnx_export.md section 4.3, Softmax)."""
+    softmax_workspace: int
+    """Bytes of scratch memory of a softmax for each value, besides those for its axis (the packer's memory report)."""
+    conv_workspace: int | None
+    """Most bytes of scratch memory of a convolution whose result lies in PSRAM; None: as many as the result has (the
+    packer's memory report)."""
+    platform_quant: PlatformQuant
+    """Whether nodes must carry the attribute ``platform_quant`` (docs/specification/onnx_export.md section 4.2)."""
+    missing_operators: frozenset[str]
+    """Operators that the packer knows and has no implementation of for this chip, under linger's names
+    (docs/specification/onnx_export.md section 4.2)."""
+    own_operators: frozenset[str]
+    """Standard operators that the packer takes for this chip alone (docs/specification/onnx_export.md section 4.1)."""
+    executor: Executor
+    """Where the chip computes a packed file otherwise than training did."""
+
+    def largest_kernel(self, op: str, dilation: int) -> int:
+        """Largest window of a ``QConv1d`` or ``QConv2d``; 0 where the device has none of that dilation."""
+        return self.conv1d_kernel if op == "QConv1d" else self.conv2d_kernel.get(dilation, 0)
