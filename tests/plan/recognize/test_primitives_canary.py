@@ -1,11 +1,11 @@
 """How operators appear as JAX primitives: the ground that recognition stands on (docs/architecture.md section 4).
 
 When this test fails after a JAX upgrade, recognition may have lost an operator without another error. Print the new
-table with ``python -m tests.plan.recognize.test_primitives_canary``, look at what changed, teach it to ``linger_jax/compat``
-(equations.py) where it is another way of writing the same, else to ``linger_jax/plan`` (primitives.py, recognition.py,
-templates.py, library_calls.py), until test_operators.py beside it passes, and only then put the new lines here. The
-table holds for both ends of the supported releases; where they differ, ``APPEARANCES`` has the lower end and
-``SINCE`` the rest.
+table with ``python -m tests.plan.recognize.test_primitives_canary``, look at what changed, teach it to
+``linger_jax/compat`` (equations.py) where it is another way of writing the same, else to ``linger_jax/plan``
+(primitives.py, recognition.py, templates.py, library_calls.py), until test_operators.py beside it passes, and only
+then put the new lines here. The table holds for both ends of the supported releases; where they differ,
+``APPEARANCES`` has the lower end and ``SINCE`` the rest.
 """
 
 import flax.linen as nn
