@@ -35,27 +35,30 @@ hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).parent
 
-UNIT = (
-    "config",
-    "converters/files",
-    "converters/matching",
-    "export/lint",
-    "export/packing",
-    "plan",
-    "staging",
-)
-KERNEL = ("nn", "numerics", "quantizers")
-"""Folders of the tiers ``unit`` and ``kernel``; every other folder is of ``model`` (tests/README.md)."""
-TIERS = ("model", "kernel", "unit")
+TIERS = {
+    "unit": (
+        ".",
+        "config",
+        "converters/files",
+        "export/lint",
+        "export/packing",
+        "kinds",
+        "plan",
+        "staging",
+        "targets",
+    ),
+    "kernel": ("nn", "numerics", "quantizers"),
+    "model": (),
+}
+"""The folders of each tier; every other folder is of ``model`` (tests/README.md)."""
 
 
-def tier_of(path: Path) -> str:
-    """The tier of the tests in a file."""
-    folders = path.relative_to(ROOT).parent.as_posix() + "/"
-    for tier, listed in (("unit", UNIT), ("kernel", KERNEL)):
-        if any(folders.startswith(f"{folder}/") for folder in listed):
-            return tier
-    return "model"
+def tier_of(item):
+    """The tier of a test: the one that it is marked with, or that of its folder."""
+    marked = [tier for tier in TIERS if item.get_closest_marker(tier)]
+    folder = item.path.parent.relative_to(ROOT)
+    listed = [tier for tier, names in TIERS.items() for name in names if Path(name) in (folder, *folder.parents[:-1])]
+    return [*marked, *listed, "model"][0]
 
 
 class _SkipsWithoutTorch(importlib.abc.MetaPathFinder):
@@ -72,8 +75,9 @@ sys.meta_path.append(_SkipsWithoutTorch())
 def pytest_collection_modifyitems(items):
     """Marks the tiers, and puts long files first: the last ones are short, so that all processes end together."""
     for item in items:
-        item.add_marker(tier_of(item.path))
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, TIERS.index(tier_of(item.path))))
+        item.add_marker(tier_of(item))
+    longest = [*reversed(TIERS)]
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, longest.index(tier_of(item))))
 
 
 def pytest_collection_finish():
@@ -95,6 +99,12 @@ def _note_compilation(event, _, **details):
 jax.monitoring.register_event_duration_secs_listener(_note_compilation)
 
 
+@pytest.fixture
+def compiled():
+    """The names of the programs that were compiled since the test began; it grows."""
+    return _COMPILED
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """A test of the tier ``unit`` compiles nothing."""
@@ -104,7 +114,7 @@ def pytest_runtest_call(item):
         programs = ", ".join(dict.fromkeys(_COMPILED))
         pytest.fail(
             f"this test is of the tier unit, but XLA compiled {len(_COMPILED)} programs: {programs}. Give it shapes or "
-            "arrays of NumPy (tests.models.drawn), or move it to a folder of the tier model (kernel, where it tests "
+            "arrays of NumPy (tests.models.drawn), or mark it as one of the tier model (kernel, where it tests "
             "arithmetic): tests/README.md.",
             pytrace=False,
         )
@@ -130,6 +140,13 @@ def _unchanged_jax_flags():
     yield
     after = {name: getattr(jax.config, name) for name in names}
     assert after == before
+
+
+@pytest.fixture
+def flax_promotion():
+    """Flax's own avg_pool divides a float by an integer."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,19 @@ Variables = dict[str, Any]
 
 
 def random_array(seed: int, *shape: int, scale: float = 1.0) -> Array:
-    """Normal float32 values: those of ``jax.random.normal``, whose program is compiled for few lengths only."""
-    count = math.prod(shape)
-    values = jax.random.normal(jax.random.key(seed), (max(4096, 2 ** (count - 1).bit_length()),), jnp.float32)
-    return jnp.asarray(np.float32(scale) * np.asarray(values)[:count].reshape(shape))
+    """Normal float32 values."""
+    return jax.device_put(np.float32(scale) * np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+
+def normal(*shape: int) -> Array:
+    """Normal float32 values that the shape decides."""
+    return random_array(sum(shape), *shape)
+
+
+def on_grid(seed: int, scale: float, *shape: int, largest: int = 127) -> linger_jax.QTensor:
+    """Values of whole steps, of 8 bits, up to a largest step."""
+    steps = np.random.default_rng(seed).integers(-largest, largest + 1, shape)
+    return linger_jax.QTensor(jax.device_put(np.float32(steps / scale)), jnp.float32(scale), 8)
 
 
 def drawn(model: nn.Module, *args: Any, seed: int = 0, **kwargs: Any) -> Variables:
@@ -47,14 +56,20 @@ def drawn(model: nn.Module, *args: Any, seed: int = 0, **kwargs: Any) -> Variabl
             values = np.zeros(leaf.shape)
         else:
             values = random.normal(0, math.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)
-        return jnp.asarray(np.asarray(values, leaf.dtype))
+        return jax.device_put(np.asarray(values, leaf.dtype))  # jnp.asarray would compile a program a shape
 
-    return jax.tree.map_with_path(draw, jax.eval_shape(lambda: model.init(jax.random.key(0), *args, **kwargs)))
+    floats = jax.tree.map(_value, args, is_leaf=lambda a: isinstance(a, linger_jax.QTensor))
+    return jax.tree.map_with_path(draw, jax.eval_shape(lambda: model.init(jax.random.key(0), *floats, **kwargs)))
+
+
+def _value(argument: Any) -> Any:
+    return argument.value if isinstance(argument, linger_jax.QTensor) else argument
 
 
 def initialised(qmodel: linger_jax.QuantizedModel, *args: Any, **kwargs: Any) -> Variables:
     """``qmodel.init`` with :func:`drawn` variables."""
-    return qmodel.adopt(drawn(qmodel.model, *args, **kwargs), *args, **kwargs)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return qmodel.adopt(drawn(qmodel.model, *args, **kwargs), *args, rngs=key, **kwargs)
 
 
 def prepared(
@@ -67,7 +82,13 @@ def prepared(
     """
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)), args)
     leaves, structure = jax.tree.flatten((shapes, kwargs))
-    qmodel, variables = _prepared(model, json.dumps(config, sort_keys=True), structure, *leaves)
+    key = (model, json.dumps(config, sort_keys=True), structure, *leaves)
+    try:
+        hash(key)
+    except TypeError:  # a model with a list among its fields
+        qmodel, variables = _prepared.__wrapped__(*key)
+    else:
+        qmodel, variables = _prepared(*key)
     return qmodel, jax.tree.map(lambda leaf: leaf, variables)
 
 
@@ -79,6 +100,27 @@ def _prepared(
     args = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
     qmodel = linger_jax.init(model, json.loads(config))
     return qmodel, initialised(qmodel, *args, **kwargs)
+
+
+class Calls(nn.Module):
+    """A model of one function of its inputs, in which layers may be made."""
+
+    function: Callable[..., Any]
+
+    @nn.compact
+    def __call__(self, *inputs: Any) -> Any:
+        return self.function(*inputs)
+
+
+class OnArguments(nn.Module):
+    """An operator on the arguments themselves; a Dense beside it makes the model quantizable."""
+
+    operator: Callable[..., Any]
+
+    @nn.compact
+    def __call__(self, *args: Any) -> Any:
+        nn.Dense(1, name="beside")(jnp.ones((1, 1)))
+        return self.operator(*args)
 
 
 class Mlp(nn.Module):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rich.table import Table
 
-from linger_jax.kinds import OPERATORS
-from linger_jax.plan import LAYER_ROLES, as_text
+from linger_jax.kinds import LSTM, OPERATORS
+from linger_jax.plan import as_text
 from linger_jax.staging import LAYERS, RECURRENT_LAYERS
-from linger_jax.targets import Platform, target_of
+from linger_jax.targets import Platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +47,13 @@ def supported() -> Supported:
     """
     layers: dict[str, tuple[str, ...]] = {}
     for module_type, (kind, _) in LAYERS.items():
-        if kind in LAYER_ROLES:
-            layers[module_type.__name__] = _platforms(Platform)
+        if kind.is_quantized:
+            layers[module_type.__name__] = _platforms(Platform, kind.runs_on)
     for module_type in RECURRENT_LAYERS:
-        layers[module_type.__name__] = _platforms(Platform, lambda platform: target_of(platform).kernels is not None)
+        layers[module_type.__name__] = _platforms(Platform, LSTM.runs_on)
     operators = {kind.name: _platforms(Platform, kind.runs_on) for kind in OPERATORS}
     return Supported(layers, operators)
 
 
-def _platforms(every: Iterable[Platform], runs: Callable[[Platform], bool] = lambda _: True) -> tuple[str, ...]:
+def _platforms(every: Iterable[Platform], runs: Callable[[Platform], bool]) -> tuple[str, ...]:
     return tuple(platform.value for platform in every if runs(platform))

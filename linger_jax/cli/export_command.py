@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +11,18 @@ import typer
 
 from linger_jax.cli.inspect_command import WIDTH
 from linger_jax.errors import LingerError
+from linger_jax.export import DIALECTS
 
 
-class DialectName(StrEnum):
-    """Whose operators a file has."""
+def dialect_name(text: str) -> str:
+    """The name of a dialect.
 
-    thinker = "thinker"
-    linger = "linger"
+    Raises:
+      BadParameter: there is no such dialect.
+    """
+    if text not in DIALECTS:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(DIALECTS)}.")
+    return text
 
 
 def export(
@@ -32,8 +36,13 @@ def export(
     config: Annotated[Path, typer.Option(help="Configuration that the model was trained with.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
     dialect: Annotated[
-        DialectName, typer.Option(help="thinker: for the vendor's packer. linger: as linger 3.0.9 writes.")
-    ] = DialectName.thinker,
+        str,
+        typer.Option(
+            parser=dialect_name,
+            metavar=f"[{'|'.join(DIALECTS)}]",
+            help=" ".join(f"{dialect.name}: {dialect.summary}." for dialect in DIALECTS.values()),
+        ),
+    ] = "thinker",
     platform: Annotated[str | None, typer.Option(help="The chip; default: the configuration's.")] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set; the packer reads 12.")] = 12,
     strict: Annotated[
@@ -67,7 +76,7 @@ def export(
             variables,
             tuple(jnp.zeros(shape.shape, shape.dtype) for shape in shapes),
             out,
-            dialect.value,
+            dialect,
             platform,
             opset,
             strict,

@@ -32,7 +32,6 @@ from linger_jax.converters.report import ImportProblems, ImportReport, ImportRow
 from linger_jax.converters.torch_import import model_call
 from linger_jax.converters.weights import FlattenOrder, LeafRule, decided_orders, leaf_rules, numbered, stored_otherwise
 from linger_jax.errors import ConversionError, LingerWarning
-from linger_jax.kinds import GATE_LETTERS
 from linger_jax.plan import Plan
 from linger_jax.staging import variable_paths
 from linger_jax.typing import HostArray, Path
@@ -193,7 +192,7 @@ def _layer_tensors(layer: ModelLayer, values: Mapping[Path, Any], names: TorchNa
         array = array if layer.iteration is None else array[layer.iteration]
         row = names.row(".".join(path) + ("" if layer.iteration is None else f"[{layer.iteration}]"))
         shape = row.torch_shape if row is not None and rule.accepts(row.torch_shape) else rule.shape
-        if layer.kind in GATE_LETTERS:
+        if layer.kind.cell is not None:
             _put_gates(tensors, layer, rule, array, names, row)
             continue
         key = names.key(".".join(path[1:]), rule.names[0], layer.iteration)

@@ -7,20 +7,16 @@ import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import flax.linen as nn
 
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError
-from linger_jax.export.dialects import one_sample, state_platform
-from linger_jax.export.dialects.thinker import Target, to_thinker
+from linger_jax.export.dialects import DIALECTS, Destination, one_sample, state_platform
 from linger_jax.export.lint import check_onnx, enforce
 from linger_jax.export.lower import Record, export_graph, model_arguments
-from linger_jax.export.onnx import Dialect, axes_as_inputs, to_model, write_model
-
-AXES_ARE_INPUTS = 13
-"""The first opset in which Squeeze, Unsqueeze and Split take their axes as inputs; the packer wants attributes."""
+from linger_jax.export.onnx import AXES_ARE_INPUTS, axes_as_inputs, to_model, write_model
 
 
 class Exportable(Protocol):
@@ -40,7 +36,7 @@ def export_onnx(
     variables: Mapping[str, Any],
     x: Any,
     path: str | Path,
-    dialect: Dialect = "thinker",
+    dialect: str = "thinker",
     platform: str | Platform | None = None,
     opset: int = 12,
     strict: bool = True,
@@ -81,16 +77,17 @@ def export_onnx(
 
     Source: docs/specification/onnx_export.md sections 1 to 3.
     """
-    if dialect not in get_args(Dialect):
-        raise ExportError(f"dialect {dialect!r} is not known; allowed: {', '.join(get_args(Dialect))}")
+    if dialect not in DIALECTS:
+        raise ExportError(f"dialect {dialect!r} is not known; allowed: {', '.join(DIALECTS)}")
+    written = DIALECTS[dialect]
     args = x if isinstance(x, tuple) else (x,)
     record = qmodel.record(variables, *args, rngs=rngs, method=method, **kwargs)
-    if dialect == "thinker":
+    if written.one_sample:
         evaluate = functools.partial(qmodel.apply, variables, rngs=rngs, method=method)
         cut, cut_kwargs = one_sample(record.plan, args, kwargs, evaluate)
         if cut is not args:
             record = qmodel.record(variables, *cut, rngs=rngs, method=method, **cut_kwargs)
-    as_evaluated = dialect == "thinker" or record.plan.settings.semantics.files_hold_evaluated_biases
+    as_evaluated = written.biases_as_evaluated or record.plan.settings.semantics.files_hold_evaluated_biases
     record = dataclasses.replace(record, bias_as_evaluated=as_evaluated)
     arguments = model_arguments(record.plan.staged.arguments)
     names = list(input_names) if input_names is not None else _argument_names(qmodel.model, method, arguments)
@@ -99,12 +96,11 @@ def export_onnx(
     graph = export_graph(record, names, output_names)
     config = record.plan.settings.config
     chip = state_platform(graph, platform, config.platform)
-    if dialect == "thinker":
-        to_thinker(graph, Target(chip, opset))
+    written.rewrite(graph, Destination(chip, opset))
     if opset >= AXES_ARE_INPUTS:
         axes_as_inputs(graph)
-    model = to_model(graph, opset, config.compat, dialect)
-    if dialect == "thinker":
+    model = to_model(graph, opset, config.compat, written.files)
+    if written.checked:
         enforce(check_onnx(model, chip), str(path), strict=strict)
     write_model(model, Path(path))
     return Path(path)

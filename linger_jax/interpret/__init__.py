@@ -4,6 +4,8 @@ from linger_jax.interpret.context import Context as Context
 from linger_jax.interpret.context import Mode as Mode
 from linger_jax.interpret.context import State as State
 from linger_jax.interpret.context import plain as plain
+from linger_jax.interpret.interpreter import constrains as constrains
+from linger_jax.interpret.interpreter import interprets as interprets
 from linger_jax.interpret.parameter_clamps import clamp_parameters as clamp_parameters
 from linger_jax.interpret.recording import Key as Key
 from linger_jax.interpret.recording import Place as Place

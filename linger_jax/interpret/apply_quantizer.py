@@ -79,9 +79,8 @@ def accept_operand(ctx: Context, node: Node, position: int, x: Value) -> QTensor
 
     Source: docs/specification/ops.md section 3.
     """
-    assert node.state_path is not None
     x = x if isinstance(x, QTensor) else jax.numpy.asarray(x, jax.numpy.float32)
-    return accept(ctx, (*node.state_path, "input_quantizer", str(position)), x)
+    return accept(ctx, node.quantizer_path("input_quantizer", str(position)), x)
 
 
 def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:

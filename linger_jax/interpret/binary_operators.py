@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 
 from linger_jax.interpret import integers
 from linger_jax.interpret.apply_quantizer import accept_operand, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value, plain
-from linger_jax.interpret.interpreter import InterpreterRule, single
+from linger_jax.interpret.interpreter import interprets, single
+from linger_jax.kinds import ADD, CAT, MATMUL, MUL, Kind
 from linger_jax.numerics import round_scaled
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 from linger_jax.typing import Path
 
 
+@interprets(MUL, MATMUL, CAT)
 def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """mul, matmul, concatenate, stack: the float operation on quantized operands, then the output quantizer."""
-    assert node.state_path is not None
-    path = (*node.state_path, "output_quantizer")
-    if ctx.in_integers and node.op in _IN_INTEGERS:
-        return [_IN_INTEGERS[node.op](ctx, node, path, operands)]
+    path = node.quantizer_path("output_quantizer")
+    in_integers = _IN_INTEGERS.get(node.kind) if ctx.in_integers else None
+    if in_integers is not None:
+        return [in_integers(ctx, node, path, operands)]
     # An operand without elements (of a concatenation) has no statistic and takes no part.
     values = [plain(x) if plain(x).size == 0 else accept_operand(ctx, node, i, x).value for i, x in enumerate(operands)]
     return [run_quantizer(ctx, path, single(node.run, *values))]
@@ -37,20 +39,23 @@ def _contract(ctx: Context, node: Node, path: Path, operands: Sequence[Value]) -
     return integers.contract(ctx, path, x, y, node.attributes["dimension_numbers"])
 
 
-_IN_INTEGERS = {"mul": _multiply, "dot_general": _contract}
+_IN_INTEGERS: Mapping[Kind | None, Callable[[Context, Node, Path, Sequence[Value]], QTensor]] = {
+    MUL: _multiply,
+    MATMUL: _contract,
+}
 
 
+@interprets(ADD)
 def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Addition: never finer than its coarser operand; in evaluation the operands are re-rounded to the output scale.
 
     The reference does so in a calibration pass in evaluation mode too (docs/codes.md O18).
     """
-    assert node.state_path is not None
-    path = (*node.state_path, "output_quantizer")
+    path = node.quantizer_path("output_quantizer")
     taken = [accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
     if ctx.in_integers:
         modes = [
-            ctx.quantizers[(*node.state_path, "input_quantizer", str(i))].spec.round_mode for i in range(len(taken))
+            ctx.quantizers[node.quantizer_path("input_quantizer", str(i))].spec.round_mode for i in range(len(taken))
         ]
         return [integers.add_on_output_grid(ctx, path, list(zip(taken, modes, strict=True)))]
     least = jnp.minimum(taken[0].scale, taken[1].scale)
@@ -61,7 +66,7 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         unrounded = ctx.training or ctx.in_float
     if not unrounded:
         scale = jnp.clip(ctx.state[path]["scale"], 1.0, 2.0**23)
-        values = [_re_round(ctx, x, scale, (*node.state_path, "input_quantizer", str(i))) for i, x in enumerate(taken)]
+        values = [_re_round(ctx, x, scale, node.quantizer_path("input_quantizer", str(i))) for i, x in enumerate(taken)]
         return [run_quantizer(ctx, path, single(node.run, *values))]
     return [run_quantizer(ctx, path, single(node.run, *values), min_scale=least)]
 
@@ -69,12 +74,3 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
 def _re_round(ctx: Context, x: QTensor, scale: Array, path: tuple[str, ...]) -> Array:
     rounded = round_scaled(x.value, scale, ctx.quantizers[path].spec.round_mode) / scale
     return straight_through(jnp.where(x.scale == scale, x.value, rounded), x.value)
-
-
-RULES: Mapping[str, InterpreterRule] = {
-    "add": add,
-    "mul": operator,
-    "dot_general": operator,
-    "concatenate": operator,
-    "stack": operator,
-}

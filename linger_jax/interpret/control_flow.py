@@ -12,6 +12,7 @@ from linger_jax.interpret.context import Context, State, Value, plain
 from linger_jax.interpret.interpreter import InterpreterRule
 from linger_jax.interpret.recording import Recording
 from linger_jax.plan import Graph, Node
+from linger_jax.plan.graph import CARRIED, CARRY_BITS, STACKED, USED
 from linger_jax.typing import Path
 
 Interpreter = Callable[[Context, Graph, Sequence[Value]], list[Value]]
@@ -21,16 +22,17 @@ def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
     """Rules of the control-flow operators; ``interpret`` runs their bodies."""
 
     def remat(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
-        assert node.body is not None
-        body = node.body
+        body = node.loop_body
 
         def run(state: State, operands: list[Value]) -> tuple[list[Value], State, dict[Path, Any]]:
             inner = ctx.region(state)
             results = interpret(inner, body, operands)
             return results, inner.state, inner.non_finite
 
-        checkpointed = jax.checkpoint(run, policy=node.attributes["policy"], prevent_cse=node.attributes["prevent_cse"])
-        inside = {path: ctx.state[path] for path in node.attributes["used"]}
+        barriers: Any = node.attributes["prevent_cse"]  # of all operands, or a flag for each
+        barriers = barriers if isinstance(barriers, bool) else (True, list(barriers))
+        checkpointed = jax.checkpoint(run, policy=node.attributes["policy"], prevent_cse=barriers)
+        inside = {path: ctx.state[path] for path in node.attributes[USED]}
         # Where somebody records nothing is differentiated, and nothing may be traced twice.
         evaluated = run if ctx.recording is not None else checkpointed
         results, state, non_finite = evaluated(inside, list(operands))
@@ -39,17 +41,16 @@ def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
         return results
 
     def scan(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
-        assert node.body is not None
-        body, a = node.body, node.attributes
+        body, a = node.loop_body, node.attributes
         fixed, carried = a["consts"], a["carry"]
         consts = list(operands[:fixed])
         carry = [
             plain(x) if bits is None else x
-            for x, bits in zip(operands[fixed : fixed + carried], a["carry_bits"], strict=True)
+            for x, bits in zip(operands[fixed : fixed + carried], a[CARRY_BITS], strict=True)
         ]
         xs = [plain(x) for x in operands[fixed + carried :]]
-        moving = {path: ctx.state[path] for path in a["carried"]}
-        stacked = {path: ctx.state[path] for path in a["stacked"]}
+        moving = {path: ctx.state[path] for path in a[CARRIED]}
+        stacked = {path: ctx.state[path] for path in a[STACKED]}
         if ctx.recording is not None:
             return unrolled(ctx, ctx.recording, node, consts, carry, xs)
 
@@ -58,9 +59,7 @@ def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
             slices, here = x
             inner = ctx.region({**moving, **here})
             results = interpret(inner, body, [*consts, *values, *slices])
-            after = [
-                plain(y) if bits is None else y for y, bits in zip(results[:carried], a["carry_bits"], strict=True)
-            ]
+            after = [plain(y) if bits is None else y for y, bits in zip(results[:carried], a[CARRY_BITS], strict=True)]
             moving = {path: inner.state[path] for path in moving}
             here = {path: inner.state[path] for path in here}
             return (after, moving), ([plain(y) for y in results[carried:]], here, inner.non_finite)
@@ -81,18 +80,17 @@ def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
         ctx: Context, recording: Recording, node: Node, consts: list[Value], carry: list[Value], xs: list[Any]
     ) -> list[Value]:
         """Every iteration by itself, so that each leaves its own notes."""
-        assert node.body is not None
         a, around = node.attributes, recording.iterations
-        moving = {path: ctx.state[path] for path in a["carried"]}
-        stacked = {path: ctx.state[path] for path in a["stacked"]}
+        moving = {path: ctx.state[path] for path in a[CARRIED]}
+        stacked = {path: ctx.state[path] for path in a[STACKED]}
         collected: dict[int, list[Any]] = {}
         for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
             recording.iterations = (*around, i)
             here = {path: {name: entry[i] for name, entry in entries.items()} for path, entries in stacked.items()}
             inner = ctx.region({**moving, **here})
-            results = interpret(inner, node.body, [*consts, *carry, *(x[i] for x in xs)])
+            results = interpret(inner, node.loop_body, [*consts, *carry, *(x[i] for x in xs)])
             moving = {path: inner.state[path] for path in moving}
-            after = zip(results, a["carry_bits"], strict=False)
+            after = zip(results, a[CARRY_BITS], strict=False)
             carry = [plain(y) if bits is None else y for y, bits in after]
             collected[i] = [plain(y) for y in results[len(carry) :]]
         recording.iterations = around

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Context, Value, plain
+from linger_jax.kinds import Registry
 from linger_jax.plan import Atom, Constant, Graph, Node
 
 InterpreterRule = Callable[[Context, Node, Sequence[Value]], list[Value]]
+RuleOfNode = Callable[[Node], InterpreterRule | None]
+
+interprets: Registry[InterpreterRule] = Registry("interpret")
+"""What each kind of step computes, quantized."""
+constrains: Registry[InterpreterRule] = Registry("constrain")
+"""What each kind of layer computes in a constrained model."""
 
 
-def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mapping[str, InterpreterRule]) -> list[Value]:
+def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rule_of: RuleOfNode) -> list[Value]:
     """Evaluates ``graph``: a rule for each quantized node, the node's own float evaluation for the rest.
 
     Args:
       ctx: mode and quantizer state; ``ctx.state`` holds the new state afterwards.
       graph: a planned graph.
       inputs: arrays, or ``QTensor`` where the plan says so.
-      rules: operator name to rule.
+      rule_of: the rule of a node, if it has one.
 
     Returns:
       The graph's outputs.
@@ -36,8 +44,11 @@ def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value], rules: Mappin
 
     for node in graph.nodes:
         operands = [read(atom) for atom in node.inputs]
-        if node.quantized or (node.run is None and node.op in rules):
-            results = _noted(ctx, node, operands, rules[node.op])
+        rule = rule_of(node) if node.quantized or node.run is None else None
+        if rule is not None:
+            results = _noted(ctx, node, operands, rule)
+        elif node.quantized:
+            raise LingerError(f"{node.label}: no rule interprets {node.op}; please report this")
         elif node.run is None:
             continue
         else:

@@ -5,6 +5,7 @@ Source: docs/specification/ops.md sections 4 to 6.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
@@ -14,8 +15,8 @@ from linger_jax.config import RoundMode
 from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.interpreter import InterpreterRule, single
-from linger_jax.kinds import KIND_OF_NODE
+from linger_jax.interpret.interpreter import InterpreterRule, interprets, single
+from linger_jax.kinds import OPERATORS, ChipFunction, OperatorKind
 from linger_jax.numerics import chip_kernels, float_functions
 from linger_jax.numerics.chip_kernels import (
     GATED_FRACTION_BITS,
@@ -32,10 +33,6 @@ from linger_jax.numerics.chip_kernels import (
 )
 from linger_jax.plan import Node
 from linger_jax.quantizers import SCALE, QTensor
-from linger_jax.targets import Platform
-
-Kernel = Callable[[Array, Platform], Array]
-FixedScaleKernel = Callable[[Array, Platform, int], Array]
 
 _LARGEST_QUANTIZED_BITS = 24
 """Results of more bits are the kernel's integers themselves, which float32 cannot round again.
@@ -44,32 +41,44 @@ Source: docs/specification/ops.md section 5.
 """
 
 
-def _fixed_scale_rule(kernel: FixedScaleKernel, exact: Callable[[Array], Array]) -> InterpreterRule:
-    """sigmoid and tanh: the result lies at scale 2^(bits - 1), on some chips at one that follows the data.
+@dataclasses.dataclass(frozen=True)
+class _Functions:
+    """What computes an operator: its integer kernel, and its float function to the last bit where that counts."""
 
-    Args:
-      kernel: the integer function.
-      exact: the float function to the last bit. Where results crowd below 1 their last bits decide a threshold.
+    kernel: Callable[..., Array]
+    exact: Callable[[Array], Array] | None
+
+    @classmethod
+    def named(cls, function: ChipFunction) -> _Functions:
+        """The functions that a record names."""
+        exact = None if function.exact is None else getattr(float_functions, function.exact)
+        return cls(getattr(chip_kernels, function.kernel), exact)
+
+
+def _squashing(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
+    """sigmoid and tanh: the result lies at scale 2^(bits - 1), or at one that follows the data where no scale is fixed.
+
+    Where results crowd below 1 their last bits decide a threshold: calibration takes the exact function.
     """
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
         path = _output(node)
         platform, bits = ctx.settings.config.platform, ctx.quantizers[path].spec.bits
-        follows_data = platform not in KIND_OF_NODE[node.op].fixed_scale_on
         x = accept_operand(ctx, node, 0, operands[0])
-        real = single(node.run, x.value)
+        real, is_fixed = single(node.run, x.value), platform in kind.fixed_scale_on
         if ctx.mode is Mode.rescale:
-            given = None if follows_data else jnp.float32(fixed_scale(bits))
+            given = jnp.float32(fixed_scale(bits)) if is_fixed else None
             return [run_quantizer(ctx, path, real, given_scale=given)]
         if ctx.in_float:
-            recorded = run_quantizer(ctx, path, straight_through(exact(lax.stop_gradient(x.value)), real))
+            exact = real if functions.exact is None else functions.exact(lax.stop_gradient(x.value))
+            recorded = run_quantizer(ctx, path, straight_through(exact, real))
             _keep_fixed_scale(ctx, path)
             return [recorded]
-        _refuse_missing(ctx, node)
+        _refuse_missing(ctx, node, kind)
         fraction_bits = chip_kernels.result_fraction_bits(platform, bits)
-        y = kernel(sigmoid_input(ctx, x, _rounding(ctx, node)), platform, fraction_bits)
+        y = functions.kernel(sigmoid_input(ctx, x, _rounding(ctx, node)), platform, fraction_bits)
         value = straight_through(from_fixed_point(y, fraction_bits), real)
-        if follows_data:
+        if not is_fixed:
             return [run_quantizer(ctx, path, value)]
         scale = jnp.float32(fixed_scale(bits))
         if bits > _LARGEST_QUANTIZED_BITS:
@@ -102,7 +111,7 @@ def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
     return saturated_to(saturated_int32(fixed), kernel.input_bits)
 
 
-def _gated_rule(kernel: Kernel) -> InterpreterRule:
+def _gated(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
     """gelu and swish; what does not fit the kernel's input saturates, in the reference it wraps (docs/codes.md K2)."""
 
     def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
@@ -110,37 +119,41 @@ def _gated_rule(kernel: Kernel) -> InterpreterRule:
         real = single(node.run, x.value)
         if ctx.in_float:
             return [run_quantizer(ctx, _output(node), real)]
-        _refuse_missing(ctx, node)
+        _refuse_missing(ctx, node, kind)
         fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, GATED_FRACTION_BITS, _rounding(ctx, node))
         to_int32 = saturated_int32 if ctx.semantics.kernel_inputs_saturate else wrapped_int32
-        y = kernel(to_int32(fixed), ctx.settings.config.platform)
+        y = functions.kernel(to_int32(fixed), ctx.settings.config.platform)
         value = straight_through(from_fixed_point(y, GATED_FRACTION_BITS), real)
         return [run_quantizer(ctx, _output(node), value)]
 
     return rule
 
 
-def softmax(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
-    """Softmax over one axis."""
-    x = accept_operand(ctx, node, 0, operands[0])
-    real = single(node.run, x.value)
-    if ctx.in_float:
-        return [run_quantizer(ctx, _output(node), real)]
-    _refuse_missing(ctx, node)
-    axis = node.attributes["axis"]
-    rows = jnp.moveaxis(lax.stop_gradient(x.value), axis, -1)
-    fixed = saturated_int32(values_to_fixed_point(rows, SOFTMAX_INPUT_FRACTION_BITS))
-    y = jnp.moveaxis(chip_kernels.softmax(fixed, ctx.settings.config.platform), -1, axis)
-    value = straight_through(from_fixed_point(y, SOFTMAX_RESULT_FRACTION_BITS), real)
-    return [run_quantizer(ctx, _output(node), value)]
+def _rows(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
+    """Softmax, along the node's axis."""
+
+    def rule(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
+        x = accept_operand(ctx, node, 0, operands[0])
+        real = single(node.run, x.value)
+        if ctx.in_float:
+            return [run_quantizer(ctx, _output(node), real)]
+        _refuse_missing(ctx, node, kind)
+        axis = node.attributes["axis"]
+        rows = jnp.moveaxis(lax.stop_gradient(x.value), axis, -1)
+        fixed = saturated_int32(values_to_fixed_point(rows, SOFTMAX_INPUT_FRACTION_BITS))
+        y = jnp.moveaxis(functions.kernel(fixed, ctx.settings.config.platform), -1, axis)
+        value = straight_through(from_fixed_point(y, SOFTMAX_RESULT_FRACTION_BITS), real)
+        return [run_quantizer(ctx, _output(node), value)]
+
+    return rule
 
 
-def _refuse_missing(ctx: Context, node: Node) -> None:
+def _refuse_missing(ctx: Context, node: Node, kind: OperatorKind) -> None:
     """The reference finds out here that a platform lacks a kernel; otherwise the plan has made it a float step.
 
     Source: docs/decisions.md D8.
     """
-    kind, platform = KIND_OF_NODE[node.op], ctx.settings.config.platform
+    platform = ctx.settings.config.platform
     if not kind.runs_on(platform):
         raise PlatformLimitError(
             f"{node.label}: {platform.value} has no {kind.name} kernel (compat: reference). Choose another platform, "
@@ -149,19 +162,18 @@ def _refuse_missing(ctx: Context, node: Node) -> None:
 
 
 def _output(node: Node) -> tuple[str, ...]:
-    assert node.state_path is not None
-    return (*node.state_path, "output_quantizer")
+    return node.quantizer_path("output_quantizer")
 
 
 def _rounding(ctx: Context, node: Node) -> RoundMode:
-    assert node.state_path is not None
-    return ctx.quantizers[(*node.state_path, "input_quantizer", "0")].spec.rounding
+    return ctx.quantizers[node.quantizer_path("input_quantizer", "0")].spec.rounding
 
 
-RULES: Mapping[str, InterpreterRule] = {
-    "logistic": _fixed_scale_rule(chip_kernels.sigmoid, float_functions.sigmoid),
-    "tanh": _fixed_scale_rule(chip_kernels.tanh, float_functions.tanh),
-    "gelu": _gated_rule(chip_kernels.gelu),
-    "silu": _gated_rule(chip_kernels.swish),
-    "softmax": softmax,
+_RULE_OF_FORM: Mapping[str, Callable[[OperatorKind, _Functions], InterpreterRule]] = {
+    "squashing": _squashing,
+    "gated": _gated,
+    "rows": _rows,
 }
+for _kind in OPERATORS:
+    if _kind.function is not None:
+        interprets(_kind)(_RULE_OF_FORM[_kind.function.form](_kind, _Functions.named(_kind.function)))

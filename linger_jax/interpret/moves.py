@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from linger_jax.interpret.context import Context, Value, plain
-from linger_jax.interpret.interpreter import InterpreterRule
+from linger_jax.interpret.interpreter import interprets
+from linger_jax.kinds import DROPOUT, MAX_POOL, MOVED, RELU, RELU6, GridOf
 from linger_jax.numerics import relu
 from linger_jax.numerics.pooling import max_pool
 from linger_jax.plan import Node
-from linger_jax.plan.graph import PARALLEL
 from linger_jax.quantizers import QTensor
 
 
+@interprets(MOVED, DROPOUT, RELU6)
 def passes_through(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Evaluates the float operation on the value; float results keep the scale of the quantized operand."""
     del ctx
     assert node.run is not None
     results = node.run(*(plain(x) for x in operands))
-    if node.attributes.get("primitive") in PARALLEL:
+    if node.move is not None and node.move.grid is GridOf.each:
         sources = list(operands)
     else:
         sources = [next(x for x in operands if isinstance(x, QTensor))] * len(results)
@@ -28,6 +29,7 @@ def passes_through(ctx: Context, node: Node, operands: Sequence[Value]) -> list[
     ]
 
 
+@interprets(MAX_POOL)
 def pool_maximum(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Max pooling of a quantized value."""
     (x,) = operands
@@ -44,17 +46,10 @@ def pool_maximum(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
     return [QTensor(y, x.scale, x.bits)]
 
 
+@interprets(RELU)
 def rectify(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """relu of a quantized value; for the gradient only a mask of it is kept."""
     if not ctx.fast or len(operands) != 1:
         return passes_through(ctx, node, operands)
     (x,) = operands
     return [QTensor(relu(x.value), x.scale, x.bits)]
-
-
-RULES: Mapping[str, InterpreterRule] = {
-    "structural": passes_through,
-    "relu": rectify,
-    "relu6": passes_through,
-    "max_pool": pool_maximum,
-}

@@ -3,7 +3,6 @@
 from linger_jax.nn.conv_transpose import ConvTranspose as ConvTranspose
 from linger_jax.nn.sparify_ffn import FINAL_SHARE as FINAL_SHARE
 from linger_jax.nn.sparify_ffn import GROUPS as GROUPS
-from linger_jax.nn.sparify_ffn import QUANTIZED_FACTORS as QUANTIZED_FACTORS
 from linger_jax.nn.sparify_ffn import SparifyFFN as SparifyFFN
 from linger_jax.nn.sparify_ffn import SparsitySchedule as SparsitySchedule
 from linger_jax.nn.sparify_ffn import kept_groups as kept_groups

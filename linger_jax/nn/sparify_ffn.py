@@ -6,7 +6,7 @@ Source: docs/specification/layers.md section 11.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -25,8 +25,6 @@ SCHEDULE_STEPS = 20000 * 12
 MASK_FACTOR = 7.0
 """Clip of the mask's weights where ``normalize_factor`` is set, whatever its value."""
 STEPWISE_LEVELS = 10
-QUANTIZED_FACTORS: Mapping[str, float] = {"fc1": 3.0, "fc2": 3.0, "mask": MASK_FACTOR}
-"""Clamp of each weight in the quantized block, in multiples of its mean magnitude."""
 
 
 class SparsitySchedule(enum.StrEnum):

@@ -17,6 +17,7 @@ from linger_jax.numerics.scale_rule import SMALLEST_STATISTIC as SMALLEST_STATIS
 from linger_jax.numerics.scale_rule import ExponentTies as ExponentTies
 from linger_jax.numerics.scale_rule import exp2_rounded as exp2_rounded
 from linger_jax.numerics.scale_rule import exponent_of_power_of_two as exponent_of_power_of_two
+from linger_jax.numerics.scale_rule import is_power_of_two as is_power_of_two
 from linger_jax.numerics.scale_rule import log2_rounded as log2_rounded
 from linger_jax.numerics.scale_rule import power_of_two as power_of_two
 from linger_jax.numerics.scale_rule import scale_of_statistic as scale_of_statistic

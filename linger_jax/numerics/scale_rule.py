@@ -100,6 +100,11 @@ def power_of_two(exponent: jax.Array) -> jax.Array:
     return lax.bitcast_convert_type(pattern, jnp.float32)
 
 
+def is_power_of_two(value: float) -> bool:
+    """Whether a number of the host can be a scale: positive, finite, 2^n for a whole n."""
+    return math.isfinite(value) and value > 0 and math.frexp(value)[0] == 0.5
+
+
 def exponent_of_power_of_two(scale: jax.Array) -> jax.Array:
     """log2 of an exact power of two.
 

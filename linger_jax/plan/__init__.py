@@ -3,9 +3,6 @@
 from linger_jax.errors import PlanError as PlanError
 from linger_jax.plan.coverage_table import Row as Row
 from linger_jax.plan.coverage_table import as_text as as_text
-from linger_jax.plan.decide import CONSTRAINED_LAYERS as CONSTRAINED_LAYERS
-from linger_jax.plan.decide import LAYER_ROLES as LAYER_ROLES
-from linger_jax.plan.fuse import CONV_BN as CONV_BN
 from linger_jax.plan.fuse import FusedPair as FusedPair
 from linger_jax.plan.fuse import Fusion as Fusion
 from linger_jax.plan.fuse import find_fusion as find_fusion

@@ -17,8 +17,6 @@ from linger_jax.plan.settings import PlanSettings
 
 Status = Literal["quantized", "constrained", "passes", "float", "disabled"]
 
-# What passes a scale on but is worth a row, since a chip runs it as a step of its own.
-_PASSING = frozenset({"relu", "relu6", "max_pool", "dropout"})
 _COLOURS: dict[Status, str] = {
     "quantized": "green",
     "constrained": "green",
@@ -70,11 +68,13 @@ def rows(graph: Graph, settings: PlanSettings) -> tuple[Row, ...]:
 
 
 def _row(node: Node, settings: PlanSettings) -> Row | None:
-    if node.layer is None and node.state_path is None and node.op not in _PASSING and not node.reason:
+    # What passes a scale on is worth a row, since a chip runs it as a step of its own.
+    passes = node.kind is not None and node.kind.passes
+    if node.layer is None and node.state_path is None and not passes and not node.reason:
         return None
     bits = next((b for b in node.bits if b is not None), None)
     status: Status
-    if node.op in _PASSING and (node.quantized or node.layer is not None):
+    if passes and (node.quantized or node.layer is not None):
         status = "passes"
     elif node.quantized:
         status = "constrained" if settings.purpose == "constrain" else "quantized"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 from typing import Any
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.errors import LingerError
+from linger_jax.numerics import is_power_of_two
 from linger_jax.numerics.chip_kernels import saturated_int32
 
 _BITS = range(2, 33)
@@ -66,7 +66,7 @@ def from_tensor_to_qtensor(value: Any, scale: Any, bits: Any) -> QTensor:
         )
     if isinstance(scale, numbers.Real | np.ndarray):
         number = float(scale)
-        if not (math.isfinite(number) and number > 0 and math.frexp(number)[0] == 0.5):
+        if not is_power_of_two(number):
             raise LingerError(f"the scale of a QTensor is a power of two (integer steps per unit), got {number:g}")
     step = jnp.asarray(scale, jnp.float32)
     if step.shape != ():

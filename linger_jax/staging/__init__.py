@@ -2,7 +2,6 @@
 
 from linger_jax.staging.call_arguments import Call as Call
 from linger_jax.staging.call_arguments import split_call as split_call
-from linger_jax.staging.folded_norms import FOLDED_NORM as FOLDED_NORM
 from linger_jax.staging.folded_norms import NOTHING_FOLDED as NOTHING_FOLDED
 from linger_jax.staging.folded_norms import FoldedNorms as FoldedNorms
 from linger_jax.staging.layer_kinds import LAYERS as LAYERS

@@ -6,9 +6,6 @@ import dataclasses
 
 from linger_jax.typing import Path
 
-FOLDED_NORM = "folded_norm"
-"""Layer kind of the marker that stands where such a normalization is called: it returns its input."""
-
 
 @dataclasses.dataclass(frozen=True)
 class FoldedNorms:

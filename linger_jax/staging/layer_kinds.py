@@ -10,6 +10,22 @@ import flax.linen as nn
 import numpy as np
 
 from linger_jax.compat.linen import intercepted_method, written_method
+from linger_jax.kinds import (
+    BATCH_NORM,
+    CONV,
+    CONV_TRANSPOSE,
+    DENSE,
+    DROPOUT,
+    EINSUM,
+    EMBED,
+    GROUP_NORM,
+    INSTANCE_NORM,
+    LAYER_NORM,
+    PRELU,
+    RMS_NORM,
+    SPARIFY_FFN,
+    LayerKind,
+)
 from linger_jax.nn import ConvTranspose, SparifyFFN, TorchGRUCell, TorchLSTMCell
 
 Attributes = dict[str, Any]
@@ -128,22 +144,22 @@ def _sparify_ffn(module: nn.Module, call: inspect.BoundArguments) -> tuple[Attri
     return {"hidden": module.ou_feature}, None
 
 
-LAYERS: Mapping[type[nn.Module], tuple[str, Describe]] = {
-    nn.Dense: ("dense", _dense),
-    nn.DenseGeneral: ("dense", _dense_general),
-    nn.Einsum: ("einsum", _einsum),
-    nn.Conv: ("conv", _conv),
-    nn.ConvTranspose: ("conv_transpose", _conv),
-    ConvTranspose: ("conv_transpose", _conv),
-    nn.BatchNorm: ("batch_norm", _batch_norm),
-    nn.Embed: ("embed", _embed),
-    nn.Dropout: ("dropout", _dropout),
-    nn.LayerNorm: ("layer_norm", _layer_norm),
-    nn.GroupNorm: ("group_norm", _plain),
-    nn.RMSNorm: ("rms_norm", _plain),
-    nn.InstanceNorm: ("instance_norm", _plain),
-    nn.PReLU: ("prelu", _plain),
-    SparifyFFN: ("sparify_ffn", _sparify_ffn),
+LAYERS: Mapping[type[nn.Module], tuple[LayerKind, Describe]] = {
+    nn.Dense: (DENSE, _dense),
+    nn.DenseGeneral: (DENSE, _dense_general),
+    nn.Einsum: (EINSUM, _einsum),
+    nn.Conv: (CONV, _conv),
+    nn.ConvTranspose: (CONV_TRANSPOSE, _conv),
+    ConvTranspose: (CONV_TRANSPOSE, _conv),
+    nn.BatchNorm: (BATCH_NORM, _batch_norm),
+    nn.Embed: (EMBED, _embed),
+    nn.Dropout: (DROPOUT, _dropout),
+    nn.LayerNorm: (LAYER_NORM, _layer_norm),
+    nn.GroupNorm: (GROUP_NORM, _plain),
+    nn.RMSNorm: (RMS_NORM, _plain),
+    nn.InstanceNorm: (INSTANCE_NORM, _plain),
+    nn.PReLU: (PRELU, _plain),
+    SparifyFFN: (SPARIFY_FFN, _sparify_ffn),
 }
 """A class is a layer when its ``__call__`` stands here, its own or an inherited one."""
 

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from linger_jax.compat import user_context
-from linger_jax.staging.folded_norms import FOLDED_NORM, NOTHING_FOLDED, FoldedNorms
+from linger_jax.kinds import DROPOUT, FOLDED_NORM
+from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.layer_kinds import FLOAT_COMPOSITES, LAYERS, defining_class
 from linger_jax.staging.marker import LayerInfo, layer_p, scope_p
 from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS, RecurrentCall, recurrent_call, recurrent_info
@@ -73,7 +74,7 @@ class Interceptor:
     def _layer(self, module: nn.Module, layer: type[nn.Module], visit: int, args: Any, kwargs: Any) -> Any:
         kind, describe = LAYERS[layer]
         call = inspect.signature(layer.__call__).bind(module, *args, **kwargs)
-        if kind == "dropout" and call.arguments.get("rng") is None:
+        if kind == DROPOUT and call.arguments.get("rng") is None:
             deterministic = nn.merge_param("deterministic", module.deterministic, call.arguments.get("deterministic"))
             if module.rate > 0.0 and not deterministic:
                 # Drawn here, in the model's own scope, so that the mask is the float model's mask.

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.compat import ClosedJaxpr, as_function, new_primitive
+from linger_jax.kinds import LayerKind
 from linger_jax.typing import Path
 
 
@@ -24,7 +25,7 @@ class LayerInfo:
     """What one marker stands for.
 
     Attributes:
-      kind: layer kind, for example ``"conv"``; the key of every rule table.
+      kind: what is known of layers like it.
       type_name: name of the module's class, for messages.
       module_type: the module's class, for ``disable_module``.
       path: module path as the user sees it.
@@ -36,7 +37,7 @@ class LayerInfo:
       inside: path and class of the modules that the layer is made of (the cells of a recurrent layer).
     """
 
-    kind: str
+    kind: LayerKind
     type_name: str
     module_type: type
     path: Path
@@ -48,7 +49,7 @@ class LayerInfo:
     inside: tuple[tuple[Path, type], ...] = ()
 
     def __repr__(self) -> str:
-        return f"{self.kind}:{'.'.join(self.path) or '<root>'}"
+        return f"{self.kind.name}:{'.'.join(self.path) or '<root>'}"
 
 
 def _run_float(*operands: Any, jaxpr: ClosedJaxpr, info: LayerInfo) -> list[Any]:
@@ -61,17 +62,13 @@ def _layer_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: Closed
     return jax.jvp(as_function(jaxpr), tuple(primals), tuple(tangents))
 
 
-# Layers that stay what they are when only their input has another batch axis.
-_BATCHABLE = frozenset({"dense", "conv", "conv_transpose", "embed", "dropout", "layer_norm"})
-
-
 def _layer_batch(operands: Sequence[Any], axes: Sequence[int | None], *, jaxpr: ClosedJaxpr, info: LayerInfo) -> Any:
     """``vmap`` of a layer: again one layer, with the mapped jaxpr; float where it stands for several layers at once."""
     # In front, where the rules of layers expect further batch axes.
     operands = [x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(operands, axes, strict=True)]
     in_axes = tuple(None if axis is None else 0 for axis in axes)
     mapped = jax.make_jaxpr(jax.vmap(as_function(jaxpr), in_axes=in_axes))(*operands)
-    if info.kind not in _BATCHABLE or any(
+    if not info.kind.batchable or any(
         axis is not None and role[0] != "input" for axis, role in zip(in_axes, info.operands, strict=True)
     ):
         info = dataclasses.replace(info, refusal="inside vmap: one call stands for several layers")

@@ -17,25 +17,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.compat.linen import in_collections, lifted_classes, written_method
-from linger_jax.kinds import CellKind
+from linger_jax.kinds import GRU, LSTM, LayerKind, RecurrentCell
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from linger_jax.staging.marker import LayerInfo
 from linger_jax.typing import Path
 
-CELLS: Mapping[type[nn.Module], CellKind] = {
-    nn.LSTMCell: "lstm",
-    nn.OptimizedLSTMCell: "lstm",
-    TorchLSTMCell: "lstm",
-    nn.GRUCell: "gru",
-    TorchGRUCell: "gru",
+CELLS: Mapping[type[nn.Module], LayerKind] = {
+    nn.LSTMCell: LSTM,
+    nn.OptimizedLSTMCell: LSTM,
+    TorchLSTMCell: LSTM,
+    nn.GRUCell: GRU,
+    TorchGRUCell: GRU,
 }
 """A cell is of a kind when its ``__call__`` is that of a class here, its own or an inherited one."""
 
 RECURRENT_LAYERS: Mapping[type[nn.Module], str] = {nn.RNN: "RNN", nn.Bidirectional: "Bidirectional"}
 
 LENGTHS: Path = ("lengths",)
-_STATES: Mapping[CellKind, tuple[str, ...]] = {"lstm": ("c", "h"), "gru": ("h",)}
-"""Leaves of a carry in the order of Flax's cells."""
 
 # What nn.RNN passes on to nn.scan, where it is not what every example has.
 _SCAN_DEFAULTS: Mapping[str, Any] = {"variable_axes": {}, "variable_carry": False, "split_rngs": {"params": False}}
@@ -51,7 +49,7 @@ class RecurrentCall:
     Attributes:
       module: the bound ``nn.RNN`` or ``nn.Bidirectional``.
       layer: which of the two.
-      kind: of its cells.
+      kind: of its cells' layer.
       rnns: the RNN of each direction, forward first; one of them for a single direction.
       x: the input.
       lengths: int [*batch], or None.
@@ -61,7 +59,7 @@ class RecurrentCall:
 
     module: nn.Module
     layer: type[nn.Module]
-    kind: CellKind
+    kind: LayerKind
     rnns: tuple[nn.RNN, ...]
     x: Any
     lengths: Any
@@ -94,6 +92,11 @@ class RecurrentCall:
 
         return run
 
+    @property
+    def cell(self) -> RecurrentCell:
+        """What is known of its cells."""
+        return self.kind.recurrent_cell
+
     def bound_parameters(self) -> tuple[Any, ...]:
         """The ``params`` of each direction's cell."""
         return tuple(rnn.cell.variables["params"] for rnn in self.rnns)
@@ -109,14 +112,14 @@ class RecurrentCall:
         if self.lengths is not None:
             roles.append(LENGTHS)
         if self.initial is not None:
-            roles += [("initial", str(d), state) for d in range(len(self.rnns)) for state in _STATES[self.kind]]
+            roles += [("initial", str(d), state) for d in range(len(self.rnns)) for state in self.cell.carry]
         return roles
 
     def result_roles(self) -> tuple[Path, ...]:
         """Roles of the results: the final states of each direction, if they are returned, then the outputs."""
         carries: list[Path] = []
         if self.settings["return_carry"]:
-            carries = [("carry", str(d), state) for d in range(len(self.rnns)) for state in _STATES[self.kind]]
+            carries = [("carry", str(d), state) for d in range(len(self.rnns)) for state in self.cell.carry]
         return (*carries, ("output", "0"))
 
 
@@ -150,6 +153,7 @@ def recurrent_call(
     if reason is not None:
         return reason if layer is nn.RNN else None
     assert kind is not None
+    assert kind.cell is not None
     bidirectional = layer is nn.Bidirectional
     settings = {
         name: _setting(module, given, name)
@@ -162,7 +166,7 @@ def recurrent_call(
     step_shape = (*x.shape[:time], *x.shape[time + 1 :])
     initial = None
     if any(carry is not None for carry in carries):
-        initial = tuple(_leaves(rnn, carry, step_shape) for rnn, carry in zip(rnns, carries, strict=True))
+        initial = tuple(_leaves(kind.cell, rnn, carry, step_shape) for rnn, carry in zip(rnns, carries, strict=True))
     return RecurrentCall(
         module=module,
         layer=layer,
@@ -224,7 +228,7 @@ def _holds_matrices(cell: nn.Module) -> bool:
     return isinstance(cell, (TorchLSTMCell, TorchGRUCell))
 
 
-def _kind(cell: Any) -> CellKind | None:
+def _kind(cell: Any) -> LayerKind | None:
     function = written_method(type(cell).__call__)
     return next((kind for base, kind in CELLS.items() if written_method(base.__call__) is function), None)
 
@@ -265,10 +269,10 @@ def _starts_at_zero(cell: Any) -> bool:
     return not own and getattr(cell, "carry_init", nn.initializers.zeros) is nn.initializers.zeros
 
 
-def _leaves(rnn: nn.RNN, carry: Any, step_shape: tuple[int, ...]) -> tuple[Any, ...]:
+def _leaves(cell: RecurrentCell, rnn: nn.RNN, carry: Any, step_shape: tuple[int, ...]) -> tuple[Any, ...]:
     """Leaves of a carry; of a fresh one for a direction that is given none beside one that is."""
     carry = rnn.cell.initialize_carry(jax.random.key(0), step_shape) if carry is None else carry
-    return (carry,) if _kind(rnn.cell) == "gru" else tuple(carry)
+    return (carry,) if len(cell.carry) == 1 else tuple(carry)
 
 
 def _setting(module: Any, given: Mapping[str, Any], name: str) -> bool:

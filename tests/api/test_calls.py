@@ -66,7 +66,7 @@ def test_text_of_a_model_says_what_it_is():
 
 def test_init_is_the_float_model_s_init_plus_state():
     qmodel = linger_jax.init(Mlp(), {"clamp_info": {"clamp_factor_value": None}})
-    variables = initialised(qmodel, X)
+    variables = qmodel.init(KEY, X)
     same_bits(variables["params"], Mlp().init(KEY, X)["params"])
     assert set(variables) == {"params", "quant"}
 
@@ -279,7 +279,7 @@ def test_setup_and_compact_style_have_the_same_numbers():
 def test_switched_off_model_is_the_float_model_exactly(make):
     model = ResidualCnn(blocks=1, dropout=0.5)
     qmodel = make(model, {"open_quant": False, "platform": "venus"})
-    variables = initialised(qmodel, IMAGE)
+    variables = qmodel.init(KEY, IMAGE)
     same_bits(variables, model.init(KEY, IMAGE))
     same_bits(qmodel.apply(variables, IMAGE), model.apply(variables, IMAGE))
     rngs = {"dropout": jax.random.key(1)}

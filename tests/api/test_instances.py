@@ -103,7 +103,7 @@ def test_copied_model_computes_the_same(duplicate):
 def test_state_survives_jit_boundaries_and_shape_evaluation():
     x = random_array(0, 3, 5)
     qmodel = linger_jax.init(Mlp())
-    variables = initialised(qmodel, x)
+    variables = qmodel.init(jax.random.key(0), x)
     same_bits(jax.jit(qmodel.init)(jax.random.key(0), x), variables)
     shapes = jax.eval_shape(qmodel.init, jax.random.key(0), x)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), shapes) == jax.tree.map(lambda a: (a.shape, a.dtype), variables)

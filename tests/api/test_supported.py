@@ -8,7 +8,6 @@ import pytest
 
 import linger_jax
 from linger_jax import LingerError, Platform
-from linger_jax.plan import LAYER_ROLES
 from linger_jax.staging.layer_kinds import LAYERS
 from tests.models import AfterDense, initialised, random_array
 from tests.plan.planned import planned, summary
@@ -26,10 +25,10 @@ def test_operators_and_the_platforms_that_run_them():
     }
 
 
-def test_layers_are_those_that_planning_has_roles_for():
+def test_layers_are_those_that_have_a_quantized_form():
     layers = linger_jax.supported().layers
     assert {"Dense", "Conv", "BatchNorm", "Embed"} <= set(layers)
-    recognised = {module_type.__name__ for module_type, (kind, _) in LAYERS.items() if kind not in LAYER_ROLES}
+    recognised = {module_type.__name__ for module_type, (kind, _) in LAYERS.items() if kind.float_because is not None}
     assert not recognised & set(layers)
 
 

@@ -13,7 +13,7 @@ import pytest
 import linger_jax
 from tests.api.training import State, batches, fresh_state, train_step, variables_of
 from tests.interpret.steps import same_bits
-from tests.models import Mlp, ResidualCnn, initialised, random_array
+from tests.models import Mlp, ResidualCnn, drawn, initialised, random_array
 
 IMAGE = next(batches(1))[0]
 METHODS = pytest.mark.parametrize("method", ["MOM", "TQT"])
@@ -67,22 +67,16 @@ def test_step_compiles_once():
     assert step._cache_size() == 1
 
 
-def test_eager_apply_compiles_once_for_each_kind_of_call():
+def test_eager_apply_compiles_once_for_each_kind_of_call(compiled):
     qmodel, state = started()
     variables = variables_of(state)
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, **__: compiled.append(event) if event.endswith("backend_compile_duration") else None
-    )
-    try:
-        for _ in range(3):
-            _, updates = qmodel.apply(variables, IMAGE, train=False, mutable=["quant"])
-        once = len(compiled)
-        for _ in range(3):
-            qmodel.apply({**variables, **updates}, IMAGE, train=False, mutable=["quant"])
-        assert len(compiled) == once
-    finally:
-        jax.monitoring.clear_event_listeners()
+    for _ in range(3):
+        _, updates = qmodel.apply(variables, IMAGE, train=False, mutable=["quant"])
+    once = len(compiled)
+    assert once > 0
+    for _ in range(3):
+        qmodel.apply({**variables, **updates}, IMAGE, train=False, mutable=["quant"])
+    assert len(compiled) == once
 
 
 def test_donated_buffers_train_the_same():
@@ -142,7 +136,7 @@ def test_frozen_variables_are_taken_as_plain_ones(method):
     variables = initialised(qmodel, x)
     frozen = flax.core.freeze(variables)
     same_bits(qmodel.apply(frozen, x, mutable=["quant"]), qmodel.apply(variables, x, mutable=["quant"]))
-    same_bits(qmodel.adopt(flax.core.freeze({"params": Mlp().init(jax.random.key(0), x)["params"]}), x), variables)
+    same_bits(qmodel.adopt(flax.core.freeze({"params": drawn(Mlp(), x)["params"]}), x), variables)
     assert qmodel.plan(frozen, x) == qmodel.plan(variables, x)
 
 

@@ -86,7 +86,7 @@ def test_a_row_is_imported_computes_the_same_and_comes_back(row: tuple[str, ...]
     for name in re.findall(r"`(?:nn\.|linger_jax\.nn\.)?([A-Z]\w+)`", row[1]):
         assert hasattr(nn, name) or hasattr(linger_jax.nn, name), f"there is no {name}"
     if row[0] in ELSEWHERE:
-        tests = "".join(path.read_text() for path in (PAGE.parents[1] / "tests" / "converters").glob("test_*.py"))
+        tests = "".join(path.read_text() for path in (PAGE.parents[1] / "tests" / "converters").rglob("test_*.py"))
         assert f"def {ELSEWHERE[row[0]]}(" in tests
         return
     for name in re.findall(r"`(\w+)`", row[0]):

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import flax.linen as nn
 import jax
 import numpy as np
 
 import linger_jax
-from tests.models import initialised
-
-
-class Calls(nn.Module):
-    """Calls a function, in which Flax layers may be made."""
-
-    function: Callable
-
-    @nn.compact
-    def __call__(self, *inputs):
-        return self.function(*inputs)
+from tests.models import Calls, initialised
 
 
 def trained(function, *inputs, platform="arcs", **config):
@@ -27,11 +14,6 @@ def trained(function, *inputs, platform="arcs", **config):
     qmodel = linger_jax.init(Calls(function), {"platform": platform, **config})
     variables = initialised(qmodel, *inputs)
     return qmodel, linger_jax.calibrate(qmodel, variables, [inputs], progress=False)
-
-
-def normal(*shape):
-    """Random values that a shape decides."""
-    return jax.random.normal(jax.random.key(sum(shape)), shape)
 
 
 def to_file(array, *, image):

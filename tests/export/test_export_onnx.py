@@ -9,8 +9,8 @@ import pytest
 
 import linger_jax
 from linger_jax.errors import ExportError
-from tests.export.calls import assert_computes_as_evaluated, normal, to_file, trained
-from tests.models import initialised
+from tests.export.calls import assert_computes_as_evaluated, to_file, trained
+from tests.models import initialised, normal
 
 
 def exported(tmp_path, function, *inputs, dialect="linger", **options):

@@ -6,7 +6,8 @@ import onnx
 import pytest
 
 import linger_jax
-from tests.export.calls import normal, trained
+from tests.export.calls import trained
+from tests.models import normal
 
 # Far from zero, as biases are after training: Flax starts them at zero, which hides where they are added.
 BIASES = nn.initializers.normal(0.5)
@@ -32,15 +33,16 @@ def test_a_bias_is_added_where_the_cell_adds_it(tmp_path, cell, dialect):
 
 def test_the_packer_gets_zeros_for_biases_that_are_not_there():
     from linger_jax.config import Platform
-    from linger_jax.export.dialects.thinker.rewriting import Target
+    from linger_jax.export.dialects import Destination
     from linger_jax.export.dialects.thinker.sequences import both_biases
     from linger_jax.export.onnx.onnx_graph import GraphInput, OnnxGraph
+    from linger_jax.kinds import onnx_operators
 
     graph = OnnxGraph()
     graph.inputs.append(GraphInput("x", (1, 7, 5), "int8"))
     weights = [graph.constant(name, np.ones((24, size), np.int8)) for name, size in (("w_ih", 5), ("w_hh", 6))]
-    graph.add("QLSTM", ["x", *weights], element_types=["int8", "float32", "float32"], domain="linger")
-    both_biases(graph, Target(Platform.arcs, 12))
+    graph.add(onnx_operators.QLSTM, ["x", *weights], element_types=["int8", "float32", "float32"])
+    both_biases(graph, Destination(Platform.arcs, 12))
     *_, bias_ih, bias_hh = graph.nodes[0].inputs
     for name in (bias_ih, bias_hh):
         np.testing.assert_array_equal(graph.constants[name], np.zeros(24, np.int32))

@@ -12,7 +12,7 @@ from linger_jax import LingerError
 from linger_jax.nn import ConvTranspose
 from tests.golden.models.torch_layout import to_kernel
 from tests.interpret.steps import REFERENCE, quantized, same_bits, scale_for
-from tests.models import drawn, initialised, prepared, random_array
+from tests.models import drawn, prepared, random_array
 
 GEOMETRIES = {
     "plain": {},
@@ -90,14 +90,14 @@ def test_constrained_it_clips_weight_and_output():
     layer = ConvTranspose(6, (3, 3), 2, feature_group_count=2)
     x = 50 * random_array(3, 2, 5, 5, 4)
     cmodel = linger_jax.constrain(layer, {"clamp_info": {"clamp_activation_value": 2}})
-    variables = initialised(cmodel, x)
+    variables = cmodel.init(jax.random.key(0), x)
     same_bits(variables, layer.init(jax.random.key(0), x))
     assert np.abs(cmodel.apply(variables, x)).max() == 2.0
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 1), (0, 1)]])
 @pytest.mark.parametrize("make", [nn.Conv, nn.ConvTranspose])
-def test_d18_padding_by_word_and_asymmetric_padding_are_quantized(make, padding):
+def test_padding_by_word_and_asymmetric_padding_are_quantized(make, padding):
     """Resolved to numbers and checked against the platform's limits (docs/decisions.md D18)."""
     layer = make(6, (3, 2), (2, 1), padding=padding)
     x = random_array(4, 2, 6, 5, 4)
@@ -111,7 +111,7 @@ def test_d18_padding_by_word_and_asymmetric_padding_are_quantized(make, padding)
     np.testing.assert_array_equal(y.value, quantized(exact, float(y.scale)))
 
 
-def test_d18_padding_beyond_the_platform_s_limit_is_refused():
+def test_padding_beyond_the_platform_s_limit_is_refused():
     """What the chip cannot do is a clear error (docs/decisions.md D18)."""
     x = random_array(5, 1, 20, 20, 4)
     model = linger_jax.init(nn.Conv(6, (5, 5), padding=[(5, 1), (0, 0)]), {"platform": "venus"})

@@ -46,7 +46,8 @@ def sums(draw):
     near = st.builds(
         lambda k, s, d: clipped((k << s) + d, width), st.integers(-9, 9), st.integers(0, 38), st.integers(-1, 1)
     )
-    return width, draw(st.lists(st.one_of(near, st.integers(-most, most)), min_size=1, max_size=20))
+    values = st.lists(st.one_of(near, st.integers(-most, most)), min_size=20, max_size=20)  # one shape: compiled once
+    return width, draw(values)
 
 
 @settings(max_examples=150)

@@ -10,7 +10,7 @@ from linger_jax.numerics.packed_mask import pack, relu, unpack
 
 
 def random_mask(shape):
-    return jnp.asarray(np.random.default_rng(0).integers(0, 2, shape), jnp.bool_)
+    return jax.device_put(np.random.default_rng(0).integers(0, 2, shape).astype(bool))
 
 
 @pytest.mark.parametrize(

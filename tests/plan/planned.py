@@ -13,8 +13,11 @@ from linger_jax.plan import Plan, Row
 def planned(model: Any, *args: Any, config: Any = None, method: Any = None, rngs: Any = None, **kwargs: Any) -> Plan:
     """The plan of a call; what ``linger_jax.init`` takes goes there, everything else to the call."""
     options = {k: kwargs.pop(k) for k in ("disable_module", "disable_submodel", "disable_ops", "strict") if k in kwargs}
-    keys = {"params": jax.random.key(0), **(rngs or {})}
-    variables = jax.eval_shape(lambda *args: model.init(keys, *args, method=method, **kwargs), *args)
+
+    def init(*args: Any) -> Any:
+        return model.init({"params": jax.random.key(0), **(rngs or {})}, *args, method=method, **kwargs)
+
+    variables = jax.eval_shape(init, *args)
     qmodel = linger_jax.init(model, config, **options)
     return qmodel.plan(variables, *args, method=method, rngs=rngs, **kwargs)
 

@@ -11,7 +11,9 @@ X = jax.ShapeDtypeStruct((2, 4), jnp.float32)
 IMAGE = jax.ShapeDtypeStruct((2, 6, 6, 4), jnp.float32)
 
 
-class Calls(nn.Module):
+class OfModule(nn.Module):
+    """A model of one function of the module and the input."""
+
     function: object
 
     @nn.compact
@@ -39,7 +41,7 @@ def test_products_of_two_values_count_and_products_of_parameters_do_not():
         module.param("a", nn.initializers.ones, (4, 4)) @ module.param("b", nn.initializers.ones, (4, 4))
         return y @ y.T
 
-    assert counted(Calls(attention)) == (2 * 4 * 4 + 2 * 4 * 2,) * 2
+    assert counted(OfModule(attention)) == (2 * 4 * 4 + 2 * 4 * 2,) * 2
 
 
 def test_loops_count_every_iteration():
@@ -78,7 +80,7 @@ def test_functions_that_stay_whole_count_what_is_inside():
         x = jax.lax.cond(x[0, 0] > 0, lambda x: x @ jnp.ones((4, 4)), lambda x: x, x)
         return nn.Dense(3, name="layer")(product(x))
 
-    assert counted(Calls(branches)) == (2 * 4 * 4 + 2 * 4 * 2 + 2 * 2 * 3, 2 * 2 * 3)
+    assert counted(OfModule(branches)) == (2 * 4 * 4 + 2 * 4 * 2 + 2 * 2 * 3, 2 * 2 * 3)
 
 
 def test_model_without_products_has_nothing_left_to_quantize():

@@ -6,6 +6,7 @@ Source: docs/specification/ops.md section 7.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tests.models import Mlp, ResidualCnn, Scanned, Shared
 from tests.plan.planned import planned
@@ -31,7 +32,7 @@ def test_each_layer_kind_keeps_the_quantizers_of_the_reference():
             x = nn.Dense(4, use_bias=False, name="plain")(x)
             return nn.Dense(4, name="dense")(x)
 
-    assert names(planned(Every(), jnp.ones((2, 6), jnp.int32))) == [
+    assert names(planned(Every(), np.ones((2, 6), np.int32))) == [
         "embed.weight_quantizer",
         "embed.bias_quantizer",
         *(f"conv.{q}_quantizer" for q in ("input", "weight", "bias", "output")),

@@ -80,6 +80,7 @@ def test_plan_is_the_same_with_wide_types_enabled():
     assert wide == planned(ResidualCnn(), IMAGE)
 
 
+@pytest.mark.model  # which are clamped
 def test_plan_of_quantized_variables_leaves_their_state_aside():
     x = random_array(0, 2, 4)
     for method in ("MOM", "TQT"):
@@ -120,7 +121,7 @@ def test_layer_without_a_rule_is_float_with_the_reason():
 
 def test_constrain_plan_has_layers_only_and_no_quantizers():
     model = ResidualCnn(blocks=1)
-    variables = jax.eval_shape(model.init, jax.random.key(0), IMAGE)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(IMAGE.shape)))
     plan = linger_jax.constrain(model).plan(variables, IMAGE)
     assert summary(plan) == [
         ("stem", "Conv", "constrained"),
@@ -203,6 +204,7 @@ def test_scan_has_the_quantizers_of_the_unrolled_model():
     }
 
 
+@pytest.mark.model  # Flax counts the cells of a window by running
 def test_window_and_divisor_of_a_pool_are_what_the_integer_path_needs():
     class Pool(nn.Module):
         @nn.compact

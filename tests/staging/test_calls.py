@@ -33,6 +33,7 @@ class Coder(nn.Module):
         return self.decode(self.encode(x))
 
 
+@pytest.mark.model
 def test_method_other_than_call_is_staged():
     model = Coder()
     variables = drawn(model, X)
@@ -64,6 +65,7 @@ class Flexible(nn.Module):
         return {"x": x, "count": len(names)}
 
 
+@pytest.mark.model
 def test_pytrees_keyword_only_and_static_arguments_stage():
     model = Flexible()
     inputs = {"a": X, "pair": (None, X)}
@@ -107,6 +109,7 @@ def test_static_argument_that_cannot_be_hashed_makes_an_unhashable_call():
         hash(call)
 
 
+@pytest.mark.model
 def test_dropout_draws_the_float_model_s_mask():
     model = ResidualCnn(dropout=0.5)
     variables = drawn(model, IMAGE)
@@ -120,6 +123,7 @@ def test_dropout_draws_the_float_model_s_mask():
     assert not np.array_equal(output, other)
 
 
+@pytest.mark.model
 def test_two_dropouts_and_a_generator_of_the_model_draw_as_the_float_model():
     class Noisy(nn.Module):
         @nn.compact
@@ -134,6 +138,7 @@ def test_two_dropouts_and_a_generator_of_the_model_draw_as_the_float_model():
     np.testing.assert_array_equal(run_staged(staged, {}, arrays)[0], model.apply({}, X, rngs=rngs))
 
 
+@pytest.mark.model
 def test_one_key_serves_every_generator_as_in_flax():
     model = nn.Dropout(0.5, deterministic=False)
     staged, arrays = staged_call(model, {}, X, rngs=jax.random.key(3))
@@ -151,6 +156,7 @@ class Watching(nn.Module):
         return x
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("mutable", [("intermediates", "counter"), ("counter",), (), True, DenyList("counter")])
 def test_sown_and_written_collections_come_back_as_from_flax(mutable):
     model = Watching()
@@ -162,6 +168,7 @@ def test_sown_and_written_collections_come_back_as_from_flax(mutable):
     jax.tree.map(np.testing.assert_array_equal, updates, wanted_updates)
 
 
+@pytest.mark.model
 def test_shared_batch_norm_updates_its_statistics_at_each_call():
     class Double(nn.Module):
         @nn.compact
@@ -178,6 +185,7 @@ def test_shared_batch_norm_updates_its_statistics_at_each_call():
     jax.tree.map(np.testing.assert_array_equal, updates, wanted_updates)
 
 
+@pytest.mark.model
 def test_module_attribute_that_is_an_array_stages_as_a_constant():
     class Shifted(nn.Module):
         shift: jax.Array
@@ -192,6 +200,7 @@ def test_module_attribute_that_is_an_array_stages_as_a_constant():
     np.testing.assert_array_equal(run_staged(staged, variables, arrays)[0], model.apply(variables, X))
 
 
+@pytest.mark.model
 def test_boxed_parameters_keep_their_path():
     model = nn.Dense(3, kernel_init=nn.with_partitioning(nn.initializers.lecun_normal(), (None, "model")))
     variables = drawn(model, X)

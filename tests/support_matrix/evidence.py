@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linger_jax.config import Platform
-from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.onnx.onnx_file import FileGraph, FileNode, read_onnx
 
 FILE = Path(__file__).with_name("device_verdicts.json")
@@ -44,7 +43,7 @@ class Case:
 
 def operator_of(graph: FileGraph, node: FileNode) -> str:
     """An operator with what may matter to an executor: ``QConv2d, depthwise``, ``QLSTM, backwards``."""
-    name = node.op.removeprefix(LINGER_PREFIX)
+    name = node.written
     kinds = []
     if node.integer("go_forward", 1) == 0:
         kinds.append("backwards")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +14,8 @@ from linger_jax.errors import DeviceLintError
 from tests.zoo.specimens import SPECIMENS, OnChip
 from tests.zoo.training import Outcome, outcome
 
-INPUTS = 100
+INPUTS, DISTINCT = 512, 100
+"""Random inputs, and how many values an output has to take on them: it is neither constant nor saturated."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,24 +48,31 @@ def test_model_is_quantized_whole_and_learns(name):
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found.variables))
 
 
-def assert_computes_as_evaluated(path, found: Outcome) -> None:
-    """A file gives, of random inputs, what evaluation gives, to the bit."""
-    count = math.ceil(INPUTS / len(found.inputs)) * len(found.inputs)
-    random = np.random.default_rng(1).normal(0, 1, (count, *found.inputs.shape[1:])).astype(np.float32)
-    batches = [found.evaluate(found.variables, x) for x in np.split(random, count // len(found.inputs))]
+def moved(found: Outcome) -> Any:
+    """The variables with parameters a little away from where training left them: outputs take more values."""
+    random = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: a + random.normal(0, 0.1, a.shape).astype(np.float32), found.variables["params"])
+    return {**found.variables, "params": params}
+
+
+def exported(found: Outcome, path: Path, **options: Any) -> None:
+    """Writes a file and asserts that it gives, of random inputs, what evaluation gives, to the bit."""
+    variables = moved(found)
+    linger_jax.export_onnx(found.qmodel, variables, found.inputs[:1], path, train=False, **options)
+    random = np.random.default_rng(1).normal(0, 1, (INPUTS, *found.inputs.shape[1:])).astype(np.float32)
+    batches = [found.evaluate(variables, x) for x in np.split(random, INPUTS // len(found.inputs))]
     expected = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
     given = np.moveaxis(random, -1, 1) if random.ndim == 4 else random
     for got, wanted in zip(linger_jax.OnnxRunner(path).run(given), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(got, wanted)
-        assert np.unique(got).size > INPUTS
+        assert np.unique(got).size > DISTINCT
 
 
 @pytest.mark.packer
 @with_fate(OnChip.packed)
 def test_a_supported_model_packs_and_its_file_computes_what_evaluation_computes(name, request, tmp_path):
-    found, path = outcome(name), tmp_path / "model.onnx"
-    linger_jax.export_onnx(found.qmodel, found.variables, found.inputs[:1], path, train=False)
-    assert_computes_as_evaluated(path, found)
+    path = tmp_path / "model.onnx"
+    exported(outcome(name), path)
     packer = request.getfixturevalue("tpacker")
     report = linger_jax.pack(path, tmp_path / "model.pkg", packer=packer)
     assert all(0 < use.used <= use.available for use in report.memory)
@@ -71,9 +80,7 @@ def test_a_supported_model_packs_and_its_file_computes_what_evaluation_computes(
 
 @with_fate(OnChip.written)
 def test_a_file_as_linger_writes_it_computes_what_evaluation_computes(name, tmp_path):
-    found, path = outcome(name), tmp_path / "model.onnx"
-    linger_jax.export_onnx(found.qmodel, found.variables, found.inputs[:1], path, dialect="linger", train=False)
-    assert_computes_as_evaluated(path, found)
+    exported(outcome(name), tmp_path / "model.onnx", dialect="linger")
 
 
 @with_fate(OnChip.refused)

@@ -18,7 +18,18 @@ from linger_jax.converters.layout.axis_layout import (
     same_order,
 )
 from linger_jax.converters.layout.layout_rules import Operand, apply_rule, as_dense_input, feature_axis
-from linger_jax.kinds import RECURRENT_KINDS
+from linger_jax.kinds import (
+    BATCH_NORM,
+    CONV,
+    CONV_TRANSPOSE,
+    DENSE,
+    EMBED,
+    GROUP_NORM,
+    INSTANCE_NORM,
+    LAYER_NORM,
+    MATMUL,
+    RMS_NORM,
+)
 from linger_jax.plan import Atom, Constant, Graph, Node, Plan
 from linger_jax.typing import Path, Shape
 
@@ -139,7 +150,7 @@ class _Flow:
                 results = self._body(node, [layout for _, layout in operands])
             elif node.op == "scan":
                 results = self._scan(node, operands)
-            elif node.layer is not None and node.layer.kind in RECURRENT_KINDS:
+            elif node.layer is not None and node.layer.kind.cell is not None:
                 results = self._recurrent(node, operands, shapes)
             elif node.layer is not None:
                 results = [self._layer(graph, node, operands), *(None for _ in node.outputs[1:])]
@@ -154,10 +165,9 @@ class _Flow:
     # --- bodies ---
 
     def _body(self, node: Node, layouts: Sequence[Layout | None]) -> list[Layout | None]:
-        assert node.body is not None
-        self.layouts.update(zip(node.body.inputs, layouts, strict=True))
-        self._region(node.body)
-        return [self._operand(node.body, atom)[1] for atom in node.body.outputs]
+        self.layouts.update(zip(node.loop_body.inputs, layouts, strict=True))
+        self._region(node.loop_body)
+        return [self._operand(node.loop_body, atom)[1] for atom in node.loop_body.outputs]
 
     def _scan(self, node: Node, operands: Sequence[Operand]) -> list[Layout | None]:
         fixed, carried = node.attributes["consts"], node.attributes["carry"]
@@ -171,41 +181,43 @@ class _Flow:
 
     def _recurrent(self, node: Node, operands: Sequence[Operand], shapes: Sequence[Shape]) -> list[Layout | None]:
         """Features last in both; what comes out is the hidden state's own."""
-        assert node.layer is not None
-        layout = next(o[1] for o, role in zip(operands, node.layer.operands, strict=True) if role == ("input", "0"))
+        layout = next(
+            o[1] for o, role in zip(operands, node.layer_info.operands, strict=True) if role == ("input", "0")
+        )
         if layout is not None:
-            self._read(node.layer.path, layout[-1].order)
+            self._read(node.layer_info.path, layout[-1].order)
         return [plain(len(shape)) for shape in shapes]
 
     def _layer(self, graph: Graph, node: Node, operands: Sequence[Operand]) -> Layout | None:
-        assert node.layer is not None
-        given = [o for o, role in zip(operands, node.layer.operands, strict=True) if role[0] == "input"]
+        given = [o for o, role in zip(operands, node.layer_info.operands, strict=True) if role[0] == "input"]
         if not given:
             return plain(len(graph.infos[node.outputs[0]].shape))
         shape, layout = given[0]
         layout = plain(len(shape)) if layout is None else layout
-        kind, path = node.layer.kind, node.layer.path
+        kind, path = node.layer_info.kind, node.layer_info.path
         rank = len(graph.infos[node.outputs[0]].shape)
-        kernel = next((s for (s, _), r in zip(operands, node.layer.operands, strict=True) if r[-1] == "kernel"), None)
-        if kind == "dense" and path in self.convolutions and rank == len(shape) >= 3:
+        kernel = next(
+            (s for (s, _), r in zip(operands, node.layer_info.operands, strict=True) if r[-1] == "kernel"), None
+        )
+        if kind == DENSE and path in self.convolutions and rank == len(shape) >= 3:
             layout = self._as_image(shape, layout, rank - 2)
             self._read(path, layout[-1].order)
             return channels_last(rank, rank - 2)
-        if kind == "dense" or (path in self.linears and rank == len(shape)):
+        if kind == DENSE or (path in self.linears and rank == len(shape)):
             return self._dense(node, path, shape, layout, rank)
-        if kind in ("conv", "conv_transpose") and kernel is not None:
+        if kind in (CONV, CONV_TRANSPOSE) and kernel is not None:
             layout = self._as_image(shape, layout, len(kernel) - 2)
-            grouped = node.layer.attributes["groups"] > 1
+            grouped = node.layer_info.attributes["groups"] > 1
             self._read(path, _ungrouped(layout[-1].order, grouped))
             return channels_last(rank, len(kernel) - 2)
-        if kind == "embed":
+        if kind == EMBED:
             return (*plain(rank - 1), Axis(order=self.wanted.outputs.get(path), makers=frozenset({path})))
-        if kind in ("batch_norm", "group_norm", "instance_norm"):
+        if kind in (BATCH_NORM, GROUP_NORM, INSTANCE_NORM):
             if len(shape) >= 3:
                 layout = self._as_image(shape, layout, len(shape) - 2)
-            self._read(path, _ungrouped(layout[-1].order, kind == "group_norm"))
+            self._read(path, _ungrouped(layout[-1].order, kind == GROUP_NORM))
             return layout
-        if kind in ("layer_norm", "rms_norm"):
+        if kind in (LAYER_NORM, RMS_NORM):
             return self._trailing_norm(node, path, shape, layout, operands)
         return layout if len(layout) == rank else plain(rank)
 
@@ -228,15 +240,13 @@ class _Flow:
 
     @staticmethod
     def _output_shape(node: Node) -> Shape:
-        assert node.jaxpr is not None
-        shape: Shape = tuple(node.jaxpr.out_avals[0].shape)
+        shape: Shape = tuple(node.float_jaxpr.out_avals[0].shape)
         return shape
 
     def _trailing_norm(
         self, node: Node, path: Path, shape: Shape, layout: Layout, operands: Sequence[Operand]
     ) -> Layout:
-        assert node.layer is not None
-        entries = [s for (s, _), role in zip(operands, node.layer.operands, strict=True) if role[0] == "params"]
+        entries = [s for (s, _), role in zip(operands, node.layer_info.operands, strict=True) if role[0] == "params"]
         count = len(entries[0]) if entries else 1
         axes = range(len(shape) - count, len(shape))
         self._read(path, merge([layout[i] for i in axes], [shape[i] for i in axes]).order)
@@ -283,7 +293,7 @@ class _Flow:
                 self.parameters[info.parameter] = order
 
     def _note_product(self, graph: Graph, node: Node) -> None:
-        if node.op != "dot_general":
+        if node.kind != MATMUL:
             return
         (_, right), _ = node.attributes["dimension_numbers"]
         atom = node.inputs[1]
@@ -296,8 +306,7 @@ class _Flow:
 
 def contracted_axes(node: Node, rank: int) -> tuple[int, ...]:
     """Axes of its input that a Dense sums over, in the order of the kernel's leading axes."""
-    assert node.jaxpr is not None
-    for eqn in equations(node.jaxpr):
+    for eqn in equations(node.float_jaxpr):
         if eqn.primitive.name == "dot_general":
             (left, right), _ = eqn.params["dimension_numbers"]
             paired = sorted(zip(right, left, strict=True))

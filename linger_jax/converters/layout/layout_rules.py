@@ -18,6 +18,7 @@ from linger_jax.converters.layout.axis_layout import (
     reshape,
     same_order,
 )
+from linger_jax.kinds import AVG_POOL
 from linger_jax.plan import Node
 from linger_jax.typing import Shape
 
@@ -32,9 +33,9 @@ def apply_rule(node: Node, operands: Sequence[Operand], shapes: Sequence[Shape])
     """Layouts of the results of a node that is no layer and has no body."""
     if all(layout is None for _, layout in operands):
         return [None] * len(shapes)
-    name = str(node.attributes.get("primitive", node.op))
-    if node.op == "avg_pool":
-        name = "avg_pool"
+    name = node.primitive
+    if node.kind == AVG_POOL:
+        name = AVG_POOL.name
     if name == "split":
         return list(_split(node, operands[0], shapes))
     if name == "unstack":
@@ -208,7 +209,7 @@ def _resized(node: Node, operands: Sequence[Operand], shape: Shape) -> Layout:
     before, layout = operands[0]
     assert layout is not None
     touched = set(node.attributes.get("dimensions", ())) | {i for i in range(len(shape)) if shape[i] != before[i]}
-    text = f"they pass through {node.attributes.get('primitive', node.op)}"
+    text = f"they pass through {node.primitive}"
     result = []
     for i, axis in enumerate(layout):
         if i in touched:
@@ -327,7 +328,7 @@ RULES: Mapping[str, LayoutRule] = {
     **{f"reduce_{name}": _reduce for name in _REDUCTIONS},
     "argmax": _reduce,
     "argmin": _reduce,
-    "avg_pool": _average,
+    AVG_POOL.name: _average,
     **{f"reduce_window_{name}": _window for name in ("max", "min", "sum")},
     "slice": _slice,
     "pad": _resized,

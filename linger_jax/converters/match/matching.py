@@ -13,6 +13,7 @@ from linger_jax.converters.match.order_matching import match_in_order
 from linger_jax.converters.model import ModelInventory, ModelLayer, fits
 from linger_jax.converters.report import TIED, ImportProblems
 from linger_jax.converters.weights import (
+    Signature,
     TorchModule,
     layer_signature,
     leaf_rules,
@@ -20,7 +21,6 @@ from linger_jax.converters.weights import (
     recurrent_sizes,
     torch_modules,
 )
-from linger_jax.kinds import GATE_LETTERS
 from linger_jax.typing import Path
 
 How = Literal["mapping", "name", "order"]
@@ -87,7 +87,7 @@ def match(
 
 def _one_layer_a_direction(layers: Sequence[ModelLayer]) -> bool:
     """Whether a bidirectional module of PyTorch is two layers of the model."""
-    directions = [recurrent_sizes(layer)[2] for layer in layers if layer.kind in GATE_LETTERS]
+    directions = [recurrent_sizes(layer)[2] for layer in layers if layer.kind.cell is not None]
     return 2 not in directions and any(layer.reverse for layer in layers)
 
 
@@ -241,5 +241,5 @@ class _Matcher:
         return other in self.taken and self.state.copied(key, other)
 
 
-def _sizes(signature: tuple[str, tuple[int, ...]] | None) -> str:
+def _sizes(signature: Signature | None) -> str:
     return "" if signature is None else f"{signature[0]} {list(signature[1])}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.weights import Signature, TorchModule, layer_signature, module_signature, same_sort
+from linger_jax.kinds import TorchSort
 
 Pair = tuple[TorchModule, ModelLayer]
 
@@ -111,7 +112,7 @@ def _module_units(signatures: Sequence[Signature]) -> list[_Unit]:
     """A batch norm belongs to the product registered right before it."""
 
     def belongs(i: int) -> int | None:
-        if i == 0 or signatures[i][0] != "batch_norm" or signatures[i - 1][0] != "product":
+        if i == 0 or signatures[i][0] is not TorchSort.batch_norm or signatures[i - 1][0] is not TorchSort.product:
             return None
         channels = signatures[i][1]
         return i - 1 if channels and channels[0] in signatures[i - 1][1][:2] else None
@@ -124,10 +125,10 @@ def _layer_units(layers: Sequence[ModelLayer], signatures: Sequence[Signature]) 
     at = {(layer.path, layer.iteration): i for i, layer in enumerate(layers)}
 
     def belongs(i: int) -> int | None:
-        if signatures[i][0] != "batch_norm" or layers[i].follows is None:
+        if signatures[i][0] is not TorchSort.batch_norm or layers[i].follows is None:
             return None
         before = at.get((layers[i].follows, layers[i].iteration))  # type: ignore[arg-type]
-        return before if before is not None and signatures[before][0] == "product" else None
+        return before if before is not None and signatures[before][0] is TorchSort.product else None
 
     return _paired(signatures, belongs)
 
@@ -141,7 +142,7 @@ def _members(ours: _Unit, theirs: _Unit) -> list[tuple[int, int]]:
 
 def _by_sort(ours: Sequence[_Unit], theirs: Sequence[_Unit]) -> list[tuple[int, int]] | None:
     """Each sort of unit stands in the same order on both sides; only the sorts are interleaved differently."""
-    lone = Counter(unit.signature for unit in ours if _sort(unit)[0] == "batch_norm")
+    lone = Counter(unit.signature for unit in ours if _sort(unit)[0] is TorchSort.batch_norm)
     if any(count > 1 for count in lone.values()):
         return None  # norms of equal size that belong to no product: their own order proves nothing
     sorts = dict.fromkeys(_sort(unit) for unit in ours)

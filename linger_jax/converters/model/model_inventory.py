@@ -7,12 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from linger_jax.compat import ClosedJaxpr, JaxprEqn, equations, operation
 from linger_jax.converters.layout import contracted_axes
-from linger_jax.kinds import RECURRENT_KINDS
+from linger_jax.kinds import CONV_TRANSPOSE, DENSE, DROPOUT, MOVES, LayerKind
 from linger_jax.plan import Constant, Graph, Node, Plan
 from linger_jax.typing import Path, Shape
-
-# Behind these the values of a layer are still the values of the layer, for pairing a norm with the layer before it.
-_PASSES_CHANNELS = frozenset({"dropout", "pad", "copy", "convert_element_type", "stop_gradient"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +30,7 @@ class ModelLayer:
     """One layer, once however often it is called.
 
     Attributes:
-      kind: layer kind of the plan.
+      kind: what is known of layers like it.
       type_name: its class.
       path: module path.
       variables: by the name inside the layer (``kernel``, ``bias``, ``mean``, ``0.weight_ih``, ...).
@@ -46,7 +43,7 @@ class ModelLayer:
       reverse: a recurrent layer that runs from the last step to the first.
     """
 
-    kind: str
+    kind: LayerKind
     type_name: str
     path: Path
     variables: Mapping[str, LayerVariable]
@@ -114,14 +111,13 @@ class _Finder:
                 self.reasons[node.layer.path] = node.reason
             elif node.layer is not None and node.owner.composite is not None:
                 self.reasons[node.owner.path] = f"a {node.owner.composite.what} is not imported yet"
-            elif node.layer is not None and node.layer.kind != "dropout":
+            elif node.layer is not None and not node.layer.kind.passes:
                 self.layer(graph, node, iteration)
             elif _passes(node) and not isinstance(node.inputs[0], Constant) and node.inputs[0] in self.source:
                 self.source[node.outputs[0]] = self.source[node.inputs[0]]
 
     def layer(self, graph: Graph, node: Node, iteration: int | None) -> None:
-        info = node.layer
-        assert info is not None
+        info = node.layer_info
         variables: dict[str, LayerVariable] = {}
         stacked = False
         follows = None
@@ -141,7 +137,7 @@ class _Finder:
                     )
                     continue
                 # A recurrent layer has the variables of each direction's cell: 0.weight_ih, 1.hf.kernel.
-                name = ".".join(role[1:]) if info.kind in RECURRENT_KINDS else role[-1]
+                name = ".".join(role[1:]) if info.kind.cell is not None else role[-1]
                 variables[name] = LayerVariable(value.parameter, value.shape)
             else:
                 self.reasons[info.path] = f"{info.type_name} computes its {role[-1]} from other variables"
@@ -150,8 +146,8 @@ class _Finder:
         if not variables or (info.path, number) in self.known:
             return
         self.known.add((info.path, number))
-        count = len(contracted_axes(node, 1)) if info.kind == "dense" else 1
-        flipped = info.kind == "conv_transpose" and _reverses(node)
+        count = len(contracted_axes(node, 1)) if info.kind == DENSE else 1
+        flipped = info.kind == CONV_TRANSPOSE and _reverses(node)
         groups = info.attributes.get("groups", 1)
         back = bool(info.attributes.get("reverse", False))
         layer = ModelLayer(
@@ -171,13 +167,13 @@ class _Finder:
 
 
 def _passes(node: Node) -> bool:
-    return node.op in _PASSES_CHANNELS or (node.layer is not None and node.layer.kind == "dropout")
+    """Whether the values behind it are still those of the layer before it, for pairing a norm with that layer."""
+    return node.kind == DROPOUT or (node.op in MOVES and MOVES[node.op].keeps_channels)
 
 
 def _reverses(node: Node) -> bool:
     """Whether the layer flips its kernel itself, as PyTorch's transposed convolution does."""
-    assert node.jaxpr is not None
-    return any(eqn.primitive.name == "rev" for eqn in _equations(node.jaxpr))
+    return any(eqn.primitive.name == "rev" for eqn in _equations(node.float_jaxpr))
 
 
 def _equations(closed: ClosedJaxpr) -> Iterator[JaxprEqn]:

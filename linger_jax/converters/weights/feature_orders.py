@@ -13,7 +13,7 @@ from linger_jax.converters.layout import UNFOLLOWED, AxisOrder, FeatureOrders, o
 from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.report import ImportProblems
 from linger_jax.converters.weights.recurrent_matrices import recurrent_sizes
-from linger_jax.kinds import GATE_LETTERS
+from linger_jax.kinds import CONV, DENSE
 from linger_jax.nearest_name import nearest_name
 from linger_jax.typing import Path
 
@@ -69,11 +69,11 @@ def decided_orders(
 def feature_count(layer: ModelLayer) -> int:
     """How many features a layer reads."""
     kernel = layer.variables.get("kernel")
-    if layer.kind in GATE_LETTERS:
+    if layer.kind.cell is not None:
         return recurrent_sizes(layer)[0]
     if kernel is None:
         return max((math.prod(v.shape) for role, v in layer.variables.items() if role != "embedding"), default=0)
-    if layer.kind == "dense":
+    if layer.kind == DENSE:
         return math.prod(kernel.shape[: layer.contracted])
     return kernel.shape[-1 if layer.flipped else -2]
 
@@ -123,8 +123,8 @@ def stored_otherwise(layers: Iterable[ModelLayer], rank: Callable[[ModelLayer], 
     """
     other: dict[str, set[Path]] = {"convolutions": set(), "linears": set()}
     for layer in layers:
-        if layer.kind == "dense" and rank(layer) > 2:
+        if layer.kind == DENSE and rank(layer) > 2:
             other["convolutions"].add(layer.path)
-        elif layer.kind == "conv" and rank(layer) == 2:
+        elif layer.kind == CONV and rank(layer) == 2:
             other["linears"].add(layer.path)
     return other

@@ -12,13 +12,28 @@ import numpy as np
 from linger_jax.converters.layout import AxisOrder
 from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.weights.recurrent_matrices import (
+    cell_of,
     in_words,
     recurrent_pieces,
     recurrent_sizes,
     take_piece,
     torch_shape,
 )
-from linger_jax.kinds import RECURRENT_KINDS
+from linger_jax.kinds import (
+    BATCH_NORM,
+    CONV,
+    CONV_TRANSPOSE,
+    DENSE,
+    EMBED,
+    GROUP_NORM,
+    GRU,
+    INSTANCE_NORM,
+    LAYER_NORM,
+    LSTM,
+    RMS_NORM,
+    SPARIFY_FFN,
+    Registry,
+)
 from linger_jax.typing import HostArray, Shape
 
 # Names inside a PyTorch layer; the second ones are those of older norm layers.
@@ -53,6 +68,12 @@ class LeafRule:
         return shape == self.shape or shape in self.also
 
 
+MakeRules = Callable[[ModelLayer, HostArray | None, HostArray | None], list[LeafRule]]
+"""The rules of a layer, given PyTorch's index of each feature that it reads, and that it makes."""
+converts: Registry[MakeRules] = Registry("convert")
+"""How each kind of layer stores its weights; a layer of any other kind is filled by explicit keys only."""
+
+
 def leaf_rules(
     layer: ModelLayer, rows: AxisOrder | None = None, columns: AxisOrder | None = None
 ) -> Mapping[str, LeafRule]:
@@ -63,7 +84,7 @@ def leaf_rules(
       rows: order of the features it reads.
       columns: order of the features it makes.
     """
-    make = _KINDS.get(layer.kind)
+    make = converts.get(layer.kind)
     if make is None:
         return {}
     incoming = None if rows is None else rows.index
@@ -85,6 +106,7 @@ def _taken(array: HostArray, index: HostArray | None, axis: int) -> HostArray:
     return array if index is None else np.take(array, index, axis=axis)
 
 
+@converts(DENSE)
 def _dense(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     kernel = _shape(layer, "kernel")
     rows, columns = math.prod(kernel[: layer.contracted]), math.prod(kernel[layer.contracted :])
@@ -120,6 +142,7 @@ def _dense(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | 
 _AXES = {1: "W", 2: "HW", 3: "DHW"}
 
 
+@converts(CONV)
 def _conv(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     del outgoing
     kernel = _shape(layer, "kernel")
@@ -139,6 +162,7 @@ def _conv(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | N
     ]
 
 
+@converts(CONV_TRANSPOSE)
 def _conv_transpose(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     """PyTorch stores [in, out/groups, window] and flips the window; Flax flips only with ``transpose_kernel=True``.
 
@@ -181,16 +205,17 @@ def _vector(role: str, names: tuple[str, ...], shape: Shape, order: HostArray | 
     return LeafRule(role, names, turned if order is not None else shape, (shape, (math.prod(shape),)), to_flax, text)
 
 
-def _norm(
-    layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None, *, statistics: bool = False
-) -> list[LeafRule]:
+_NORM_VARIABLES: Mapping[str, tuple[str, ...]] = {"scale": WEIGHT, "bias": BIAS, "mean": MEAN, "var": VARIANCE}
+
+
+@converts(BATCH_NORM, LAYER_NORM, GROUP_NORM, INSTANCE_NORM, RMS_NORM)
+def _norm(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
+    """Statistics are those of batch normalizations; others have no such variables."""
     del outgoing
-    named: list[tuple[str, tuple[str, ...]]] = [("scale", WEIGHT), ("bias", BIAS)]
-    if statistics:
-        named += [("mean", MEAN), ("var", VARIANCE)]
-    return [_vector(role, names, _shape(layer, role), incoming) for role, names in named]
+    return [_vector(role, names, _shape(layer, role), incoming) for role, names in _NORM_VARIABLES.items()]
 
 
+@converts(EMBED)
 def _embed(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     del incoming
     shape = _shape(layer, "embedding")
@@ -198,6 +223,7 @@ def _embed(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | 
     return [LeafRule("embedding", ("weight",), shape, (), lambda w: _taken(w, outgoing, 1), text)]
 
 
+@converts(LSTM, GRU)
 def _recurrent(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     del outgoing
     _, hidden, _ = recurrent_sizes(layer)
@@ -208,13 +234,14 @@ def _recurrent(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArra
             torch_shape(layer, piece.name),
             (),
             functools.partial(take_piece, piece, hidden=hidden, incoming=incoming),
-            in_words(piece, layer.kind, reordered=incoming is not None),
+            in_words(piece, cell_of(layer), reordered=incoming is not None),
             piece.plus,
         )
         for role, piece in recurrent_pieces(layer).items()
     ]
 
 
+@converts(SPARIFY_FFN)
 def _sparify_ffn(layer: ModelLayer, incoming: HostArray | None, outgoing: HostArray | None) -> list[LeafRule]:
     """linger's sparse feed-forward block: matrices [out, in]; only the first two read the block's input."""
     del outgoing
@@ -232,18 +259,3 @@ def _sparify_ffn(layer: ModelLayer, incoming: HostArray | None, outgoing: HostAr
 
 def _turned(weight: HostArray, index: HostArray | None) -> HostArray:
     return _taken(weight.T, index, 0)
-
-
-_KINDS: Mapping[str, Callable[[ModelLayer, HostArray | None, HostArray | None], list[LeafRule]]] = {
-    "dense": _dense,
-    "conv": _conv,
-    "conv_transpose": _conv_transpose,
-    "batch_norm": functools.partial(_norm, statistics=True),
-    "layer_norm": _norm,
-    "group_norm": _norm,
-    "instance_norm": _norm,
-    "rms_norm": _norm,
-    "embed": _embed,
-    "sparify_ffn": _sparify_ffn,
-    **dict.fromkeys(RECURRENT_KINDS, _recurrent),
-}

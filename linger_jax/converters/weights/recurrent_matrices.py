@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from linger_jax.converters.model import ModelLayer
-from linger_jax.kinds import GATE_LETTERS
+from linger_jax.kinds import RecurrentCell
 from linger_jax.typing import HostArray, Shape
 
 # Names inside torch.nn.LSTM and GRU, of a layer and a direction.
@@ -56,6 +56,11 @@ class RecurrentPiece:
     gate: int | None
 
 
+def cell_of(layer: ModelLayer) -> RecurrentCell:
+    """The cell of a recurrent layer."""
+    return layer.kind.recurrent_cell
+
+
 def recurrent_pieces(layer: ModelLayer) -> Mapping[str, RecurrentPiece]:
     """The pieces of a layer, by variable name: ``0.weight_ih``, or ``1.hf.kernel`` of Flax's own cells."""
     return {role: _piece(layer, role) for role in layer.variables}
@@ -67,7 +72,7 @@ def _piece(layer: ModelLayer, role: str) -> RecurrentPiece:
     if len(rest) == 1:
         return RecurrentPiece(rest[0] + reverse, None, None)
     side, letter, leaf = rest[0][0], rest[0][1], rest[1]
-    gate = GATE_LETTERS[layer.kind].index(letter)
+    gate = cell_of(layer).gates.index(letter)
     if leaf == "kernel":
         return RecurrentPiece(f"weight_{side}h{reverse}", None, gate)
     other = f"{direction}.{'h' if side == 'i' else 'i'}{letter}.bias"
@@ -87,7 +92,7 @@ def recurrent_sizes(layer: ModelLayer) -> tuple[int, int, int]:
 def torch_shape(layer: ModelLayer, name: str) -> Shape:
     """Shape of a tensor of the layer in PyTorch."""
     inputs, hidden, _ = recurrent_sizes(layer)
-    rows = len(GATE_LETTERS[layer.kind]) * hidden
+    rows = len(cell_of(layer).gates) * hidden
     base = name.removesuffix("_reverse")
     return {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}.get(base, (rows,))
 
@@ -102,9 +107,9 @@ def take_piece(piece: RecurrentPiece, tensor: HostArray, hidden: int, incoming: 
     return np.take(rows.T, incoming, axis=0)
 
 
-def in_words(piece: RecurrentPiece, kind: str, *, reordered: bool) -> str:
+def in_words(piece: RecurrentPiece, cell: RecurrentCell, *, reordered: bool) -> str:
     """What is done to the tensor."""
-    gate = "" if piece.gate is None else f"gate {GATE_LETTERS[kind][piece.gate]}"
+    gate = "" if piece.gate is None else f"gate {cell.gates[piece.gate]}"
     steps = [gate, "[out, in] -> [in, out]" if piece.name.startswith("weight") else ""]
     steps.append("" if piece.plus is None else f"{piece.plus} added")
     steps.append("rows from (C, H, W) order" if reordered and piece.name.startswith("weight_ih") else "")

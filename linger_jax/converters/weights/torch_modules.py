@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from linger_jax.converters.files import TorchState
 from linger_jax.converters.model import ModelLayer
 from linger_jax.converters.weights.layer_weights import BIAS, MEAN, WEIGHT
 from linger_jax.converters.weights.recurrent_matrices import numbered, recurrent_leaf, recurrent_sizes
-from linger_jax.kinds import GATE_LETTERS
+from linger_jax.kinds import (
+    BATCH_NORM,
+    CELLS,
+    CONV,
+    CONV_BN,
+    CONV_TRANSPOSE,
+    CUSTOM_CONV,
+    CUSTOM_LINEAR,
+    DENSE,
+    EINSUM,
+    EMBED,
+    GROUP_NORM,
+    GRU,
+    INSTANCE_NORM,
+    LAYER_NORM,
+    LSTM,
+    RMS_NORM,
+    SPARIFY_FFN,
+    Registry,
+    TorchSort,
+)
 from linger_jax.typing import Shape
 
 # What must agree for a PyTorch module to go into a Flax layer: what it is, and the shape of its weight in PyTorch.
-Signature = tuple[str, Shape]
+Signature = tuple[TorchSort, Shape]
 
 # Stands for the number of directions of a layer that is the backward one alone.
 _BACKWARD = -1
@@ -98,56 +118,100 @@ def module_signature(module: TorchModule) -> Signature | None:
     if {"weight_ih", "weight_hh"} <= module.leaves.keys():
         return _recurrent(module.leaves, reverse=module.reverse)
     if _SPARIFY in module.leaves:
-        return "sparify_ffn", module.leaves[_SPARIFY]
+        return TorchSort.sparify_ffn, module.leaves[_SPARIFY]
     statistics = module.leaf(MEAN)
     if statistics is not None:
-        return "batch_norm", module.leaves[statistics]
+        return TorchSort.batch_norm, module.leaves[statistics]
     weight = module.leaf(WEIGHT)
     if weight is None:
         return None
     shape = module.leaves[weight]
     bias = module.leaf(BIAS)
     if len(shape) == 1 or (bias is not None and module.leaves[bias] == shape):  # a norm over several axes has both
-        return "norm", (math.prod(shape),)
+        return TorchSort.norm, (math.prod(shape),)
     return _product(shape)
 
 
 def layer_signature(layer: ModelLayer) -> Signature | None:
     """What a layer of the model asks for, in PyTorch's shapes; None where it can be filled by explicit keys only."""
-    if layer.kind in GATE_LETTERS:
-        inputs, hidden, directions = recurrent_sizes(layer)
-        return layer.kind, (inputs, hidden, _BACKWARD if layer.reverse else directions)
-    shapes = {role: variable.shape for role, variable in layer.variables.items()}
-    if layer.kind == "sparify_ffn":
-        return layer.kind, shapes[_SPARIFY][::-1]
-    if layer.kind == "batch_norm":
-        return "batch_norm", shapes.get("mean", shapes.get("scale", ()))
-    if layer.kind in ("layer_norm", "group_norm", "instance_norm", "rms_norm"):
-        shape = shapes.get("scale", shapes.get("bias", ()))
-        return "norm", (math.prod(shape),)
-    if layer.kind == "embed":
-        return _product(shapes["embedding"]) if "embedding" in shapes else None
-    if "kernel" not in shapes:
+    measure, sort = measures.get(layer.kind), layer.kind.torch_sort
+    shape = None if measure is None else measure(layer, {name: v.shape for name, v in layer.variables.items()})
+    if shape is None or sort is None:
         return None
-    kernel = shapes["kernel"]
-    if layer.kind == "dense":
-        return _product((math.prod(kernel[layer.contracted :]), math.prod(kernel[: layer.contracted])))
-    if layer.kind == "conv_transpose" and not layer.flipped:
-        return _product((kernel[-2] * layer.groups, kernel[-1] // layer.groups, *kernel[:-2]))
-    return _product((kernel[-1], kernel[-2], *kernel[:-2]))
+    return _product(shape) if sort is TorchSort.product else (sort, shape)
+
+
+Measure = Callable[[ModelLayer, Mapping[str, Shape]], Shape | None]
+measures: Registry[Measure] = Registry("measure")
+"""The shape that tells a layer's module among those of its sort, from the shapes of its variables."""
+
+
+@measures(LSTM, GRU)
+def _of_recurrent(layer: ModelLayer, shapes: Mapping[str, Shape]) -> Shape:
+    del shapes
+    inputs, hidden, directions = recurrent_sizes(layer)
+    return inputs, hidden, _BACKWARD if layer.reverse else directions
+
+
+@measures(SPARIFY_FFN)
+def _of_sparify_ffn(layer: ModelLayer, shapes: Mapping[str, Shape]) -> Shape:
+    del layer
+    return shapes[_SPARIFY][::-1]
+
+
+@measures(BATCH_NORM)
+def _of_batch_norm(layer: ModelLayer, shapes: Mapping[str, Shape]) -> Shape:
+    del layer
+    return shapes.get("mean", shapes.get("scale", ()))
+
+
+@measures(LAYER_NORM, GROUP_NORM, INSTANCE_NORM, RMS_NORM)
+def _of_norm(layer: ModelLayer, shapes: Mapping[str, Shape]) -> Shape:
+    del layer
+    return (math.prod(shapes.get("scale", shapes.get("bias", ()))),)
+
+
+@measures(EMBED)
+def _of_embed(layer: ModelLayer, shapes: Mapping[str, Shape]) -> Shape | None:
+    del layer
+    return shapes.get("embedding")
+
+
+@measures(DENSE)
+def _of_dense(layer: ModelLayer, shapes: Mapping[str, Shape]) -> Shape | None:
+    kernel = shapes.get("kernel")
+    if kernel is None:
+        return None
+    return math.prod(kernel[layer.contracted :]), math.prod(kernel[: layer.contracted])
+
+
+@measures(CONV_TRANSPOSE)
+def _of_conv_transpose(layer: ModelLayer, shapes: Mapping[str, Shape]) -> Shape | None:
+    kernel = shapes.get("kernel")
+    if kernel is None or layer.flipped:
+        return _of_kernel(layer, shapes)
+    return kernel[-2] * layer.groups, kernel[-1] // layer.groups, *kernel[:-2]
+
+
+@measures(CONV, EINSUM, CUSTOM_LINEAR, CUSTOM_CONV, CONV_BN)
+def _of_kernel(layer: ModelLayer, shapes: Mapping[str, Shape]) -> Shape | None:
+    del layer
+    kernel = shapes.get("kernel")
+    return None if kernel is None else (kernel[-1], kernel[-2], *kernel[:-2])
 
 
 def _recurrent(leaves: Mapping[str, Shape], *, reverse: bool) -> Signature | None:
     """Kind, features of input and hidden state, directions."""
     (rows, inputs), hidden = leaves["weight_ih"][:2], leaves["weight_hh"][-1]
-    kind = {len(gates): name for name, gates in GATE_LETTERS.items()}.get(rows // max(hidden, 1))
+    gates = {len(cell.gates): TorchSort(cell.name) for cell in CELLS}
+    sort = gates.get(rows // max(hidden, 1))
     directions = _BACKWARD if reverse else 2 if "weight_ih_reverse" in leaves else 1
-    return None if kind is None else (kind, (inputs, hidden, directions))
+    return None if sort is None else (sort, (inputs, hidden, directions))
 
 
 def _product(shape: Shape) -> Signature:
     """A 1 x 1 convolution and a linear layer are the same thing."""
-    return "product", shape[:2] if math.prod(shape[2:]) == 1 else shape
+    return TorchSort.product, shape[:2] if math.prod(shape[2:]) == 1 else shape
 
 
 def same_sort(one: Signature | None, other: Signature | None) -> bool:

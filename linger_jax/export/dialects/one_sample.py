@@ -35,7 +35,7 @@ def one_sample(
     """
     arrays = [leaf for leaf in jax.tree.leaves((args, dict(kwargs))) if np.ndim(leaf)]
     layers = [node.layer for node in plan.graph.nodes if node.layer is not None]
-    if any(layer.kind in ("lstm", "gru") and layer.attributes["time_major"] for layer in layers):
+    if any(layer.kind.cell is not None and layer.attributes["time_major"] for layer in layers):
         if any(np.ndim(a) > 1 and np.shape(a)[1] != 1 for a in arrays):
             raise ExportError(f"the device takes one sample, and the time comes first in this model; {_REMEDY}")
         return args, dict(kwargs)

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from linger_jax.config import Platform
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx import LINGER, OnnxGraph
-
-# Functions, quotients and recurrent cells differ from chip to chip; products, sums and moves do not.
-_DIFFER = frozenset(
-    ("QSigmoid", "QTanh", "QGelu", "QSwish", "QSoftmax", "QGLU", "QAvgPool1d", "QAvgPool2d", "QLSTM", "QGRU")
-)
+from linger_jax.export.onnx import OnnxGraph
 
 
 def state_platform(graph: OnnxGraph, asked: str | Platform | None, configured: Platform) -> Platform:
@@ -29,7 +24,7 @@ def state_platform(graph: OnnxGraph, asked: str | Platform | None, configured: P
     if asked not in list(Platform):
         raise ExportError(f"platform is {asked!r}; allowed: {', '.join(Platform)}")
     platform = Platform(asked)
-    differ = sorted({f"{n.label} ({n.op})" for n in graph.nodes if n.domain == LINGER and n.op in _DIFFER})
+    differ = sorted({f"{n.label} ({n.op})" for n in graph.nodes if n.operator.differs_between_chips})
     if platform is not configured and differ:
         raise ExportError(
             f"the model is quantized for {configured.value}, {platform.value} computes {', '.join(differ)} with other "

@@ -12,7 +12,6 @@ from linger_jax.export.lint.checks import CHECKS, file_checks
 from linger_jax.export.lint.device_report import DeviceReport
 from linger_jax.export.lint.finding import Finding, Problem, Severity
 from linger_jax.export.lint.node_view import NodeView
-from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program, program
 from linger_jax.export.onnx import FileGraph, read_model, read_onnx
@@ -72,7 +71,7 @@ def _platforms(graph: FileGraph, named: set[str], target: Platform) -> Iterator[
         yield Finding(
             check="platform",
             node=nodes[0].name,
-            op=nodes[0].op.removeprefix(LINGER_PREFIX),
+            op=nodes[0].written,
             layer=nodes[0].layer,
             severity=Severity.refuse,
             found=f"{len(nodes)} nodes for {', '.join(others)}",

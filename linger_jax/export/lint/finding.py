@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from linger_jax.export.lint.operator_names import LINGER_PREFIX
 from linger_jax.export.lint.pack_options import NO_OPTIONS, PackOptions
+from linger_jax.kinds import LINGER, full_name
 
 
 class Severity(enum.StrEnum):
@@ -51,6 +51,11 @@ def differs(found: str, limit: str, remedy: str, edit: str = "") -> Problem:
     return Problem(severity=Severity.differs, found=found, limit=limit, remedy=remedy, edit=edit)
 
 
+def notes(found: str, limit: str, remedy: str, options: PackOptions = NO_OPTIONS) -> Problem:
+    """Nothing is wrong once the packer is told ``options``, or something has not been measured."""
+    return Problem(severity=Severity.note, found=found, limit=limit, remedy=remedy, options=options)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding(Problem):
     """A problem of a node.
@@ -75,7 +80,7 @@ class Finding(Problem):
     @property
     def refuses_operator(self) -> bool:
         """Whether the operator itself is the problem; ``limit`` is the reason then, and no allowed value."""
-        return self.found.removeprefix(LINGER_PREFIX) == self.op
+        return self.found.removeprefix(full_name(LINGER, "")) == self.op
 
     @property
     def place(self) -> str:

@@ -11,13 +11,13 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from linger_jax.export.lint.node_view import NodeView
+from linger_jax.export.lint.node_view import NodeView, Tensor
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
+from linger_jax.kinds import Role
+from linger_jax.kinds import onnx_operators as ops
 
 _GRAIN = 16
-_VIEWS = frozenset({"Quant", "Dequant", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _AXIS_BYTES = 4
 """Scratch memory of softmax for each position of its axis."""
 _GATE_BYTES = 8
@@ -86,10 +86,24 @@ def stays_in_share_memory(program: Program) -> Iterator[str]:
     """
     roots = _roots(program)
     for view in program.views:
-        held = {"QSoftmax": view.outputs[:1], "QConv1d": view.inputs[:1], "QLSTM": (view.inputs[0], *view.outputs)}
-        for tensor in held.get(view.kind, ()):
+        for tensor in _held(view):
             if tensor is not None:
                 yield roots.get(tensor.name, tensor.name)
+
+
+def _held(view: NodeView) -> tuple[Tensor | None, ...]:
+    if view.operator is ops.QSOFTMAX:
+        return view.outputs[:1]
+    if view.operator is ops.QCONV1D:
+        return view.inputs[:1]
+    return (view.inputs[0], *view.outputs) if view.operator is ops.QLSTM else ()
+
+
+def _is_view(view: NodeView) -> bool:
+    """Whether the result lies where the operand does: the packer keeps integers at the boundary, too."""
+    if view.operator is None:
+        return False
+    return view.operator.reshapes or view.operator in (ops.QUANT, ops.DEQUANT)
 
 
 def _roots(program: Program) -> Mapping[str, str]:
@@ -101,12 +115,12 @@ def _roots(program: Program) -> Mapping[str, str]:
             continue
         maker = program.maker(source)
         fused = (
-            view.kind == "Relu"
+            view.operator is ops.RELU
             and maker is not None
-            and maker.kind in CONVOLUTIONS
+            and maker.operator in ops.CONVOLUTIONS
             and len(program.readers[source.name]) == 1
         )
-        if view.kind in _VIEWS or fused:
+        if _is_view(view) or fused:
             roots[view.outputs[0].name] = roots.get(source.name, source.name)
     return roots
 
@@ -119,16 +133,16 @@ def _scratch(view: NodeView, program: Program, moved: set[str]) -> int:
     source, result = view.input(0), view.outputs[0] if view.outputs else None
     if source is None or result is None or source.size is None:
         return 0
-    if view.kind == "QLinear":
+    if view.operator is ops.QLINEAR:
         return _aligned(source.size) + _aligned(result.size or 0)
-    if view.kind == "QSoftmax" and source.shape:
+    if view.operator is ops.QSOFTMAX and source.shape:
         axis = source.shape[(view.integer("axis", -1) or 0) % len(source.shape)]
         return program.device.softmax_workspace * math.prod(source.shape) + _AXIS_BYTES * axis
-    if view.kind == "QLSTM":
+    if view.operator is ops.QLSTM:
         return _parameters(view) + _GATE_BYTES * 4 * (view.integer("hidden_size", 0) or 0)
-    if view.kind in CONVOLUTIONS | TRANSPOSED:
+    if view.operator in ops.CONVOLUTIONS | ops.TRANSPOSED:
         readers = program.readers.get(result.name, ())
-        names = {result.name, *(s.outputs[0].name for s in readers if s.kind == "Relu")}
+        names = {result.name, *(s.outputs[0].name for s in readers if s.operator is ops.RELU)}
         size = result.size or 0
         most = program.device.conv_workspace
         return (size if most is None else min(size, most)) if names & moved else 0
@@ -136,9 +150,12 @@ def _scratch(view: NodeView, program: Program, moved: set[str]) -> int:
 
 
 def _parameters(view: NodeView) -> int:
-    if not view.kind.startswith("Q"):
-        return sum(_aligned(t.size or 0) for t in view.inputs[:1] if t is not None and t.constant is not None)
-    return sum(_aligned(t.size or 0) for t in view.inputs if t is not None and t.constant is not None)
+    """Bytes of what it stores; sizes, axes and bounds are part of the operator."""
+    if view.operator is None:
+        return 0
+    roles = [view.operator.role(i) for i in range(len(view.inputs))]
+    stored = [t for t, role in zip(view.inputs, roles, strict=True) if role is not Role.numbers]
+    return sum(_aligned(t.size or 0) for t in stored if t is not None and t.constant is not None)
 
 
 def _aligned(size: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from linger_jax.export.onnx import FileNode
+from linger_jax.kinds import OnnxOperator
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,18 +59,21 @@ class NodeView:
     Attributes:
       index: position in the file.
       node: the node.
-      written: operator as the file writes it, without a domain.
-      kind: operator under linger's name.
+      operator: None for one that is not known.
       inputs: None where an optional one is left out.
       outputs: what it makes.
     """
 
     index: int
     node: FileNode
-    written: str
-    kind: str
+    operator: OnnxOperator | None
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
+
+    @property
+    def written(self) -> str:
+        """The operator's name in the file, without a domain."""
+        return self.node.written
 
     def has(self, name: str) -> bool:
         """Whether an attribute is there."""

@@ -8,18 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from linger_jax.export.lint.node_view import NodeView, Tensor
-from linger_jax.export.lint.operator_names import LINGER_PREFIX, operator_names
 from linger_jax.export.lint.shapes import result_shapes
 from linger_jax.export.onnx import FileGraph, FileNode
+from linger_jax.kinds import LINGER, OPERATOR_OF_NAME, OnnxOperator, full_name
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.targets import Device, Platform, device_of
-
-# docs/specification/onnx_export.md section 2: a quantized tensor keeps its scale and width in these.
-PASSING = frozenset(
-    {"Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Pad", "Gather", "Expand", "Tile"}
-    | {"Relu", "Clip", "Split", "MaxPool"}
-)
-_NOT_INTEGER_RESULTS = frozenset({"Dequant", "Shape", "Cast", "ArgMax"})
-_RECURRENT = frozenset({"QLSTM", "QGRU"})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +45,7 @@ class Program:
     def origin(self, tensor: Tensor) -> Tensor:
         """The tensor whose values these are, before a Quant: the packer drops those at the boundary."""
         maker = self.maker(tensor)
-        source = maker.input(0) if maker is not None and maker.kind == "Quant" else None
+        source = maker.input(0) if maker is not None and maker.operator is ops.QUANT else None
         return tensor if source is None else source
 
 
@@ -70,21 +63,26 @@ def program(graph: FileGraph, platform: Platform) -> Program:
     views = []
     readers: dict[str, list[NodeView]] = {}
     for index, node in enumerate(graph.nodes):
-        written = node.op.removeprefix(LINGER_PREFIX)
-        kind = operator_names().kind(written)
+        operator = operator_of(node)
         inputs = tuple(tensors[name] if name else None for name in node.inputs)
-        shapes = _stated(graph, node) or result_shapes(node, kind, inputs)
+        shapes = _stated(graph, node) or result_shapes(node, operator, inputs)
         outputs = []
         for position, name in enumerate(node.outputs):
             shape = shapes[position] if position < len(shapes) else None
-            scale, bits = _grid(kind, node, inputs, position)
+            scale, bits = _grid(operator, node, inputs, position)
             outputs.append(Tensor(name, shape, scale, bits, maker=index))
-        view = NodeView(index, node, written, kind, inputs, tuple(outputs))
+        view = NodeView(index, node, operator, inputs, tuple(outputs))
         tensors.update((tensor.name, tensor) for tensor in outputs if tensor.name)
         for name in dict.fromkeys(filter(None, node.inputs)):
             readers.setdefault(name, []).append(view)
         views.append(view)
     return Program(graph, platform, tuple(views), tensors, {name: tuple(found) for name, found in readers.items()})
+
+
+def operator_of(node: FileNode) -> OnnxOperator | None:
+    """The operator of a node, under any of its names; the packer ignores the domain where it is another."""
+    names = (node.op, full_name(LINGER, node.written), node.written)
+    return next((OPERATOR_OF_NAME[name] for name in names if name in OPERATOR_OF_NAME), None)
 
 
 def _stated(graph: FileGraph, node: FileNode) -> tuple[tuple[int, ...] | None, ...]:
@@ -95,14 +93,15 @@ def _stated(graph: FileGraph, node: FileNode) -> tuple[tuple[int, ...] | None, .
 
 
 def _grid(
-    kind: str, node: FileNode, inputs: tuple[Tensor | None, ...], position: int
+    operator: OnnxOperator | None, node: FileNode, inputs: tuple[Tensor | None, ...], position: int
 ) -> tuple[float | None, int | None]:
     """Scale and width that a node states for one of its outputs, or passes on."""
     first = inputs[0] if inputs else None
-    if kind in PASSING and not (kind == "Gather" and "scale_w" in node.attributes):
-        return (None, None) if first is None else (first.scale, first.bits)
-    if kind in _NOT_INTEGER_RESULTS or (kind in _RECURRENT and position > 0):
+    if operator is None:
         return None, None
-    names = {"Quant": ("scale_x", "data_bits"), "Gather": ("scale_w", "w_bits")}.get(kind, ("scale_o", "o_bits"))
-    scale, bits = (node.attributes.get(name) for name in names)
+    if operator.passes_grid:
+        return (None, None) if first is None else (first.scale, first.bits)
+    if operator.result_grid is None or position > 0:
+        return None, None
+    scale, bits = (node.attributes.get(name) for name in operator.result_grid)
     return (None if scale is None else float(scale)), (None if bits is None else int(bits))

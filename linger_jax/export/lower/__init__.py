@@ -7,4 +7,5 @@ from linger_jax.export.lower.evaluation_record import recorded_arrays as recorde
 from linger_jax.export.lower.exported_values import Grid as Grid
 from linger_jax.export.lower.lower_graph import export_graph as export_graph
 from linger_jax.export.lower.lower_graph import model_arguments as model_arguments
+from linger_jax.export.lower.lowering_step import lowers as lowers
 from linger_jax.typing import HostArray as HostArray

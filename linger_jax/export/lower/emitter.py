@@ -19,7 +19,9 @@ from linger_jax.export.lower.exported_values import (
     channels_first,
     flax_order,
 )
-from linger_jax.export.onnx import LINGER, ElementType, OnnxGraph, integer_type
+from linger_jax.export.onnx import ElementType, OnnxGraph, integer_type
+from linger_jax.kinds import MOVED, OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.plan import Node
 from linger_jax.typing import HostArray, Path
 
@@ -45,48 +47,40 @@ class Emitter:
     def error(self, node: Node, text: str) -> ExportError:
         """An error that names the step and its place in the user's code."""
         where = f" at {node.source}" if node.source else ""
-        op = node.attributes.get("primitive", node.op) if node.op == "structural" else node.op
+        op = node.primitive if node.kind == MOVED else node.op
         return ExportError(f"{node.label} ({op}){where}: {text}")
 
     # --- nodes ---
 
     def integers(
         self,
-        op: str,
+        operator: OnnxOperator,
         inputs: Sequence[str],
         grid: Grid,
         like: TensorValue,
         *,
         attributes: Mapping[str, Any],
         node: Node,
-        shape: tuple[int, ...] | None = None,
-        axes: Axes | None = None,
-        domain: str = LINGER,
     ) -> TensorValue:
         """A node that makes integers.
 
         Args:
-          op: operator.
+          operator: of the node.
           inputs: tensors.
           grid: of the result.
-          like: value whose shape, axes and kind the result has where ``shape`` and ``axes`` do not say otherwise.
-          attributes: of the node; the platform is added to those of linger's domain.
+          like: value whose shape, axes and kind the result has.
+          attributes: of the node; the platform is added where its operator states it.
           node: the plan's node.
-          shape: Flax's shape.
-          axes: order of the axes.
-          domain: "" for standard operators.
         """
-        extra = {"platform": self.platform} if domain and op not in _WITHOUT_PLATFORM else {}
+        extra = {"platform": self.platform} if operator.states_platform else {}
         (tensor,) = self.graph.add(
-            op,
+            operator,
             inputs,
             element_types=[integer_type(grid.bits)],
             attributes={**attributes, **extra},
-            domain=domain,
             label=node.label,
         )
-        shape, axes = like.shape if shape is None else shape, like.axes if axes is None else axes
-        return self.made(dataclasses.replace(like, tensor=tensor, grid=grid, shape=shape, axes=axes))
+        return self.made(dataclasses.replace(like, tensor=tensor, grid=grid))
 
     def made(self, value: TensorValue) -> TensorValue:
         """Notes the shape of a new tensor."""
@@ -94,17 +88,21 @@ class Emitter:
         return value
 
     def moved(
-        self, op: str, value: TensorValue, attributes: Mapping[str, Any], inputs: Sequence[str] = (), **changes: Any
+        self,
+        operator: OnnxOperator,
+        value: TensorValue,
+        attributes: Mapping[str, Any],
+        inputs: Sequence[str] = (),
+        **changes: Any,
     ) -> TensorValue:
         """A standard node that moves the elements of a value; ``changes`` are fields of the result.
 
         ``linger::Squeeze`` stands for Squeeze where the value holds integers.
         """
-        domain = LINGER if op == "Squeeze" and value.grid is not None else ""
+        if operator is ops.SQUEEZE and value.grid is not None:
+            operator = ops.QUANTIZED_SQUEEZE
         kind = self.element_type(value)
-        (tensor,) = self.graph.add(
-            op, [value.tensor, *inputs], element_types=[kind], attributes=attributes, domain=domain
-        )
+        (tensor,) = self.graph.add(operator, [value.tensor, *inputs], element_types=[kind], attributes=attributes)
         return self.made(dataclasses.replace(value, tensor=tensor, **changes))
 
     @staticmethod
@@ -137,7 +135,7 @@ class Emitter:
         if _same_order(value, axes):
             return dataclasses.replace(value, axes=axes)
         perm = [value.axes.index(axis) for axis in axes]
-        return self.moved("Transpose", value, {"perm": perm}, axes=axes)
+        return self.moved(ops.TRANSPOSE, value, {"perm": perm}, axes=axes)
 
     def as_image(self, value: TensorValue) -> TensorValue:
         """The value channels-first."""
@@ -166,7 +164,7 @@ class Emitter:
         if not np.issubdtype(value.dtype, np.floating):
             raise self.error(node, f"its operand is {value.dtype}; only float32 can be quantized")
         attributes = {"scale_x": grid.scale, "data_bits": grid.bits, "zero_point": 0}
-        return self.integers("Quant", [value.tensor], grid, value, attributes=attributes, node=node)
+        return self.integers(ops.QUANT, [value.tensor], grid, value, attributes=attributes, node=node)
 
     def _quantized_constant(self, value: HostValue, grid: Grid, path: Path) -> TensorValue:
         spec = self.record.plan.quantizers[path].spec
@@ -182,11 +180,7 @@ class Emitter:
         if value.grid is None:
             return value
         (tensor,) = self.graph.add(
-            "Dequant",
-            [value.tensor],
-            element_types=["float32"],
-            attributes={"scale_o": value.grid.scale},
-            domain=LINGER,
+            ops.DEQUANT, [value.tensor], element_types=["float32"], attributes={"scale_o": value.grid.scale}
         )
         return self.made(dataclasses.replace(value, tensor=tensor, grid=None))
 
@@ -194,8 +188,7 @@ class Emitter:
 
     def output_grid(self, node: Node, quantizer: str = "output_quantizer") -> Grid:
         """Grid of a layer's or operator's result."""
-        assert node.state_path is not None
-        path = (*node.state_path, quantizer)
+        path = node.quantizer_path(quantizer)
         return self.visit.grid(path)
 
     def round_mode(self, node: Node) -> str:
@@ -215,7 +208,6 @@ class Emitter:
         }
 
 
-_WITHOUT_PLATFORM = frozenset({"Dequant", "Squeeze"})
 _ROUND: Mapping[str, Callable[[HostArray], HostArray]] = {
     "floor_add": lambda v: np.floor(v + np.float32(0.5)),
     "floor": np.floor,

@@ -62,6 +62,10 @@ class TensorValue:
         """Where the tensor holds a Flax axis."""
         return self.axes.index(axis % self.rank)
 
+    def laid(self, shape: tuple[int, ...], axes: Axes) -> TensorValue:
+        """The value with another shape, its axes in an order."""
+        return dataclasses.replace(self, shape=shape, axes=axes)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HostValue:

@@ -22,20 +22,17 @@ from linger_jax.export.lower.exported_values import (
     channels_first,
     flax_order,
 )
-from linger_jax.export.lower.lower_loops import stacked_floats
 from linger_jax.export.lower.lower_weighted import reads_channels_last
 from linger_jax.export.lower.lowering_step import LoweringStep
-from linger_jax.export.lower.rule_of_step import RULES
-from linger_jax.export.onnx import ElementType, GraphInput, OnnxGraph, clean
+from linger_jax.export.lower.rule_of_step import rule_of
+from linger_jax.export.onnx import ElementType, GraphInput, OnnxGraph, index_constant
 from linger_jax.interpret import place_of
+from linger_jax.kinds import DENSE, ImageUse
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.plan import Constant, Graph, Node
+from linger_jax.plan.graph import CARRY_BITS
 from linger_jax.quantizers import QTensor
 
-# Steps through which an image keeps its kind, and steps that want one.
-_IMAGE_LAYERS = frozenset({"conv", "conv_transpose", "max_pool", "avg_pool", "reduce_window_max"})
-_ALIKE = frozenset({"relu", "relu6", "dropout", "add", "mul", "logistic", "tanh", "gelu", "silu", "batch_norm"})
-# An axis flattened channels-first may pass these on its way to a Dense.
-_KEEPS_ORDER = frozenset({"relu", "relu6", "dropout", "logistic", "tanh", "gelu", "silu"})
 _IMAGE_RANK = 4
 
 
@@ -98,8 +95,7 @@ class _Walk:
             raise ExportError(f"names of inputs and outputs must differ: {[*input_names, *names]}")
         for name, value in zip(names, outputs, strict=True):
             self._output(name, value)
-        clean(self.emit.graph)
-        self.emit.graph.rename_intermediates()
+        self.emit.graph.drop_dead()
         return self.emit.graph
 
     def _input(self, name: str, value: int) -> TensorValue:
@@ -118,23 +114,19 @@ class _Walk:
             return False
         seen.add(value)
         for node in self.readers[value]:
-            rank = len(self.infos[value].shape)
-            if node.op in _IMAGE_LAYERS or (node.op == "batch_norm" and rank >= _IMAGE_RANK):
+            if _reads_image(node, len(self.infos[value].shape)):
                 return True
-            if node.op == "custom_conv" and reads_channels_last(node):
-                return True
-            keeps = node.op in _ALIKE or node.attributes.get("primitive") in ("pad", "slice", "rev")
-            if keeps and any(self._wants_image(v, seen) for v in node.outputs[:1]):
+            if _lies_alike(node) and any(self._wants_image(v, seen) for v in node.outputs[:1]):
                 return True
         return any(self._wants_image(inner, seen) for inner in self.same[value])
 
     def _keeps_flat_order(self, value: int) -> bool:
         """Whether every reader is a Dense over the last axis, perhaps behind steps on each element."""
         for node in self.readers[value]:
-            if node.op in _KEEPS_ORDER:
+            if node.kind is not None and node.kind.file.keeps_flat_order:
                 if not self._keeps_flat_order(node.outputs[0]):
                     return False
-            elif not (node.op == "dense" and node.quantized):
+            elif not (node.kind == DENSE and node.quantized):
                 return False
         return bool(self.readers[value]) and not self.same[value] and value not in self.graph.outputs
 
@@ -172,7 +164,7 @@ class _Walk:
             return
         a, loops = node.attributes, self.emit.loops
         fixed, carried = int(a["consts"]), int(a["carry"])
-        carry = [self._carried(v, bits) for v, bits in zip(operands[fixed:][:carried], a["carry_bits"], strict=True)]
+        carry = [self._carried(v, bits) for v, bits in zip(operands[fixed:][:carried], a[CARRY_BITS], strict=True)]
         stacked: dict[int, list[ExportedValue]] = {}
         for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
             entries = [self._entry(node, x, i) for x in operands[fixed + carried :]]
@@ -180,14 +172,14 @@ class _Walk:
             self.env.update(zip(body.inputs, (*operands[:fixed], *carry, *entries), strict=True))
             self._region(body, (*iterations, i))
             results = [self._read(atom) for atom in body.outputs]
-            carry = [self._carried(v, bits) for v, bits in zip(results, a["carry_bits"], strict=False)]
+            carry = [self._carried(v, bits) for v, bits in zip(results, a[CARRY_BITS], strict=False)]
             stacked[i] = [self._carried(v, None) for v in results[carried:]]
         self.emit.loops = loops
         self.env.update(zip(node.outputs, carry, strict=False))
         for position, value in enumerate(node.outputs[carried:]):
             if self.readers[value] or self.same[value] or value in self.graph.outputs:
                 parts = [stacked[i][position] for i in sorted(stacked)]
-                self.env[value] = stacked_floats(self.emit, parts)
+                self.env[value] = _stacked_floats(self.emit, parts)
 
     def _carried(self, value: ExportedValue, bits: int | None) -> ExportedValue:
         """What leaves an iteration: integers only where every iteration has integers of that width."""
@@ -202,20 +194,19 @@ class _Walk:
         if x.order is not None:
             raise self.emit.error(node, "a loop runs over a flattened image")
         x = self.emit.real(x)
-        (index,) = [self.emit.graph.constant(f"index_{i}", np.asarray(i, np.int64))]
+        index = index_constant(self.emit.graph, i)
         axes = tuple(axis - 1 for axis in x.axes if axis != 0)
         attributes = {"axis": x.position(0)}
-        return self.emit.moved("Gather", x, attributes, [index], shape=x.shape[1:], axes=axes, image=False)
+        return self.emit.moved(ops.GATHER, x, attributes, [index], shape=x.shape[1:], axes=axes, image=False)
 
     def _rule(self, node: Node) -> Any:
-        moves = node.layer is None and node.op not in RULES and node.attributes.get("primitive") in _MOVES
-        rule = RULES["structural"] if moves else RULES.get(node.op)
-        if rule is None or not (node.quantized or moves or node.op in _IN_BOTH):
+        rule = rule_of(node)
+        if rule is None:
             reason = f": {node.reason}" if node.reason else ""
             if any(isinstance(v, TensorValue) and v.tensor == _KEY for v in map(self._read, node.inputs)):
                 raise self.emit.error(node, f"this call draws random numbers; {_EVALUATION}")
-            if node.op in _REFUSED:
-                raise self.emit.error(node, _REFUSED[node.op])
+            if node.kind is not None and node.kind.file.refused_because:
+                raise self.emit.error(node, node.kind.file.refused_because)
             what = "it is quantized but has" if node.quantized else "it runs as float and has"
             raise self.emit.error(node, f"{what} no form in a file{reason}; {_REMEDY}")
         return rule
@@ -227,8 +218,27 @@ class _Walk:
         axes = channels_first(value.rank) if value.image else flax_order(value.rank)
         exported = self.emit.real(self.emit.arranged(value, axes))
         if exported.tensor in self.emit.graph.outputs or exported.tensor in {e.name for e in self.emit.graph.inputs}:
-            exported = self.emit.moved("Identity", exported, {})
+            exported = self.emit.moved(ops.IDENTITY, exported, {})
         self.emit.graph.name_output(exported.tensor, name)
+
+
+def _reads_image(node: Node, rank: int) -> bool:
+    """Whether a step reads a value of some rank channels-first."""
+    match node.kind.file.image if node.kind is not None else ImageUse.none:
+        case ImageUse.reads:
+            return True
+        case ImageUse.reads_planes:
+            return rank >= _IMAGE_RANK
+        case ImageUse.by_its_axes:
+            return reads_channels_last(node)
+    return False
+
+
+def _lies_alike(node: Node) -> bool:
+    """Whether the result of a step lies like its operand, so that what reads it decides for both."""
+    if node.kind is not None and node.kind.file.image in (ImageUse.keeps, ImageUse.reads_planes):
+        return True
+    return node.move is not None and node.move.keeps_image
 
 
 def _needed(graph: Graph) -> list[Node]:
@@ -273,25 +283,31 @@ def _recorded(values: Sequence[Any]) -> list[HostValue]:
     return [HostValue(array, grid) for array, grid in zip(arrays, grids, strict=True)]
 
 
+def _stacked_floats(emit: Emitter, parts: Sequence[ExportedValue]) -> ExportedValue:
+    """Results of all iterations on a new leading axis: floats, since no single scale describes them."""
+    if all(isinstance(part, HostValue) for part in parts):
+        return HostValue(np.stack([part.array for part in parts if isinstance(part, HostValue)]))
+    tensors = []
+    for part in parts:
+        value = _float_tensor(emit, part)
+        shape = (1, *value.shape)
+        axes = flax_order(len(shape))
+        tensors.append(emit.moved(ops.UNSQUEEZE, value, {"axes": [0]}, shape=shape, axes=axes, image=False))
+    first = tensors[0]
+    others = [t.tensor for t in tensors[1:]]
+    return emit.moved(ops.CONCAT, first, {"axis": 0}, others, shape=(len(parts), *first.shape[1:]))
+
+
+def _float_tensor(emit: Emitter, part: ExportedValue) -> TensorValue:
+    if isinstance(part, TensorValue):
+        return emit.in_flax_order(part)
+    tensor = emit.graph.constant("constant", part.array.astype(np.float32))
+    return TensorValue(tensor, part.shape, flax_order(len(part.shape)), np.dtype(np.float32))
+
+
 _KEY = "a key of random numbers"
 _EVALUATION = "export the evaluation (deterministic=True, train=False or the like)"
-_REFUSED = {
-    "sparify_ffn": (
-        "which of its hidden units count depends on the data, and the field has no operator for that; it trains here, "
-        "and linger_jax runs it. For a file put two Dense layers with a relu in its place"
-    ),
-}
 _REMEDY = (
     "compute it in front of or behind the exported model, or write it with steps that are quantized (qmodel.plan lists "
     "them)"
 )
-
-
-# Steps whose nodes take floats as well as integers.
-_MOVES = frozenset(
-    (
-        *("reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "split", "pad", "broadcast_in_dim", "copy"),
-        *("unstack", "gather", "dynamic_slice", "tile", "stop_gradient", "name"),
-    )
-)
-_IN_BOTH = frozenset({"structural", "dropout", "relu", "relu6", "reduce_window_max", "argmax"})

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
 
 from linger_jax.compat import equations
 from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue, flax_order
 from linger_jax.export.lower.lower_operators import flattened, joined
 from linger_jax.export.lower.lower_selection import selected
 from linger_jax.export.lower.lower_weighted import padded, reshaped
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
+from linger_jax.export.onnx import shape_constant, slice_constants
+from linger_jax.kinds import DROPOUT, JOIN, MOVED
+from linger_jax.kinds import onnx_operators as ops
 
 
+@lowers(MOVED)
 def structural(step: LoweringStep) -> Sequence[ExportedValue]:
     """A step of the plan that passes scale and bits on, by its primitive.
 
     Raises:
       ExportError: the primitive has no form in a file.
     """
-    primitive = str(step.node.attributes.get("primitive", step.node.op))
-    rule = _PRIMITIVES.get(primitive)
-    if rule is None:
+    primitive, move = step.node.primitive, step.node.move
+    rule = None if move is None else _unchanged if move.is_identity else FORMS.get(move.name)
+    if move is None or rule is None:
         raise step.error(f"{primitive} has no form in a file; compute it in front of or behind the exported model")
     value = step.tensor(0)
-    if value.order is not None and primitive not in _KEEPS_LAST_AXIS:
+    if value.order is not None and not move.keeps_flat_order:
         raise step.error(f"a flattened image passes through {primitive}")
     return rule(step, value)
 
@@ -52,7 +54,7 @@ def _reshape(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     if before == after:
         return [value]
     flattens = len(after) == 2 and after[0] == before[0]
-    if value.image and flattens and step.node.attributes.get("primitive") == "reshape" and step.keeps_flat_order:
+    if value.image and flattens and step.node.primitive == "reshape" and step.keeps_flat_order:
         return [flattened(step, value)]
     if _without_units(before) == _without_units(after):
         return [_unit_axes(step, value, after)]
@@ -73,7 +75,7 @@ def _unit_axes(step: LoweringStep, value: TensorValue, after: tuple[int, ...]) -
         axes = tuple(a for a in value.axes if a in names)
         order = {a: i for i, a in enumerate(kept_before)}
         value = step.emit.moved(
-            "Squeeze",
+            ops.SQUEEZE,
             value,
             {"axes": sorted(value.position(a) for a in dropped)},
             shape=tuple(before[a] for a in kept_before),
@@ -87,7 +89,7 @@ def _unit_axes(step: LoweringStep, value: TensorValue, after: tuple[int, ...]) -
         for axis in added:
             tensor.insert(axis, axis)
         value = step.emit.moved(
-            "Unsqueeze",
+            ops.UNSQUEEZE,
             value,
             {"axes": [tensor.index(a) for a in added]},
             shape=after,
@@ -139,17 +141,14 @@ def _sliced(
     if not cut:
         return value
     cut.sort(key=value.position)
-    rows = {
-        "starts": [starts[a] for a in cut],
-        "ends": [ends[a] for a in cut],
-        "axes": [value.position(a) for a in cut],
-        "steps": [steps[a] for a in cut],
-    }
-    inputs = [
-        step.emit.graph.constant(f"{name}_" + "_".join(map(str, row)), np.asarray(row, np.int64))
-        for name, row in rows.items()
-    ]
-    return step.emit.moved("Slice", value, {}, inputs, shape=shape)
+    inputs = slice_constants(
+        step.emit.graph,
+        starts=[starts[a] for a in cut],
+        ends=[ends[a] for a in cut],
+        axes=[value.position(a) for a in cut],
+        steps=[steps[a] for a in cut],
+    )
+    return step.emit.moved(ops.SLICE, value, {}, inputs, shape=shape)
 
 
 def _reverse(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
@@ -168,7 +167,7 @@ def _split(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     axis, sizes = int(step.node.attributes["axis"]), [int(s) for s in step.node.attributes["sizes"]]
     kind = step.emit.element_type(value)
     tensors = step.emit.graph.add(
-        "Split",
+        ops.SPLIT,
         [value.tensor],
         element_types=[kind] * len(sizes),
         attributes={"axis": value.position(axis), "split": sizes},
@@ -232,14 +231,12 @@ def _broadcast(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue
         value = _unit_axes(step, value, tuple(units))
     if tuple(units) == shape:
         return [value]
-    target = [shape[a] for a in value.axes]
-    constant = step.emit.graph.constant("shape_" + "x".join(map(str, target)), np.asarray(target, np.int64))
-    return [step.emit.moved("Expand", value, {}, [constant], shape=shape)]
+    target = tuple(shape[a] for a in value.axes)
+    constant = shape_constant(step.emit.graph, target)
+    return [step.emit.moved(ops.EXPAND, value, {}, [constant], shape=shape)]
 
 
-_KEEPS_LAST_AXIS = frozenset({"copy", "copy_p", "name", "stop_gradient", "sharding_constraint", "convert_element_type"})
-_PRIMITIVES = {
-    **dict.fromkeys((*_KEEPS_LAST_AXIS, "reduce_precision"), _unchanged),
+FORMS: Mapping[str, Callable[[LoweringStep, TensorValue], Sequence[ExportedValue]]] = {
     "transpose": _transpose,
     "reshape": _reshape,
     "squeeze": _squeeze,
@@ -250,11 +247,13 @@ _PRIMITIVES = {
     "unstack": _unstack,
     "pad": _pad,
     "broadcast_in_dim": _broadcast,
-    "concatenate": _put_together,
+    JOIN.name: _put_together,
     **dict.fromkeys(("gather", "dynamic_slice", "tile"), selected),
 }
+"""The nodes of each move that moves anything."""
 
 
+@lowers(DROPOUT)
 def dropout(step: LoweringStep) -> Sequence[ExportedValue]:
     """Nothing, in evaluation.
 
@@ -265,6 +264,3 @@ def dropout(step: LoweringStep) -> Sequence[ExportedValue]:
     if draws:
         raise step.error("this call drops values; export the evaluation (deterministic=True, train=False or the like)")
     return [step.tensor(0)]
-
-
-RULES: Mapping[str, LoweringRule] = {"structural": structural, "dropout": dropout}

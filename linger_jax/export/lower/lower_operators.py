@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, channels_first, flax_order
 from linger_jax.export.lower.lower_weighted import reshaped
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
-from linger_jax.plan.recognize import Window
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
+from linger_jax.kinds import (
+    ADD,
+    ARGMAX,
+    AVG_POOL,
+    CAT,
+    GLU,
+    MATMUL,
+    MAX_POOL,
+    MUL,
+    OPERATORS,
+    RELU,
+    RELU6,
+    STACK,
+    OnnxOperator,
+    OperatorKind,
+)
+from linger_jax.kinds import onnx_operators as ops
+from linger_jax.plan.graph import Window
 
 
 def _pair(step: LoweringStep) -> tuple[TensorValue, TensorValue]:
@@ -26,25 +43,24 @@ def _pair(step: LoweringStep) -> tuple[TensorValue, TensorValue]:
     return step.emit.arranged(x, lead.axes), step.emit.arranged(y, lead.axes)
 
 
-def _binary(op: str) -> LoweringRule:
-    def rule(step: LoweringStep) -> Sequence[ExportedValue]:
-        x, y = _pair(step)
-        larger = x if x.rank >= y.rank else y
-        return [two_operands(step, op, x, y, larger, step.shape(), larger.axes)]
+@lowers(ADD, MUL)
+def of_two_values(step: LoweringStep) -> Sequence[ExportedValue]:
+    """``QAdd``, ``QMul``: operands of one order, the smaller one repeated."""
+    x, y = _pair(step)
+    larger = x if x.rank >= y.rank else y
+    return [two_operands(step, operator_of(step).node_in_file, x, y, larger.laid(step.shape(), larger.axes))]
 
-    return rule
+
+def operator_of(step: LoweringStep) -> OperatorKind:
+    """What is known of an operator."""
+    assert isinstance(step.node.kind, OperatorKind)
+    return step.node.kind
 
 
 def two_operands(
-    step: LoweringStep,
-    op: str,
-    x: TensorValue,
-    y: TensorValue,
-    like: TensorValue,
-    shape: tuple[int, ...],
-    axes: tuple[int, ...],
+    step: LoweringStep, operator: OnnxOperator, x: TensorValue, y: TensorValue, like: TensorValue
 ) -> TensorValue:
-    """A node of two integer operands; the result lies like ``like``."""
+    """A node of two integer operands; the result has the shape and axes of ``like``."""
     assert x.grid is not None
     assert y.grid is not None
     output = step.emit.output_grid(step.node)
@@ -57,11 +73,10 @@ def two_operands(
         "scale_o": output.scale,
         "quant_mode": step.emit.round_mode(step.node),
     }
-    return step.emit.integers(
-        op, [x.tensor, y.tensor], output, like, attributes=attributes, node=step.node, shape=shape, axes=axes
-    )
+    return step.emit.integers(operator, [x.tensor, y.tensor], output, like, attributes=attributes, node=step.node)
 
 
+@lowers(MATMUL)
 def matrix_product(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QBmm``: batch axes, rows, columns; Transpose nodes bring the operands into that order."""
     (left, right), (left_batch, right_batch) = step.node.attributes["dimension_numbers"]
@@ -80,14 +95,14 @@ def matrix_product(step: LoweringStep) -> Sequence[ExportedValue]:
     shape, batch = step.shape(), len(left_batch)
     like = dataclasses.replace(x, image=False)
     if batch < 2:
-        return [two_operands(step, "QBmm", x, y, like, shape, flax_order(len(shape)))]
+        return [two_operands(step, ops.QBMM, x, y, like.laid(shape, flax_order(len(shape))))]
     # linger's QBmm, and the chip's, has one batch axis.
     x, y = (
         reshaped(step, _in_order(v, axes), (math.prod(shape[:batch]), *(v.shape[a] for a in axes[batch:])))
         for v, axes in ((x, x.axes), (y, y.axes))
     )
     whole = (math.prod(shape[:batch]), *shape[batch:])
-    return [reshaped(step, two_operands(step, "QBmm", x, y, x, whole, flax_order(3)), shape)]
+    return [reshaped(step, two_operands(step, ops.QBMM, x, y, x.laid(whole, flax_order(3))), shape)]
 
 
 def _in_order(value: TensorValue, axes: Sequence[int]) -> TensorValue:
@@ -97,18 +112,14 @@ def _in_order(value: TensorValue, axes: Sequence[int]) -> TensorValue:
     )
 
 
+@lowers(CAT)
 def concatenation(step: LoweringStep) -> Sequence[ExportedValue]:
-    """``QCat`` of any number of tensors."""
-    return [_joined(step, [step.quantized(i, "input_quantizer", str(i)) for i in range(len(step.operands))])]
-
-
-def stack(step: LoweringStep) -> Sequence[ExportedValue]:
-    """``QCat`` along a new axis."""
+    """``QCat`` of any number of tensors, along an axis of theirs or a new one."""
+    parts = [step.quantized(i, "input_quantizer", str(i)) for i in range(len(step.operands))]
+    if step.node.op != STACK:
+        return [_joined(step, parts)]
     axis = int(step.node.attributes["axis"])
-    parts = []
-    for i in range(len(step.operands)):
-        part = step.quantized(i, "input_quantizer", str(i))
-        parts.append(with_unit_axis(step, part, axis % (part.rank + 1)))
+    parts = [with_unit_axis(step, part, axis % (part.rank + 1)) for part in parts]
     return [_joined(step, parts, axis)]
 
 
@@ -116,7 +127,9 @@ def with_unit_axis(step: LoweringStep, value: TensorValue, axis: int) -> TensorV
     """A new axis of length one, in Flax's order."""
     value = step.emit.in_flax_order(value)
     shape = (*value.shape[:axis], 1, *value.shape[axis:])
-    return step.emit.moved("Unsqueeze", value, {"axes": [axis]}, shape=shape, axes=flax_order(len(shape)), image=False)
+    return step.emit.moved(
+        ops.UNSQUEEZE, value, {"axes": [axis]}, shape=shape, axes=flax_order(len(shape)), image=False
+    )
 
 
 def _joined(step: LoweringStep, parts: list[TensorValue], axis: int | None = None) -> TensorValue:
@@ -141,27 +154,26 @@ def joined(
     for i, part in enumerate(parts):
         assert part.grid is not None
         attributes |= {f"scale_x_{i}": part.grid.scale, f"x_{i}_bits": part.grid.bits}
-    return step.emit.integers(
-        "QCat", [p.tensor for p in parts], output, lead, attributes=attributes, node=step.node, shape=shape
-    )
+    like = lead.laid(shape, lead.axes)
+    return step.emit.integers(ops.QCAT, [p.tensor for p in parts], output, like, attributes=attributes, node=step.node)
 
 
-def _function(op: str) -> LoweringRule:
+@lowers(*(kind for kind in OPERATORS if kind.function is not None))
+def chip_function(step: LoweringStep) -> Sequence[ExportedValue]:
     """A function of each element, or along one axis."""
-
-    def rule(step: LoweringStep) -> Sequence[ExportedValue]:
-        x = step.quantized(0, "input_quantizer", "0")
-        output = step.emit.output_grid(step.node)
-        attributes = step.emit.act(step.node, x, output)
-        if op == "QSoftmax":
-            if x.order is not None:
-                raise step.error("a flattened image enters a softmax")
-            attributes["axis"] = x.position(int(step.node.attributes["axis"]))
-        return [step.emit.integers(op, [x.tensor], output, x, attributes=attributes, node=step.node)]
-
-    return rule
+    kind = operator_of(step)
+    assert kind.function is not None
+    x = step.quantized(0, "input_quantizer", "0")
+    output = step.emit.output_grid(step.node)
+    attributes = step.emit.act(step.node, x, output)
+    if kind.function.form == "rows":
+        if x.order is not None:
+            raise step.error(f"a flattened image enters a {kind.name}")
+        attributes["axis"] = x.position(int(step.node.attributes["axis"]))
+    return [step.emit.integers(kind.node_in_file, [x.tensor], output, x, attributes=attributes, node=step.node)]
 
 
+@lowers(GLU)
 def gated_linear_unit(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QGLU`` along ``dim``."""
     x = step.quantized(0, "input_quantizer")
@@ -169,26 +181,28 @@ def gated_linear_unit(step: LoweringStep) -> Sequence[ExportedValue]:
         raise step.error("a flattened image enters a glu")
     output = step.emit.output_grid(step.node)
     attributes = {**step.emit.act(step.node, x, output), "dim": x.position(int(step.node.attributes["axis"]))}
-    return [
-        step.emit.integers("QGLU", [x.tensor], output, x, attributes=attributes, node=step.node, shape=step.shape())
-    ]
+    like = x.laid(step.shape(), x.axes)
+    return [step.emit.integers(ops.QGLU, [x.tensor], output, like, attributes=attributes, node=step.node)]
 
 
+@lowers(RELU)
 def rectifier(step: LoweringStep) -> Sequence[ExportedValue]:
     """``Relu``."""
-    return [step.emit.moved("Relu", _tensor_operand(step), {})]
+    return [step.emit.moved(ops.RELU, _tensor_operand(step), {})]
 
 
+@lowers(RELU6)
 def clipped_rectifier(step: LoweringStep) -> Sequence[ExportedValue]:
     """``Clip`` to 0 and 6, in real units."""
     bounds = [step.emit.graph.constant(name, np.asarray(v, np.float32)) for name, v in (("zero", 0), ("six", 6))]
-    return [step.emit.moved("Clip", _tensor_operand(step), {}, bounds)]
+    return [step.emit.moved(ops.CLIP, _tensor_operand(step), {}, bounds)]
 
 
 def _tensor_operand(step: LoweringStep) -> TensorValue:
     return next(value for value in step.operands if isinstance(value, TensorValue))
 
 
+@lowers(MAX_POOL)
 def max_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     """``MaxPool``; of floats too, in front of the first quantized step.
 
@@ -208,9 +222,10 @@ def max_pool(step: LoweringStep) -> Sequence[ExportedValue]:
         "dilations": [int(d) for d in a["window_dilation"][plane]],
         "ceil_mode": 0,
     }
-    return [step.emit.moved("MaxPool", x, attributes, shape=step.shape(), axes=channels_first(x.rank))]
+    return [step.emit.moved(ops.MAX_POOL, x, attributes, shape=step.shape(), axes=channels_first(x.rank))]
 
 
+@lowers(ARGMAX)
 def index_of_largest(step: LoweringStep) -> Sequence[ExportedValue]:
     """``ArgMax``: the first of equals, as integers order them like the real numbers."""
     x = step.tensor(0)
@@ -220,7 +235,7 @@ def index_of_largest(step: LoweringStep) -> Sequence[ExportedValue]:
     if not np.issubdtype(step.node.attributes["index_dtype"], np.integer):
         raise step.error("its result is no integer")
     (tensor,) = step.emit.graph.add(
-        "ArgMax",
+        ops.ARG_MAX,
         [x.tensor],
         element_types=["int64"],
         attributes={"axis": x.position(axis), "keepdims": 0},
@@ -231,19 +246,30 @@ def index_of_largest(step: LoweringStep) -> Sequence[ExportedValue]:
     return [step.emit.made(TensorValue(tensor, step.shape(), axes, dtype))]
 
 
+@lowers(AVG_POOL)
 def average_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QAvgPool1d``, ``QAvgPool2d``; over the whole plane too, since the packer has no other name for that."""
     x = step.emit.as_image(step.quantized(0, "input_quantizer"))
-    node, window = step.node, step.node.attributes["window"]
+    node, window = step.node, step.node.pool.window
     output, plane = step.emit.output_grid(node), x.shape[1:-1]
     attributes = step.emit.act(node, x, output)
     pooled = (x.shape[0], *_output_plane(window, plane), x.shape[-1])
     attributes |= _window_attributes(step, window, plane, pooled)
-    op = f"QAvgPool{len(plane)}d"
-    y = step.emit.integers(
-        op, [x.tensor], output, x, attributes=attributes, node=node, shape=pooled, axes=channels_first(x.rank)
-    )
+    like = x.laid(pooled, channels_first(x.rank))
+    operator = of_plane(step, len(plane), ops.QAVG_POOL1D, ops.QAVG_POOL2D)
+    y = step.emit.integers(operator, [x.tensor], output, like, attributes=attributes, node=node)
     return [y if y.shape == step.shape() else flattened(step, y)]
+
+
+def of_plane(step: LoweringStep, axes: int, line: OnnxOperator, plane: OnnxOperator) -> OnnxOperator:
+    """The operator for an image of one or two axes besides batch and channels.
+
+    Raises:
+      ExportError: it has more.
+    """
+    if axes > 2:
+        raise step.error(f"it works on {axes} axes of an image, and the field has operators for one or two")
+    return line if axes == 1 else plane
 
 
 def flattened(step: LoweringStep, value: TensorValue) -> TensorValue:
@@ -252,7 +278,7 @@ def flattened(step: LoweringStep, value: TensorValue) -> TensorValue:
     places = np.arange(size).reshape(value.shape[1:]).transpose([a - 1 for a in value.axes[1:]]).reshape(-1)
     order = None if np.array_equal(places, np.arange(size)) else places
     return step.emit.moved(
-        "Flatten", value, {"axis": 1}, shape=(value.shape[0], size), axes=(0, 1), image=False, order=order
+        ops.FLATTEN, value, {"axis": 1}, shape=(value.shape[0], size), axes=(0, 1), image=False, order=order
     )
 
 
@@ -266,7 +292,7 @@ def _output_plane(window: Window, plane: Sequence[int]) -> tuple[int, ...]:
 def _window_attributes(
     step: LoweringStep, window: Window, plane: Sequence[int], pooled: tuple[int, ...]
 ) -> dict[str, Any]:
-    divisor = np.broadcast_to(np.asarray(step.node.attributes["divisor"]), pooled)
+    divisor = np.broadcast_to(np.asarray(step.node.pool.divisor), pooled)
     area = math.prod(window.kernel)
     whole = window.kernel == tuple(plane)
     overhang = any(high != low for low, high in window.padding)
@@ -282,24 +308,3 @@ def _window_attributes(
         "count_include_pad": int(counts_all or override > 0),
         "divisor_override": override,
     }
-
-
-RULES: Mapping[str, LoweringRule] = {
-    "add": _binary("QAdd"),
-    "mul": _binary("QMul"),
-    "dot_general": matrix_product,
-    "concatenate": concatenation,
-    "stack": stack,
-    "logistic": _function("QSigmoid"),
-    "tanh": _function("QTanh"),
-    "gelu": _function("QGelu"),
-    "silu": _function("QSwish"),
-    "softmax": _function("QSoftmax"),
-    "glu": gated_linear_unit,
-    "relu": rectifier,
-    "relu6": clipped_rectifier,
-    "max_pool": max_pool,
-    "reduce_window_max": max_pool,
-    "argmax": index_of_largest,
-    "avg_pool": average_pool,
-}

@@ -15,9 +15,8 @@ import numpy as np
 from linger_jax.export.lower.emitter import stored
 from linger_jax.export.lower.exported_values import ExportedValue, TensorValue, channels_first, flax_order
 from linger_jax.export.lower.lower_moves import structural
-from linger_jax.export.lower.lower_operators import joined, two_operands
+from linger_jax.export.lower.lower_operators import joined, of_plane, two_operands
 from linger_jax.export.lower.lower_weighted import (
-    BIAS_BITS,
     INPUT,
     padded,
     reshaped,
@@ -25,11 +24,15 @@ from linger_jax.export.lower.lower_weighted import (
     weight_grid,
     weight_name,
 )
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
 from linger_jax.export.lower.parameter_product import ParameterProduct, moved_by, parameter_product
+from linger_jax.export.onnx import index_constant
+from linger_jax.kinds import BIAS_BITS, CONV, CONV_TRANSPOSE, CUSTOM_CONV, CUSTOM_LINEAR, DENSE, EINSUM
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.typing import HostArray
 
 
+@lowers(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV)
 def product(step: LoweringStep) -> Sequence[ExportedValue]:
     """The nodes of a layer with one product.
 
@@ -153,14 +156,12 @@ def _linear(
     output = emit.output_grid(step.node)
     shape = (*sizes, matrix.shape[1])
     return emit.integers(
-        "QLinear",
+        ops.QLINEAR,
         _inputs(step, x, matrix.T, bias),
         output,
-        dataclasses.replace(x, image=False, order=None),
+        dataclasses.replace(x, shape=shape, axes=flax_order(len(shape)), image=False, order=None),
         attributes=weight_attributes(step, x, output),
         node=step.node,
-        shape=shape,
-        axes=flax_order(len(shape)),
     )
 
 
@@ -181,14 +182,14 @@ def _batched(step: LoweringStep, found: ParameterProduct, matrices: HostArray, a
         grid = weight_grid(step)
         tensor = emit.graph.constant(weight_name(step, "weight"), stored(matrices, grid.bits))
         y = TensorValue(tensor, matrices.shape, flax_order(3), np.dtype(np.float32), grid)
-        return two_operands(step, "QBmm", x, y, x, (*whole[:2], features), flax_order(3))
+        return two_operands(step, ops.QBMM, x, y, x.laid((*whole[:2], features), flax_order(3)))
     parts = []
     for i, (matrix, steps) in enumerate(zip(matrices, bias.reshape(count, -1), strict=True)):
-        index = emit.graph.constant(f"index_{i}", np.asarray(i, np.int64))
-        part = emit.moved("Gather", x, {"axis": 0}, [index], shape=whole[1:], axes=flax_order(2))
+        index = index_constant(emit.graph, i)
+        part = emit.moved(ops.GATHER, x, {"axis": 0}, [index], shape=whole[1:], axes=flax_order(2))
         y = _linear(step, part, matrix, steps, (0,), (1,))
         shape = (1, *y.shape)
-        parts.append(emit.moved("Unsqueeze", y, {"axes": [0]}, shape=shape, axes=flax_order(3)))
+        parts.append(emit.moved(ops.UNSQUEEZE, y, {"axes": [0]}, shape=shape, axes=flax_order(3)))
     return joined(step, parts, 0, emit.output_grid(step.node), (*whole[:2], features))
 
 
@@ -206,17 +207,19 @@ def _convolution(step: LoweringStep, found: ParameterProduct) -> TensorValue:
     bias = _bias(step, x, found, (numbers.out_spec[1],))
     stretched = any(int(d) != 1 for d in p["lhs_dilation"])
     # A transposed convolution of stride 1 is one where the layer says so: linger has two layers.
-    if stretched or step.node.op == "conv_transpose":
-        op, x, weight, attributes = _transposed(step, x, weight, p)
+    if stretched or step.node.kind == CONV_TRANSPOSE:
+        weight, attributes = _transposed(step, weight, p)
+        operator = of_plane(step, weight.ndim - 2, ops.QCONV_TRANSPOSE1D, ops.QCONV_TRANSPOSE2D)
     else:
-        op, x, attributes = _forward(step, x, p)
+        x, attributes = _forward(step, x, p)
+        operator = of_plane(step, weight.ndim - 2, ops.QCONV1D, ops.QCONV2D)
     output = step.emit.output_grid(step.node)
     axes = tuple(numbers.out_spec)
     return step.emit.integers(
-        f"{op}{weight.ndim - 2}d",
+        operator,
         _inputs(step, x, weight, bias),
         output,
-        dataclasses.replace(x, image=axes == channels_first(len(axes))),
+        dataclasses.replace(x, shape=found.shape, axes=axes, image=axes == channels_first(len(axes))),
         attributes={
             **weight_attributes(step, x, output),
             **attributes,
@@ -225,25 +228,19 @@ def _convolution(step: LoweringStep, found: ParameterProduct) -> TensorValue:
             "group": int(p["feature_group_count"]),
         },
         node=step.node,
-        shape=found.shape,
-        axes=axes,
     )
 
 
-def _forward(step: LoweringStep, x: TensorValue, p: Mapping[str, Any]) -> tuple[str, TensorValue, dict[str, Any]]:
+def _forward(step: LoweringStep, x: TensorValue, p: Mapping[str, Any]) -> tuple[TensorValue, dict[str, Any]]:
     """A Pad node in front where the two ends of an axis are padded differently (docs/decisions.md D18)."""
     padding = [(int(low), int(high)) for low, high in p["padding"]]
     if any(low != high for low, high in padding):
         x = padded(step, x, _amounts(x, padding))
         padding = [(0, 0)] * len(padding)
-    return (
-        "QConv",
-        x,
-        {
-            "strides": [int(s) for s in p["window_strides"]],
-            "pads": [low for low, _ in padding] + [high for _, high in padding],
-        },
-    )
+    return x, {
+        "strides": [int(s) for s in p["window_strides"]],
+        "pads": [low for low, _ in padding] + [high for _, high in padding],
+    }
 
 
 def _amounts(x: TensorValue, padding: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -254,9 +251,7 @@ def _amounts(x: TensorValue, padding: Sequence[tuple[int, int]]) -> list[tuple[i
     return amounts
 
 
-def _transposed(
-    step: LoweringStep, x: TensorValue, weight: HostArray, p: Mapping[str, Any]
-) -> tuple[str, TensorValue, HostArray, dict[str, Any]]:
+def _transposed(step: LoweringStep, weight: HostArray, p: Mapping[str, Any]) -> tuple[HostArray, dict[str, Any]]:
     """``pads`` crop the output; weights: [in, out / group, window...]."""
     if any(int(s) != 1 for s in p["window_strides"]):
         raise step.error("a convolution with strides and with zeros between its input's elements has no form in a file")
@@ -274,9 +269,4 @@ def _transposed(
         "pads": near + far,
         "output_padding": extra,
     }
-    return "QConvTranspose", x, flipped.reshape(-1, *flipped.shape[2:]), attributes
-
-
-RULES: Mapping[str, LoweringRule] = dict.fromkeys(
-    ("dense", "conv", "conv_transpose", "einsum", "custom_linear", "custom_conv"), product
-)
+    return flipped.reshape(-1, *flipped.shape[2:]), attributes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,24 +12,23 @@ import numpy as np
 from linger_jax.export.lower.emitter import stored
 from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, flax_order
 from linger_jax.export.lower.lower_moves import reversed_along
-from linger_jax.export.lower.lower_weighted import BIAS_BITS, reshaped
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
-from linger_jax.export.onnx import ElementType, integer_type
+from linger_jax.export.lower.lower_weighted import reshaped
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
+from linger_jax.export.onnx import ElementType, integer_type, shape_constant
+from linger_jax.kinds import BIAS_BITS, GRU, LSTM
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.recurrent import CELL_SCALE
 from linger_jax.plan.decide import quantizer_name
 
-_NODES = {"lstm": "QLSTM", "gru": "QGRU"}
-_STATES = {"lstm": ("h", "c"), "gru": ("h",)}
 
-
+@lowers(LSTM, GRU)
 def recurrent(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QLSTM``, ``QGRU``; two directions are joined by ``QCat``, their final states by ``Concat``.
 
     Raises:
       ExportError: variable lengths, an initial state or a layer that only runs backwards: no file has them.
     """
-    layer = step.node.layer
-    assert layer is not None
+    layer = step.node.layer_info
     roles = step.by_role()
     if ("lengths",) in roles:
         raise step.error("variable lengths (seq_lengths) have no form in a file; export with sequences of one length")
@@ -54,10 +53,9 @@ def recurrent(step: LoweringStep) -> Sequence[ExportedValue]:
 
 def _three_axes(step: LoweringStep, x: TensorValue) -> TensorValue:
     """All batch axes in one, or one of length one."""
-    assert step.node.layer is not None
     if x.rank == 3:
         return x
-    if step.node.layer.attributes["time_major"]:
+    if step.node.layer_info.attributes["time_major"]:
         return reshaped(step, x, (x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]))
     return reshaped(step, x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
 
@@ -65,8 +63,8 @@ def _three_axes(step: LoweringStep, x: TensorValue) -> TensorValue:
 def _direction(
     step: LoweringStep, x: TensorValue, direction: int, *, backwards: bool
 ) -> tuple[TensorValue, dict[str, TensorValue]]:
-    layer, emit = step.node.layer, step.emit
-    assert layer is not None
+    layer, emit = step.node.layer_info, step.emit
+    cell = layer.kind.recurrent_cell
     assert x.grid is not None
     time_major, features = bool(layer.attributes["time_major"]), int(layer.attributes["features"])
 
@@ -110,21 +108,18 @@ def _direction(
         "scale_iw": scale("weight_ih"),
         "scale_hw": scale("weight_hh"),
         "scale_h": scale("hidden"),
-        "scale_c": CELL_SCALE if layer.kind == "lstm" else scale("hidden"),
+        "scale_c": CELL_SCALE if layer.kind == LSTM else scale("hidden"),
         "platform": emit.platform,
     }
-    kind = layer.kind
-    if kind == "lstm":
+    if layer.kind == LSTM:
         attributes["has_cell"] = 0
-    states = _STATES[kind]
     element_types: list[ElementType] = [integer_type(output.bits)]
-    element_types += ["float32" for _ in states]
+    element_types += ["float32" for _ in cell.states]
     tensors = emit.graph.add(
-        _NODES[kind],
+        cell.node,
         inputs,
         element_types=element_types,
         attributes=attributes,
-        domain="linger",
         label=step.node.label,
     )
     shape = (*x.shape[:2], features)
@@ -133,7 +128,8 @@ def _direction(
     given = step.operands[layer.operands.index(("input", "0"))].shape
     outer = given[1:-1] if time_major else given[:-2]
     last = {
-        name: _state(step, tensor, batch, (*outer, features)) for name, tensor in zip(states, tensors[1:], strict=True)
+        name: _state(step, tensor, batch, (*outer, features))
+        for name, tensor in zip(cell.states, tensors[1:], strict=True)
     }
     return outputs, last
 
@@ -141,8 +137,8 @@ def _direction(
 def _state(step: LoweringStep, tensor: str, batch: int, shape: tuple[int, ...]) -> TensorValue:
     """A final state: a file has it as [1, B, H]."""
     whole = step.emit.made(TensorValue(tensor, (1, batch, shape[-1]), (0, 1, 2), np.dtype(np.float32)))
-    constant = step.emit.graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
-    return step.emit.moved("Reshape", whole, {}, [constant], shape=shape, axes=flax_order(len(shape)))
+    constant = shape_constant(step.emit.graph, shape)
+    return step.emit.moved(ops.RESHAPE, whole, {}, [constant], shape=shape, axes=flax_order(len(shape)))
 
 
 def _joined(step: LoweringStep, outputs: Sequence[TensorValue]) -> TensorValue:
@@ -158,9 +154,5 @@ def _joined(step: LoweringStep, outputs: Sequence[TensorValue]) -> TensorValue:
     for i, g in enumerate(grids):
         attributes |= {f"scale_x_{i}": g.scale, f"x_{i}_bits": g.bits}
     shape = (*outputs[0].shape[:-1], sum(o.shape[-1] for o in outputs))
-    return step.emit.integers(
-        "QCat", [o.tensor for o in outputs], grid, outputs[0], attributes=attributes, node=step.node, shape=shape
-    )
-
-
-RULES: Mapping[str, LoweringRule] = {"lstm": recurrent, "gru": recurrent}
+    like = outputs[0].laid(shape, outputs[0].axes)
+    return step.emit.integers(ops.QCAT, [o.tensor for o in outputs], grid, like, attributes=attributes, node=step.node)

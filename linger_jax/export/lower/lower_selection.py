@@ -10,6 +10,7 @@ import numpy as np
 from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue, flax_order
 from linger_jax.export.lower.lower_weighted import reshaped
 from linger_jax.export.lower.lowering_step import LoweringStep
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.typing import HostArray
 
 _MOST_VALUES = 2**24
@@ -25,7 +26,7 @@ def selected(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
       ExportError: the places depend on the model's input, or a result is no value of the operand.
     """
     others = [operand for operand in step.operands[1:] if isinstance(operand, HostValue)]
-    primitive = step.node.attributes.get("primitive", step.node.op)
+    primitive = step.node.primitive
     if len(others) != len(step.operands) - 1:
         raise step.error(
             f"the model's input decides what {primitive} picks, and a file has no form for that; pick by numbers that "
@@ -91,6 +92,6 @@ def _gather(step: LoweringStep, value: TensorValue, axis: int, indices: HostArra
     attributes = {"axis": value.position(axis)}
     if value.rank == 1:
         shape = indices.shape
-        return step.emit.moved("Gather", value, attributes, [constant], shape=shape, axes=flax_order(len(shape)))
+        return step.emit.moved(ops.GATHER, value, attributes, [constant], shape=shape, axes=flax_order(len(shape)))
     shape = (*value.shape[:axis], indices.size, *value.shape[axis + 1 :])
-    return step.emit.moved("Gather", value, attributes, [constant], shape=shape)
+    return step.emit.moved(ops.GATHER, value, attributes, [constant], shape=shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from linger_jax.export.lower.exported_values import (
     channels_first,
     flax_order,
 )
-from linger_jax.export.lower.lowering_step import LoweringRule, LoweringStep
+from linger_jax.export.lower.lowering_step import LoweringStep, lowers
+from linger_jax.export.onnx import integers_constant, shape_constant
+from linger_jax.kinds import BATCH_NORM, BIAS_BITS, EMBED, LAYER_NORM
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.normalization import RESULT_FRACTION_BITS
 from linger_jax.plan import Node
 
-BIAS_BITS = 32
 INPUT = "input_quantizer"
 NORMALIZED_SCALE = 2.0**RESULT_FRACTION_BITS
 """Scale of LayerNorm's normalized values."""
@@ -35,8 +37,7 @@ def weight_grid(step: LoweringStep) -> Grid:
 
 def weight_name(step: LoweringStep, parameter: str) -> str:
     """Name of an initializer: the weight of a tied table has one name wherever it is read."""
-    assert step.node.layer is not None
-    path, quantizer = step.node.layer.path, step.weight_quantizer_path
+    path, quantizer = step.node.layer_info.path, step.weight_quantizer_path
     if parameter == "weight":
         path = quantizer[:-1]
     return step.emit.parameter_name(path, parameter, quantizer)
@@ -50,17 +51,16 @@ def weight_attributes(step: LoweringStep, x: TensorValue, output: Grid) -> dict[
 
 def reshaped(step: LoweringStep, value: TensorValue, shape: tuple[int, ...]) -> TensorValue:
     """A value in Flax's order with another shape."""
-    constant = step.emit.graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
+    constant = shape_constant(step.emit.graph, shape)
     value = step.emit.in_flax_order(value)
     return step.emit.moved(
-        "Reshape", value, {}, [constant], shape=shape, axes=flax_order(len(shape)), image=False, order=None
+        ops.RESHAPE, value, {}, [constant], shape=shape, axes=flax_order(len(shape)), image=False, order=None
     )
 
 
 def reads_channels_last(node: Node) -> bool:
     """Whether a convolution outside known layers reads its input with Flax's order of axes."""
-    assert node.jaxpr is not None
-    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.jaxpr) if "conv_" in e.primitive.name]
+    specs = [e.params["dimension_numbers"].lhs_spec for e in equations(node.float_jaxpr) if "conv_" in e.primitive.name]
     return bool(specs) and specs[0] == channels_first(len(specs[0]))
 
 
@@ -69,16 +69,16 @@ def padded(step: LoweringStep, x: TensorValue, amounts: Sequence[tuple[int, int]
     shape = tuple(n + low + high for n, (low, high) in zip(x.shape, amounts, strict=True))
     pads = [amounts[axis][0] for axis in x.axes] + [amounts[axis][1] for axis in x.axes]
     inputs = [
-        step.emit.graph.constant("pads_" + "_".join(map(str, pads)), np.asarray(pads, np.int64)),
+        integers_constant(step.emit.graph, "pads", pads),
         step.emit.graph.constant(f"fill_{fill}", np.asarray(fill, np.float32)),
     ]
-    return step.emit.moved("Pad", x, {"mode": "constant"}, inputs, shape=shape)
+    return step.emit.moved(ops.PAD, x, {"mode": "constant"}, inputs, shape=shape)
 
 
+@lowers(BATCH_NORM)
 def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QBatchNorm1d``, ``QBatchNorm2d``: the folded scale and shift."""
-    assert step.node.layer is not None
-    if step.node.layer.attributes["training"]:
+    if step.node.layer_info.attributes["training"]:
         raise step.error(
             "it normalizes by the statistics of the batch; export the evaluation (use_running_average=True, "
             "train=False or the like)"
@@ -97,11 +97,12 @@ def batch_norm(step: LoweringStep) -> Sequence[ExportedValue]:
         step.emit.graph.constant(weight_name(step, "_export_weight"), stored(alpha, weight_grid(step).bits)),
         step.emit.graph.constant(weight_name(step, "_export_bias"), stored(beta, BIAS_BITS)),
     ]
-    op = "QBatchNorm2d" if x.rank == 4 else "QBatchNorm1d"
-    y = step.emit.integers(op, inputs, output, x, attributes=weight_attributes(step, x, output), node=step.node)
+    operator = ops.QBATCH_NORM2D if x.rank == 4 else ops.QBATCH_NORM1D
+    y = step.emit.integers(operator, inputs, output, x, attributes=weight_attributes(step, x, output), node=step.node)
     return [y, *(HostValue(np.zeros(0, np.float32)) for _ in step.node.outputs[1:])]
 
 
+@lowers(EMBED)
 def embed(step: LoweringStep) -> Sequence[ExportedValue]:
     """``linger::Gather``: the table first."""
     weight = weight_grid(step)
@@ -111,27 +112,25 @@ def embed(step: LoweringStep) -> Sequence[ExportedValue]:
     shape = step.shape()
     return [
         step.emit.integers(
-            "Gather",
+            ops.TABLE_GATHER,
             [tensor, ids.tensor],
             weight,
-            dataclasses.replace(ids, dtype=np.dtype(np.float32)),
+            dataclasses.replace(ids, shape=shape, axes=flax_order(len(shape)), dtype=np.dtype(np.float32)),
             attributes={"scale_w": weight.scale, "w_bits": weight.bits},
             node=step.node,
-            shape=shape,
-            axes=flax_order(len(shape)),
         )
     ]
 
 
+@lowers(LAYER_NORM)
 def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QLayerNorm`` over trailing axes; its bias lies at ``NORMALIZED_SCALE * scale_w``."""
-    assert step.node.layer is not None
     x = step.emit.in_flax_order(step.quantized(0, INPUT))
     if x.order is not None:
         raise step.error("a flattened image enters a LayerNorm")
     weight, output = weight_grid(step), step.emit.output_grid(step.node)
     gamma = step.emit.visit.steps(step.weight_quantizer_path)
-    shape = x.shape[x.rank - step.node.layer.attributes["axes"] :]
+    shape = x.shape[x.rank - step.node.layer_info.attributes["axes"] :]
     inputs = [
         x.tensor,
         step.emit.graph.constant(weight_name(step, "weight"), stored(gamma.reshape(shape), weight.bits)),
@@ -144,11 +143,4 @@ def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
         steps = np.clip(np.rint(bias.array.astype(np.float32) * unit), -(2.0**31), 2.0**31 - 1).astype(np.int64)
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))
     attributes = {**weight_attributes(step, x, output), "scale_y_normal": NORMALIZED_SCALE}
-    return [step.emit.integers("QLayerNorm", inputs, output, x, attributes=attributes, node=step.node)]
-
-
-RULES: Mapping[str, LoweringRule] = {
-    "batch_norm": batch_norm,
-    "embed": embed,
-    "layer_norm": layer_norm,
-}
+    return [step.emit.integers(ops.QLAYER_NORM, inputs, output, x, attributes=attributes, node=step.node)]

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from linger_jax.errors import ExportError
 from linger_jax.export.lower.emitter import Emitter
 from linger_jax.export.lower.exported_values import ExportedValue, TensorValue
+from linger_jax.kinds import Registry
 from linger_jax.plan import Graph, Node
+from linger_jax.plan.graph import WEIGHT_QUANTIZER
 from linger_jax.typing import Path
 
 
@@ -43,19 +45,17 @@ class LoweringStep:
 
     def quantizer_path(self, *names: str) -> Path:
         """Path of one of the step's quantizers."""
-        assert self.node.state_path is not None
-        return (*self.node.state_path, *names)
+        return self.node.quantizer_path(*names)
 
     @property
     def weight_quantizer_path(self) -> Path:
         """Path of a layer's weight quantizer; that of another layer where two share a parameter."""
-        path: Path = self.node.attributes.get("weight_quantizer") or self.quantizer_path("weight_quantizer")
+        path: Path = self.node.attributes.get(WEIGHT_QUANTIZER) or self.quantizer_path("weight_quantizer")
         return path
 
     def by_role(self) -> dict[Path, ExportedValue]:
         """Operands of a layer by role."""
-        assert self.node.layer is not None
-        return dict(zip(self.node.layer.operands, self.operands, strict=True))
+        return dict(zip(self.node.layer_info.operands, self.operands, strict=True))
 
     def quantized(self, position: int, *quantizer: str) -> TensorValue:
         """An operand as integers."""
@@ -67,3 +67,6 @@ class LoweringStep:
 
 
 LoweringRule = Callable[[LoweringStep], Sequence[ExportedValue]]
+
+lowers: Registry[LoweringRule] = Registry("lower")
+"""The nodes of each kind of step."""

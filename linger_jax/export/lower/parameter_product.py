@@ -18,6 +18,7 @@ from linger_jax.compat import CALL, ClosedJaxpr, JaxprEqn, evaluate, one_equatio
 from linger_jax.export.lower.exported_values import ExportedValue, HostValue, TensorValue
 from linger_jax.export.lower.lowering_step import LoweringStep
 from linger_jax.plan import Graph, ValueInfo
+from linger_jax.plan.graph import PRIMITIVE
 from linger_jax.typing import HostArray, Path
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -79,10 +80,10 @@ def parameter_product(step: LoweringStep, x: TensorValue, move: Move) -> Paramet
       ExportError: the layer computes something else besides, or its input chooses the part of a parameter.
     """
     reader = _Reader(step, move)
-    assert step.node.jaxpr is not None
     values: list[Any] = []
-    assert step.node.layer is not None
-    for role, operand, aval in zip(step.node.layer.operands, step.operands, step.node.jaxpr.in_avals, strict=True):
+    for role, operand, aval in zip(
+        step.node.layer_info.operands, step.operands, step.node.float_jaxpr.in_avals, strict=True
+    ):
         if role == _INPUT:
             values.append(x)
         elif role in (_KERNEL, _BIAS):
@@ -90,7 +91,7 @@ def parameter_product(step: LoweringStep, x: TensorValue, move: Move) -> Paramet
             values.append(_Indices(role, np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)))
         else:
             values.append(operand.array if isinstance(operand, HostValue) else operand)
-    reader.walk(step.node.jaxpr, values)
+    reader.walk(step.node.float_jaxpr, values)
     if reader.product is None:
         raise step.error("it has no product")
     return reader.product
@@ -121,7 +122,7 @@ class _Reader:
             return [_Indices(first.role, moved) for moved in _moved(eqn, first.array, operands[1:])]
         if isinstance(first, TensorValue) and name not in PRODUCTS:
             return list(self._move_input(eqn, first, operands[1:]))
-        if isinstance(first, _Result) and name in ("transpose", "reshape", "squeeze", "broadcast_in_dim", "copy"):
+        if isinstance(first, _Result) and name in _BY_NUMPY:
             return [self._behind(eqn, first)]
         raise self._error(eqn, operands)
 
@@ -183,7 +184,7 @@ def moved_by(
     outputs = tuple(range(len(eqn.outvars)))
     avals: list[Any] = [v.aval for v in eqn.outvars]
     infos = {i: ValueInfo(tuple(a.shape), a.dtype) for i, a in zip(outputs, avals, strict=True)}
-    attributes = {**eqn.params, "primitive": eqn.primitive.name}
+    attributes = {**eqn.params, PRIMITIVE: eqn.primitive.name}
     node = dataclasses.replace(step.node, inputs=(), outputs=outputs, attributes=attributes)
     operands: list[ExportedValue] = [value]
     operands += [other if isinstance(other, TensorValue) else HostValue(np.asarray(other)) for other in others]

@@ -1,17 +1,25 @@
-"""The rule of every step of a plan, by the plan's name for it."""
+"""The rule of every step of a plan; importing this registers them all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from linger_jax.export.lower import lower_moves, lower_operators, lower_products, lower_recurrent, lower_weighted
-from linger_jax.export.lower.lowering_step import LoweringRule
+from linger_jax.export.lower.lowering_step import LoweringRule, lowers
+from linger_jax.kinds import MOVED
+from linger_jax.plan import Node
 
-RULES: Mapping[str, LoweringRule] = {
-    **lower_products.RULES,
-    **lower_weighted.RULES,
-    **lower_operators.RULES,
-    **lower_moves.RULES,
-    **lower_recurrent.RULES,
-}
-"""Rule of every step, by the plan's name for it."""
+REGISTERING = (lower_moves, lower_operators, lower_products, lower_recurrent, lower_weighted)
+"""The modules that hold the rules."""
+
+
+def rule_of(node: Node) -> LoweringRule | None:
+    """The rule of a step; None where it has no form in a file as it stands in the plan, quantized or as float."""
+    if _moves_anything(node):
+        return lowers.get(MOVED)
+    takes_floats = node.kind is not None and node.kind.file.takes_floats
+    return lowers.get(node.kind) if node.quantized or takes_floats else None
+
+
+def _moves_anything(node: Node) -> bool:
+    """Whether it is a move that the plan left alone: floats and integers are moved alike."""
+    is_step = node.layer is None and node.kind not in lowers
+    return is_step and node.move is not None and node.move.takes_floats

@@ -1,9 +1,13 @@
 """ONNX files as values: graphs, edits of graphs, reading and writing."""
 
-from linger_jax.export.onnx.cleanup import axes_as_inputs as axes_as_inputs
-from linger_jax.export.onnx.cleanup import clean as clean
+from linger_jax.export.onnx.file_dialect import LINGER_FILES as LINGER_FILES
+from linger_jax.export.onnx.file_dialect import FileDialect as FileDialect
+from linger_jax.export.onnx.graph_edits import AXES_ARE_INPUTS as AXES_ARE_INPUTS
 from linger_jax.export.onnx.graph_edits import Made as Made
+from linger_jax.export.onnx.graph_edits import axes_as_inputs as axes_as_inputs
+from linger_jax.export.onnx.graph_edits import index_constant as index_constant
 from linger_jax.export.onnx.graph_edits import insert as insert
+from linger_jax.export.onnx.graph_edits import integers_constant as integers_constant
 from linger_jax.export.onnx.graph_edits import kind_of as kind_of
 from linger_jax.export.onnx.graph_edits import makers as makers
 from linger_jax.export.onnx.graph_edits import readers as readers
@@ -12,14 +16,13 @@ from linger_jax.export.onnx.graph_edits import reshape_at as reshape_at
 from linger_jax.export.onnx.graph_edits import reshape_output as reshape_output
 from linger_jax.export.onnx.graph_edits import shape_constant as shape_constant
 from linger_jax.export.onnx.graph_edits import shape_of as shape_of
+from linger_jax.export.onnx.graph_edits import slice_constants as slice_constants
 from linger_jax.export.onnx.graph_edits import uses as uses
-from linger_jax.export.onnx.onnx_file import Dialect as Dialect
 from linger_jax.export.onnx.onnx_file import FileGraph as FileGraph
 from linger_jax.export.onnx.onnx_file import FileNode as FileNode
 from linger_jax.export.onnx.onnx_file import FileTensor as FileTensor
 from linger_jax.export.onnx.onnx_file import read_model as read_model
 from linger_jax.export.onnx.onnx_file import read_onnx as read_onnx
-from linger_jax.export.onnx.onnx_graph import LINGER as LINGER
 from linger_jax.export.onnx.onnx_graph import ElementType as ElementType
 from linger_jax.export.onnx.onnx_graph import GraphInput as GraphInput
 from linger_jax.export.onnx.onnx_graph import GraphNode as GraphNode

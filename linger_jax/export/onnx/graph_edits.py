@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from linger_jax.export.onnx.onnx_graph import ElementType, GraphNode, OnnxGraph
+from linger_jax.kinds import OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.typing import Shape
+
+AXES_ARE_INPUTS = 13
+"""The first opset in which Squeeze, Unsqueeze and Split take their axes or sizes as inputs; the packer wants
+attributes."""
 
 
 def makers(graph: OnnxGraph) -> Mapping[str, GraphNode]:
@@ -67,12 +73,11 @@ class Made:
 def insert(
     graph: OnnxGraph,
     place: int,
-    op: str,
+    operator: OnnxOperator,
     inputs: Sequence[str],
     made: Made,
     *,
     attributes: Mapping[str, Any] | None = None,
-    domain: str = "",
     label: str = "",
 ) -> str:
     """A new node of one output at an index of the node list.
@@ -80,7 +85,7 @@ def insert(
     Returns:
       Its output.
     """
-    (tensor,) = graph.add(op, inputs, element_types=[made.kind], attributes=attributes, domain=domain, label=label)
+    (tensor,) = graph.add(operator, inputs, element_types=[made.kind], attributes=attributes, label=label)
     graph.shapes[tensor] = made.shape
     graph.nodes.insert(place, graph.nodes.pop())
     return tensor
@@ -89,6 +94,32 @@ def insert(
 def shape_constant(graph: OnnxGraph, shape: Shape) -> str:
     """The constant that a Reshape reads."""
     return graph.constant("shape_" + "x".join(map(str, shape)), np.asarray(shape, np.int64))
+
+
+def integers_constant(graph: OnnxGraph, name: str, values: Sequence[int]) -> str:
+    """A constant of int64 with its values in its name: axes, sizes, paddings."""
+    return graph.constant(f"{name}_" + "_".join(map(str, values)), np.asarray(values, np.int64))
+
+
+def index_constant(graph: OnnxGraph, index: int) -> str:
+    """The constant by which a Gather picks one position."""
+    return graph.constant(f"index_{index}", np.asarray(index, np.int64))
+
+
+def slice_constants(
+    graph: OnnxGraph, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int]
+) -> list[str]:
+    """The constants that a Slice reads behind its operand."""
+    rows = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
+    return [integers_constant(graph, name, row) for name, row in rows.items()]
+
+
+def axes_as_inputs(graph: OnnxGraph) -> None:
+    """Attributes that are inputs from :data:`AXES_ARE_INPUTS` on become constants."""
+    for node in graph.nodes:
+        name = node.operator.axes_attribute
+        if name is not None and name in node.attributes:
+            node.inputs.append(integers_constant(graph, name, node.attributes.pop(name)))
 
 
 def reshape_at(graph: OnnxGraph, place: int, tensor: str, shape: Shape) -> str:
@@ -100,14 +131,18 @@ def reshape_at(graph: OnnxGraph, place: int, tensor: str, shape: Shape) -> str:
     if tensor in graph.constants:
         return graph.constant(tensor, graph.constants[tensor].reshape(shape))
     return insert(
-        graph, place, "Reshape", [tensor, shape_constant(graph, shape)], Made(shape=shape, kind=kind_of(graph, tensor))
+        graph,
+        place,
+        ops.RESHAPE,
+        [tensor, shape_constant(graph, shape)],
+        Made(shape=shape, kind=kind_of(graph, tensor)),
     )
 
 
 def reshape_output(graph: OnnxGraph, node: GraphNode, shape: Shape) -> None:
     """The node makes its first output in another shape; readers get the old one from a Reshape."""
     outer = node.outputs[0]
-    (inner,) = graph.add("Reshape", [], element_types=[graph.element_types[outer]], label=node.label)
+    (inner,) = graph.add(ops.RESHAPE, [], element_types=[graph.element_types[outer]], label=node.label)
     reshape = graph.nodes.pop()
     graph.shapes[inner] = shape
     node.outputs[0] = inner

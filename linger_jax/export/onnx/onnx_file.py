@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from linger_jax.config import Compat, RoundMode
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx.onnx_graph import LINGER
+from linger_jax.export.onnx.file_dialect import FILE_DIALECTS, LINGER_FILES, FileDialect
+from linger_jax.kinds import LINGER, full_name
+from linger_jax.numerics import is_power_of_two
 from linger_jax.targets import PLATFORM_OF_UNMARKED_FILES, Platform
 from linger_jax.typing import HostArray
 
@@ -23,8 +24,6 @@ COMPAT_KEY = "linger_jax.compat"
 """Metadata entry of a file that says what its integers mean where linger and the chip differ."""
 DIALECT_KEY = "linger_jax.dialect"
 """Metadata entry of a file that says whose operators it holds."""
-Dialect = Literal["linger", "thinker"]
-"""``linger``: as linger 3.0.9 writes files. ``thinker``: what the vendor's packer and executor make of a file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,9 +65,14 @@ class FileNode:
           ExportError: it is missing or no positive power of two.
         """
         value = float(self._attribute(name, None))
-        if not (math.isfinite(value) and value > 0 and math.frexp(value)[0] == 0.5):
+        if not is_power_of_two(value):
             raise ExportError(f"node {self.name} ({self.op}): {name} is {value}; a scale is a positive power of two")
         return value
+
+    @property
+    def written(self) -> str:
+        """The operator's name in the file, without its domain."""
+        return self.op.removeprefix(full_name(LINGER, ""))
 
     @property
     def round_mode(self) -> RoundMode:
@@ -116,7 +120,7 @@ class FileGraph:
     constants: Mapping[str, HostArray]
     compat: Compat
     shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
-    dialect: Dialect = "linger"
+    dialect: FileDialect = LINGER_FILES
 
 
 def read_onnx(path: str | Path) -> FileGraph:
@@ -171,9 +175,8 @@ def read_model(model: ModelProto, path: str) -> FileGraph:
         if absent:
             raise ExportError(f"{path}: node {name} reads {absent[0]}, which nothing before it makes")
         known.update(proto.output)
-        domain = f"{proto.domain}::" if proto.domain == LINGER else ""
         attributes = {a.name: _attribute(a) for a in proto.attribute}
-        op = domain + proto.op_type
+        op = full_name(LINGER if proto.domain == LINGER else "", proto.op_type)
         nodes.append(FileNode(name, op, tuple(proto.input), tuple(proto.output), attributes, proto.doc_string))
     lost = [entry.name for entry in model.graph.output if entry.name not in known]
     if lost:
@@ -186,8 +189,8 @@ def read_model(model: ModelProto, path: str) -> FileGraph:
     }
     outputs = tuple(entry.name for entry in model.graph.output)
     compat = _stated(path, model, COMPAT_KEY, list(Compat), Compat.reference)
-    dialect = _stated(path, model, DIALECT_KEY, get_args(Dialect), "linger")
-    return FileGraph(inputs, outputs, tuple(nodes), constants, Compat(compat), shapes, cast(Dialect, dialect))
+    dialect = _stated(path, model, DIALECT_KEY, list(FILE_DIALECTS), LINGER_FILES.name)
+    return FileGraph(inputs, outputs, tuple(nodes), constants, Compat(compat), shapes, FILE_DIALECTS[dialect])
 
 
 def _stated(path: str, model: ModelProto, key: str, allowed: Sequence[str], default: str) -> str:

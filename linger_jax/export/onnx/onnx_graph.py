@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from linger_jax.kinds import OnnxOperator
 from linger_jax.typing import HostArray
 
 ElementType = Literal["float32", "int8", "int16", "int32", "int64"]
-LINGER = "linger"
 
 
 @dataclasses.dataclass(eq=False)
@@ -20,16 +20,22 @@ class GraphNode:
     """A node; tensors by name.
 
     Attributes:
-      op: operator; ``domain`` is empty for standard ones.
+      operator: what it computes.
       label: module path of the layer or operator that it computes, for messages; "" where there is none.
+      written_as: name under which the file has the operator; "" for its own.
     """
 
-    op: str
-    domain: str
+    operator: OnnxOperator
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any]
     label: str = ""
+    written_as: str = ""
+
+    @property
+    def op(self) -> str:
+        """The operator's name in the file, without its domain."""
+        return self.written_as or self.operator.name
 
     @property
     def name(self) -> str:
@@ -70,19 +76,18 @@ class OnnxGraph:
 
     def add(
         self,
-        op: str,
+        operator: OnnxOperator,
         inputs: Sequence[str],
         *,
         element_types: Sequence[ElementType],
         attributes: Mapping[str, Any] | None = None,
-        domain: str = "",
         label: str | None = None,
     ) -> list[str]:
         """Appends a node and returns the names of its outputs; ``label`` None: the graph's."""
         outputs = [self._fresh() for _ in element_types]
         self.element_types.update(zip(outputs, element_types, strict=True))
         label = self.label if label is None else label
-        self.nodes.append(GraphNode(op, domain, list(inputs), outputs, dict(attributes or {}), label))
+        self.nodes.append(GraphNode(operator, list(inputs), outputs, dict(attributes or {}), label))
         return outputs
 
     def constant(self, name: str, value: HostArray) -> str:
@@ -95,7 +100,10 @@ class OnnxGraph:
         return name
 
     def rename_intermediates(self) -> None:
-        """Names tensors ``0``, ``1``, ... in node order; inputs, outputs and constants keep theirs."""
+        """Names tensors ``0``, ``1``, ... in node order; inputs, outputs and constants keep theirs.
+
+        What is noted of tensors that no node makes any more is forgotten: another gets their name.
+        """
         kept = {*self.outputs, *self.constants, *(entry.name for entry in self.inputs)}
         made = dict.fromkeys(t for node in self.nodes for t in node.outputs if t not in kept)
         free = (str(i) for i in itertools.count() if str(i) not in kept)
@@ -103,8 +111,9 @@ class OnnxGraph:
         for node in self.nodes:
             node.inputs = [names.get(t, t) for t in node.inputs]
             node.outputs = [names.get(t, t) for t in node.outputs]
-        self.element_types = {names.get(t, t): kind for t, kind in self.element_types.items()}
-        self.shapes = {names.get(t, t): shape for t, shape in self.shapes.items()}
+        living = {t: names.get(t, t) for t in (*made, *self.outputs)}
+        self.element_types = {new: self.element_types[old] for old, new in living.items()}
+        self.shapes = {new: self.shapes[old] for old, new in living.items()}
 
     def name_output(self, tensor: str, name: str) -> None:
         """Gives a tensor the name of a graph output."""

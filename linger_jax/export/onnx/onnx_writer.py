@@ -10,8 +10,10 @@ import numpy as np
 from linger_jax.atomic_file import atomic_file
 from linger_jax.config import Compat
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx.onnx_file import COMPAT_KEY, DIALECT_KEY, Dialect
-from linger_jax.export.onnx.onnx_graph import LINGER, ElementType, OnnxGraph
+from linger_jax.export.onnx.file_dialect import FileDialect
+from linger_jax.export.onnx.onnx_file import COMPAT_KEY, DIALECT_KEY
+from linger_jax.export.onnx.onnx_graph import ElementType, OnnxGraph
+from linger_jax.kinds import LINGER
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -21,7 +23,7 @@ LINGER_OPSET = 1
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8}
 
 
-def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: Dialect) -> ModelProto:
+def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: FileDialect) -> ModelProto:
     """An ONNX model of a graph, checked.
 
     Args:
@@ -44,7 +46,7 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: Dialect) -> 
     kinds = {kind: helper.np_dtype_to_tensor_dtype(np.dtype(kind)) for kind in get_args(ElementType)}
     nodes = [
         helper.make_node(
-            n.op, n.inputs, n.outputs, name=n.name, doc_string=n.label or None, domain=n.domain, **n.attributes
+            n.op, n.inputs, n.outputs, name=n.name, doc_string=n.label or None, domain=n.operator.domain, **n.attributes
         )
         for n in graph.nodes
     ]
@@ -62,7 +64,7 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: Dialect) -> 
         ir_version=_IR_VERSIONS[opset],
         producer_name="linger_jax",
     )
-    helper.set_model_props(model, {COMPAT_KEY: compat.value, DIALECT_KEY: dialect})
+    helper.set_model_props(model, {COMPAT_KEY: compat.value, DIALECT_KEY: dialect.name})
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:

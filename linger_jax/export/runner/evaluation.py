@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx import FileGraph
 from linger_jax.export.runner.integer_tensor import Array, Value
-from linger_jax.export.runner.operators import RULES, Call
+from linger_jax.export.runner.operators import RUN_NAMES, Call, run_node
+from linger_jax.kinds import OPERATOR_OF_NAME
 from linger_jax.plan import semantics
 
 
@@ -20,10 +21,10 @@ def check_operators(graph: FileGraph) -> None:
     Raises:
       ExportError: it names every such node and the operators there are.
     """
-    unknown = [f"{node.name} ({node.op})" for node in graph.nodes if node.op not in RULES]
+    unknown = [f"{node.name} ({node.op})" for node in graph.nodes if node.op not in RUN_NAMES]
     if unknown:
         raise ExportError(
-            f"no integer rule for {', '.join(unknown)}; operators that can be run: {', '.join(sorted(RULES))}"
+            f"no integer rule for {', '.join(unknown)}; operators that can be run: {', '.join(sorted(RUN_NAMES))}"
         )
 
 
@@ -40,7 +41,7 @@ def evaluate(graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str]) -
     meaning = semantics(graph.compat)
     for node in graph.nodes:
         operands = tuple(env[name] if name else None for name in node.inputs)
-        results = RULES[node.op](Call(node, operands, meaning, graph.dialect))
+        results = run_node(OPERATOR_OF_NAME[node.op], Call(node, operands, meaning, graph.dialect))
         env.update(zip(node.outputs, results, strict=False))  # optional outputs may be left out
     return {name: env[name] for name in wanted}
 

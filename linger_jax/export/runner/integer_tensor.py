@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
 import numpy as np
 
-from linger_jax.numerics import Accumulator
+from linger_jax.numerics import Accumulator, is_power_of_two
 
 Array = jax.Array
 
@@ -56,9 +57,8 @@ Value = Any
 
 def fraction_bits(scale: float) -> int:
     """log2 of a power of two."""
-    mantissa, exponent = np.frexp(scale)
-    assert mantissa == 0.5, scale
-    return int(exponent) - 1
+    assert is_power_of_two(scale), scale
+    return math.frexp(scale)[1] - 1
 
 
 def limits(bits: int) -> tuple[int, int]:

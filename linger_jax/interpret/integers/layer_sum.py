@@ -15,12 +15,12 @@ from linger_jax.compat import CALL, ClosedJaxpr, JaxprEqn, bind_again, evaluate,
 from linger_jax.errors import LingerError
 from linger_jax.interpret.context import Array
 from linger_jax.interpret.integers.integer_values import whole_numbers
+from linger_jax.kinds import MOVE_OF_PRIMITIVE, GridOf
 from linger_jax.numerics import Accumulator, int64
 from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.convolution import convolution
 from linger_jax.numerics.products import contraction
 from linger_jax.plan import Node
-from linger_jax.plan.graph import STRUCTURAL
 from linger_jax.quantizers import QTensor
 
 
@@ -49,9 +49,8 @@ def layer_sum(node: Node, operands: Sequence[QTensor | Accumulator | Array]) -> 
     Raises:
       LingerError: it computes something else than a product and a sum.
     """
-    assert node.jaxpr is not None
     values = [_Steps(whole_numbers(v), v.bits) if isinstance(v, QTensor) else v for v in operands]
-    (total,) = _evaluated(node, node.jaxpr, values)
+    (total,) = _evaluated(node, node.float_jaxpr, values)
     if not isinstance(total, Accumulator):
         raise _no_form(node, "no product")
     return total
@@ -73,7 +72,9 @@ def _one(node: Node, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
         return [values[0] + values[1]]
     if any(isinstance(v, Accumulator) for v in values):
         total, *others = values
-        if name not in STRUCTURAL or not isinstance(total, Accumulator) or others:
+        move = MOVE_OF_PRIMITIVE.get(name)
+        moves = move is not None and move.grid is GridOf.first
+        if not moves or not isinstance(total, Accumulator) or others:
             raise _no_form(node, name)
         if name == "convert_element_type":
             return [total]

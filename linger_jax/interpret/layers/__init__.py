@@ -1,34 +1,13 @@
-"""Quantized layer rules, one file a kind."""
+"""Rules of quantized and of constrained layers, one file a kind: importing the package registers them."""
 
-from collections.abc import Mapping
-
-from linger_jax.interpret.interpreter import InterpreterRule
-from linger_jax.interpret.layers.average_pool import average_pool
-from linger_jax.interpret.layers.batch_norm import batch_norm
-from linger_jax.interpret.layers.constrained_layers import CONSTRAINED as CONSTRAINED
-from linger_jax.interpret.layers.embed import embed
-from linger_jax.interpret.layers.fused_layers import fused as fused
-from linger_jax.interpret.layers.gated_linear_unit import glu
-from linger_jax.interpret.layers.layer_norm import layer_norm
-from linger_jax.interpret.layers.recurrent_layers import recurrent
-from linger_jax.interpret.layers.sparify_ffn import sparify_ffn
-from linger_jax.interpret.layers.weighted_layers import weighted
-from linger_jax.interpret.moves import passes_through
-
-LAYERS: Mapping[str, InterpreterRule] = {
-    "dense": weighted,
-    "conv": weighted,
-    "conv_transpose": weighted,
-    "einsum": weighted,
-    "custom_linear": weighted,
-    "custom_conv": weighted,
-    "batch_norm": batch_norm,
-    "embed": embed,
-    "dropout": passes_through,
-    "avg_pool": average_pool,
-    "layer_norm": layer_norm,
-    "glu": glu,
-    "lstm": recurrent,
-    "gru": recurrent,
-    "sparify_ffn": sparify_ffn,
-}
+from linger_jax.interpret.layers import average_pool as average_pool
+from linger_jax.interpret.layers import batch_norm as batch_norm
+from linger_jax.interpret.layers import constrained_layers as constrained_layers
+from linger_jax.interpret.layers import constrained_recurrent as constrained_recurrent
+from linger_jax.interpret.layers import embed as embed
+from linger_jax.interpret.layers import fused_layers as fused_layers
+from linger_jax.interpret.layers import gated_linear_unit as gated_linear_unit
+from linger_jax.interpret.layers import layer_norm as layer_norm
+from linger_jax.interpret.layers import recurrent_layers as recurrent_layers
+from linger_jax.interpret.layers import sparify_ffn as sparify_ffn
+from linger_jax.interpret.layers import weighted_layers as weighted_layers

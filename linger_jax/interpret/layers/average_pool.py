@@ -9,19 +9,20 @@ import jax.numpy as jnp
 
 from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through
 from linger_jax.interpret.context import Context, Mode, Value
-from linger_jax.interpret.interpreter import single
-from linger_jax.interpret.layers.operand_roles import quantizer_path
+from linger_jax.interpret.interpreter import interprets, single
+from linger_jax.kinds import AVG_POOL
 from linger_jax.numerics import round_scaled
 from linger_jax.numerics.pooling import divide
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
 
+@interprets(AVG_POOL)
 def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a window or whole-plane average; the gradient is the float average's."""
-    path = quantizer_path(node, "output_quantizer")
+    path = node.quantizer_path("output_quantizer")
     spec = ctx.quantizers[path].spec
-    x = accept(ctx, quantizer_path(node, "input_quantizer"), operands[0])
+    x = accept(ctx, node.quantizer_path("input_quantizer"), operands[0])
     average = single(node.run, x.value)
     if ctx.semantics.pool_keeps_scale:
         # The executor cannot shift left here, equal scales are bit-equal on the device (docs/decisions.md D5).
@@ -31,15 +32,15 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
         reference = run_quantizer(ctx, path, average)
     if ctx.in_float and (ctx.mode is not Mode.calibrate or ctx.semantics.pool_calibrates_in_float):
         return [reference]
-    steps = round_scaled(x.value, x.scale, ctx.quantizers[quantizer_path(node, "input_quantizer")].spec.round_mode)
+    steps = round_scaled(x.value, x.scale, ctx.quantizers[node.quantizer_path("input_quantizer")].spec.round_mode)
     if ctx.in_integers:
         steps = steps.astype(jnp.int32)  # float32 sums are exact below 2^24 only
-    total = single(node.attributes["total"], jax.lax.stop_gradient(steps))
-    for run, _ in node.attributes["after"]:
+    total = single(node.pool.total, jax.lax.stop_gradient(steps))
+    for run in node.pool.after:
         total = single(run, total)
     quotient = divide(
         total.astype(jnp.int32),
-        node.attributes["divisor"],
+        node.pool.divisor,
         x.scale,
         reference.scale,
         ctx.settings.config.platform,

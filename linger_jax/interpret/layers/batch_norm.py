@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.integers import scaled_and_shifted
-from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
+from linger_jax.interpret.interpreter import interprets
+from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, quantize_output
+from linger_jax.kinds import BATCH_NORM
 from linger_jax.numerics import true_reciprocal
 from linger_jax.numerics.products import rounded_product
 from linger_jax.numerics.sums import channel_mean, channel_moments, channel_variance
@@ -26,11 +28,11 @@ LEAST_VARIANCE = 1e-5
 RANK_OF_PLANES = 4
 
 
+@interprets(BATCH_NORM)
 def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a batch normalization over the last axis."""
-    assert node.layer is not None
-    roles, a = by_role(node, operands), node.layer.attributes
-    x = accept(ctx, quantizer_path(node, "input_quantizer"), roles[INPUT])
+    roles, a = by_role(node, operands), node.layer_info.attributes
+    x = accept(ctx, node.quantizer_path("input_quantizer"), roles[INPUT])
     channels = (x.value.shape[-1],)
     if a["training"]:
         mean, variance = _batch_statistics(ctx, x)
@@ -43,12 +45,12 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     gamma = roles.get(GAMMA, jnp.ones(channels, jnp.float32))
     beta = roles.get(BETA, jnp.zeros(channels, jnp.float32))
     alpha, shift = scale_and_shift(gamma, beta, mean, variance, a["epsilon"])
-    weight = quantize_weight(ctx, quantizer_path(node, "weight_quantizer"), alpha)
+    weight = quantize_weight(ctx, node.quantizer_path("weight_quantizer"), alpha)
     moved = {r: updates.get(r, roles[r]) for r in (MEAN, VARIANCE)}
-    across, bias_path = (1,) * (x.value.ndim - 1) + channels, quantizer_path(node, "bias_quantizer")
+    across, bias_path = (1,) * (x.value.ndim - 1) + channels, node.quantizer_path("bias_quantizer")
     weight = QTensor(weight.value.reshape(across), weight.scale, weight.bits)
     if ctx.in_integers:
-        output = quantizer_path(node, "output_quantizer")
+        output = node.quantizer_path("output_quantizer")
         return results(node, scaled_and_shifted(ctx, output, x, weight, shift.reshape(across), bias_path), moved)
     bias = quantize_bias(ctx, bias_path, shift, weight.scale * x.scale)
     y = rounded_product(weight.value, x.value) + bias.value.reshape(across)

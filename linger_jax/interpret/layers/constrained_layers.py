@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Context, Value, plain
-from linger_jax.interpret.interpreter import InterpreterRule
+from linger_jax.interpret.interpreter import constrains
 from linger_jax.interpret.layers.batch_norm import GAMMA, MEAN, VARIANCE, moving_average
-from linger_jax.interpret.layers.constrained_recurrent import constrained_recurrent
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT
 from linger_jax.interpret.run_layer import run_layer
+from linger_jax.kinds import (
+    BATCH_NORM,
+    CONV,
+    CONV_TRANSPOSE,
+    CUSTOM_CONV,
+    CUSTOM_LINEAR,
+    DENSE,
+    EINSUM,
+    EMBED,
+    LAYER_NORM,
+)
 from linger_jax.plan import Node
 from linger_jax.quantizers import dynamic_clip, static_clip
 
-WEIGHTS = (("params", "kernel"), ("params", "embedding"), ("params", "scale"))
 
-
+@constrains(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV, EMBED, LAYER_NORM)
 def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Dense, Conv, ConvTranspose, LayerNorm, Embed: the dynamic factor wins over the static value."""
-    assert node.config is not None
-    assert node.layer is not None
-    assert node.jaxpr is not None
-    clamp, roles = node.config.clamp_info, by_role(node, operands)
-    for role in WEIGHTS:
+    clamp, roles = node.layer_config.clamp_info, by_role(node, operands)
+    weights = [
+        q.parameter for q in node.layer_info.kind.quantizers if q.acts_on == "weight" and q.parameter is not None
+    ]
+    for role in (("params", weight) for weight in weights):
         if role in roles:
             factor = clamp.clamp_factor_value
             weight = roles[role]
@@ -34,16 +43,15 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
             )
     if BIAS in roles:
         roles[BIAS] = static_clip(roles[BIAS], clamp.clamp_bias_value)
-    (y,) = run_layer(node.jaxpr, [plain(roles[r]) for r in node.layer.operands], fast=ctx.fast)
+    (y,) = run_layer(node.float_jaxpr, [plain(roles[r]) for r in node.layer_info.operands], fast=ctx.fast)
     return results(node, static_clip(y, clamp.clamp_activation_value))
 
 
+@constrains(BATCH_NORM)
 def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """BatchNorm: the static value wins over the dynamic factor, both act on the folded scale."""
     del ctx
-    assert node.config is not None
-    assert node.layer is not None
-    clamp, roles, a = node.config.clamp_info, by_role(node, operands), node.layer.attributes
+    clamp, roles, a = node.layer_config.clamp_info, by_role(node, operands), node.layer_info.attributes
     x = roles[INPUT]
     channels, axes = (x.shape[-1],), tuple(range(x.ndim - 1))
     updates = {MEAN: roles[MEAN], VARIANCE: roles[VARIANCE]}
@@ -67,18 +75,3 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     across = (1,) * (x.ndim - 1) + channels
     y = alpha.reshape(across) * x + shift.reshape(across)
     return results(node, static_clip(y, clamp.clamp_activation_value), updates)
-
-
-CONSTRAINED: Mapping[str, InterpreterRule] = {
-    "dense": weighted,
-    "conv": weighted,
-    "conv_transpose": weighted,
-    "einsum": weighted,
-    "custom_linear": weighted,
-    "custom_conv": weighted,
-    "layer_norm": weighted,
-    "embed": weighted,
-    "batch_norm": batch_norm,
-    "lstm": constrained_recurrent,
-    "gru": constrained_recurrent,
-}

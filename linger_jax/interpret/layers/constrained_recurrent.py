@@ -13,37 +13,36 @@ from collections.abc import Sequence
 import jax
 
 from linger_jax.interpret.context import Context, Value, plain
+from linger_jax.interpret.interpreter import constrains
 from linger_jax.interpret.layers.operand_roles import by_role
 from linger_jax.interpret.layers.recurrent_weights import joined_weight, split_into_pieces
 from linger_jax.interpret.run_layer import run_layer
-from linger_jax.kinds import CellKind
+from linger_jax.kinds import GRU, LSTM
 from linger_jax.plan import Node
 from linger_jax.plan.decide import WEIGHTS
 from linger_jax.quantizers import dynamic_clip, static_clip
 
 
+@constrains(LSTM, GRU)
 def constrained_recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a constrained recurrent layer: each matrix of each direction by itself; the static value wins.
 
     Final states are not clipped.
     """
-    assert node.config is not None
-    assert node.layer is not None
-    assert node.jaxpr is not None
-    clamp, layer = node.config.clamp_info, node.layer
-    kind: CellKind = layer.kind  # type: ignore[assignment]
+    clamp, layer = node.layer_config.clamp_info, node.layer_info
+    cell = layer.kind.recurrent_cell.name
     roles = by_role(node, operands)
     for direction in range(layer.attributes["directions"]):
         for name in WEIGHTS:
-            weight = joined_weight(kind, name, direction, roles, layer.attributes["features"])
+            weight = joined_weight(cell, name, direction, roles, layer.attributes["features"])
             if weight is None:
                 continue
             if name.startswith("bias"):
                 weight = static_clip(weight, clamp.clamp_bias_value)
             else:
                 weight = _clip_matrix(weight, clamp.clamp_weight_value, clamp.clamp_factor_value)
-            roles.update(split_into_pieces(kind, name, direction, roles, weight))
-    results = run_layer(node.jaxpr, [plain(roles[role]) for role in layer.operands], fast=ctx.fast)
+            roles.update(split_into_pieces(cell, name, direction, roles, weight))
+    results = run_layer(node.float_jaxpr, [plain(roles[role]) for role in layer.operands], fast=ctx.fast)
     return [
         static_clip(y, clamp.clamp_activation_value) if role[0] == "output" else y
         for role, y in zip(layer.results, results, strict=True)

@@ -17,8 +17,10 @@ from jax import lax
 from linger_jax.config import RoundMode
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
+from linger_jax.interpret.interpreter import interprets
+from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT, quantize_output
+from linger_jax.kinds import LAYER_NORM
 from linger_jax.numerics import round_half_even, round_scaled
 from linger_jax.numerics.normalization import EPSILON, RESULT_FRACTION_BITS, normalize
 from linger_jax.numerics.products import rounded_product
@@ -39,23 +41,23 @@ class _Form:
     bias_bits: int
 
 
+@interprets(LAYER_NORM)
 def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a LayerNorm over trailing axes; without scale its weight is one, without bias its bias zero."""
-    assert node.layer is not None
-    roles, axes = by_role(node, operands), node.layer.attributes["axes"]
-    path = quantizer_path(node, "input_quantizer")
+    roles, axes = by_role(node, operands), node.layer_info.attributes["axes"]
+    path = node.quantizer_path("input_quantizer")
     x = accept(ctx, path, roles[INPUT])
     shape = x.value.shape[x.value.ndim - axes :]
     weight = quantize_weight(
-        ctx, quantizer_path(node, "weight_quantizer"), roles.get(SCALE, jnp.ones(shape, jnp.float32))
+        ctx, node.quantizer_path("weight_quantizer"), roles.get(SCALE, jnp.ones(shape, jnp.float32))
     )
     bias = roles.get(BIAS)
     if ctx.in_float:
         if bias is not None and ctx.mode is Mode.calibrate:
-            bias = quantize_bias(ctx, quantizer_path(node, "bias_quantizer"), bias, _RESULT_UNIT * weight.scale).value
+            bias = quantize_bias(ctx, node.quantizer_path("bias_quantizer"), bias, _RESULT_UNIT * weight.scale).value
         y = _float_layer_norm(axes, x.value, weight.value, bias)
     else:
-        bias_bits = ctx.quantizers[quantizer_path(node, "bias_quantizer")].spec.bits
+        bias_bits = ctx.quantizers[node.quantizer_path("bias_quantizer")].spec.bits
         form = _Form(axes, x.bits, ctx.quantizers[path].spec.rounding, bias_bits)
         bias = jnp.zeros(shape, jnp.float32) if bias is None else bias
         y = _integer_layer_norm(form, x.value, x.scale, weight.value, weight.scale, bias)

@@ -12,18 +12,10 @@ from linger_jax.typing import Path
 
 def by_role(node: Node, operands: Sequence[Value]) -> dict[Path, Value]:
     """Operands of a layer by role: ``("input", "0")``, ``("params", "kernel")``, ``("batch_stats", "mean")``..."""
-    assert node.layer is not None
-    return dict(zip(node.layer.operands, operands, strict=True))
+    return dict(zip(node.layer_info.operands, operands, strict=True))
 
 
 def results(node: Node, output: Value, updates: Mapping[Any, Any] | None = None) -> list[Value]:
     """A layer's results in order: its output and the updated variables."""
-    assert node.layer is not None
     updates = updates or {}
-    return [output if role[0] == "output" else updates[role] for role in node.layer.results]
-
-
-def quantizer_path(node: Node, quantizer: str) -> Path:
-    """State path of one of a layer's quantizers."""
-    assert node.state_path is not None
-    return (*node.state_path, quantizer)
+    return [output if role[0] == "output" else updates[role] for role in node.layer_info.results]

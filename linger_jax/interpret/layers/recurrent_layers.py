@@ -13,10 +13,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from linger_jax.interpret.context import Array, Context, Value, plain
+from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role
 from linger_jax.interpret.layers.recurrent_weights import joined_weight
 from linger_jax.interpret.recurrent import DirectionWeights, recurrent_layer
-from linger_jax.kinds import CellKind
+from linger_jax.kinds import GRU, LSTM, CellKind, RecurrentCell
 from linger_jax.plan import Node
 from linger_jax.plan.decide import WEIGHTS
 from linger_jax.quantizers import QTensor
@@ -24,12 +25,11 @@ from linger_jax.staging import LENGTHS
 from linger_jax.typing import Path
 
 
+@interprets(LSTM, GRU)
 def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of an ``nn.RNN`` or ``nn.Bidirectional``."""
-    assert node.layer is not None
-    assert node.state_path is not None
-    roles, a = by_role(node, operands), node.layer.attributes
-    kind: CellKind = node.layer.kind  # type: ignore[assignment]
+    roles, a = by_role(node, operands), node.layer_info.attributes
+    cell = node.layer_info.kind.recurrent_cell
     directions = range(a["directions"])
     x = roles["input", "0"]
     time = 0 if a["time_major"] else len(x.shape) - 2
@@ -40,11 +40,11 @@ def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value
         x = _moved(x, lambda v: reversed_in_time(v, lengths))
     outputs, finals = recurrent_layer(
         ctx,
-        node.state_path,
-        kind,
+        node.quantizer_path(),
+        cell.name,
         x,
-        tuple(_weights(kind, direction, roles, a["features"]) for direction in directions),
-        tuple(_initial(roles, direction, kind, a["features"]) for direction in directions)
+        tuple(_weights(cell.name, direction, roles, a["features"]) for direction in directions),
+        tuple(_initial(roles, direction, cell, a["features"]) for direction in directions)
         if ("initial", "0", "h") in roles
         else None,
         lengths,
@@ -54,9 +54,9 @@ def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value
     outputs = _moved(outputs, lambda v: jnp.moveaxis(v.reshape(v.shape[0], *batch, v.shape[-1]), 0, time))
     results: dict[Path, Value] = {("output", "0"): outputs}
     for direction in directions:
-        for name, state in zip(("h", "c"), finals[direction], strict=False):
+        for name, state in zip(cell.states, finals[direction], strict=True):
             results["carry", str(direction), name] = state.reshape(*batch, a["features"])
-    return [results[role] for role in node.layer.results]
+    return [results[role] for role in node.layer_info.results]
 
 
 def reversed_in_time(x: Array, lengths: Array | None) -> Array:
@@ -78,9 +78,8 @@ def _weights(kind: CellKind, direction: int, roles: Mapping[Path, Any], features
     return DirectionWeights(**found)  # type: ignore[arg-type]  # the matrices are always there
 
 
-def _initial(roles: Mapping[Path, Any], direction: int, kind: CellKind, features: int) -> tuple[Array, ...]:
-    states = ("h", "c") if kind == "lstm" else ("h",)
-    return tuple(plain(roles["initial", str(direction), state]).reshape(-1, features) for state in states)
+def _initial(roles: Mapping[Path, Any], direction: int, cell: RecurrentCell, features: int) -> tuple[Array, ...]:
+    return tuple(plain(roles["initial", str(direction), state]).reshape(-1, features) for state in cell.states)
 
 
 def _moved(value: Value, move: Callable[[Array], Array]) -> Value:

@@ -14,8 +14,10 @@ import jax.numpy as jnp
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.integers import linear
-from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
+from linger_jax.interpret.interpreter import interprets
+from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, output_clip
+from linger_jax.kinds import SPARIFY_FFN
 from linger_jax.nn import FINAL_SHARE, GROUPS, kept_groups, select_largest
 from linger_jax.numerics.products import ordered_product
 from linger_jax.plan import Node
@@ -24,10 +26,11 @@ from linger_jax.quantizers import QTensor
 CALLS = ("sparify", "calls")
 
 
+@interprets(SPARIFY_FFN)
 def sparify_ffn(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a SparifyFFN. One group in eight is kept in training too; the counter of the float schedule stays."""
     roles = by_role(node, operands)
-    x = accept(ctx, quantizer_path(node, "input_quantizer"), roles[INPUT])
+    x = accept(ctx, node.quantizer_path("input_quantizer"), roles[INPUT])
     hidden = _product(ctx, node, roles, "fc1", x, "outfc1_quantizer")
     groups = _product(ctx, node, roles, "mask", x, "outmask_quantizer")
     flags = select_largest(jax.nn.softmax(groups.value), kept_groups(jnp.float32(FINAL_SHARE)))
@@ -48,13 +51,13 @@ def _product(
     clip: float | None = None,
 ) -> QTensor:
     """x W + b at an output quantizer, with weight and bias quantized."""
-    weight = quantize_weight(ctx, quantizer_path(node, f"weight_{name}_quantizer"), roles["params", f"weight_{name}"])
-    bias, bias_path = roles.get(("params", f"bias_{name}")), quantizer_path(node, f"bias_{name}_quantizer")
+    weight = quantize_weight(ctx, node.quantizer_path(f"weight_{name}_quantizer"), roles["params", f"weight_{name}"])
+    bias, bias_path = roles.get(("params", f"bias_{name}")), node.quantizer_path(f"bias_{name}_quantizer")
     if ctx.in_integers:
-        return linear(ctx, quantizer_path(node, output), x, weight, bias, bias_path)
+        return linear(ctx, node.quantizer_path(output), x, weight, bias, bias_path)
     in_order = ctx.mode is Mode.calibrate and ctx.semantics.sums_in_file_order
     y = ordered_product(x.value, weight.value) if in_order else x.value @ weight.value
     if bias is not None:
         bias = quantize_bias(ctx, bias_path, bias, weight.scale * x.scale).value
         y = y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
-    return run_quantizer(ctx, quantizer_path(node, output), y, clip=clip)
+    return run_quantizer(ctx, node.quantizer_path(output), y, clip=clip)

@@ -13,49 +13,49 @@ from typing import Any
 from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Array, Context, Value
 from linger_jax.interpret.integers import bias_of, exponent_of, layer_sum, requantized
-from linger_jax.interpret.layers.operand_roles import by_role, quantizer_path, results
+from linger_jax.interpret.interpreter import interprets
+from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.run_layer import run_layer
+from linger_jax.kinds import CONV, CONV_TRANSPOSE, CUSTOM_CONV, CUSTOM_LINEAR, DENSE, EINSUM
 from linger_jax.plan import Node
+from linger_jax.plan.graph import WEIGHT_QUANTIZER
 from linger_jax.quantizers import QTensor
 from linger_jax.typing import Path
 
 INPUT, KERNEL, BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
 
 
+@interprets(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV)
 def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """Rule of a layer with a kernel and perhaps a bias."""
     roles = by_role(node, operands)
-    x = accept(ctx, quantizer_path(node, "input_quantizer"), roles[INPUT])
-    kernel = quantize_weight(ctx, node.attributes["weight_quantizer"], roles[KERNEL])
+    x = accept(ctx, node.quantizer_path("input_quantizer"), roles[INPUT])
+    kernel = quantize_weight(ctx, node.attributes[WEIGHT_QUANTIZER], roles[KERNEL])
     if ctx.in_integers:
         return results(node, _sum_of_integers(ctx, node, {**roles, INPUT: x, KERNEL: kernel}))
     fake = {**roles, INPUT: x.value, KERNEL: kernel.value}
     if BIAS in roles:
         scale = kernel.scale * x.scale
-        fake[BIAS] = quantize_bias(ctx, quantizer_path(node, "bias_quantizer"), roles[BIAS], scale).value
-    assert node.jaxpr is not None
-    assert node.layer is not None
-    (y,) = run_layer(node.jaxpr, [fake[role] for role in node.layer.operands], fast=ctx.fast)
+        fake[BIAS] = quantize_bias(ctx, node.quantizer_path("bias_quantizer"), roles[BIAS], scale).value
+    (y,) = run_layer(node.float_jaxpr, [fake[role] for role in node.layer_info.operands], fast=ctx.fast)
     return results(node, quantize_output(ctx, node, y))
 
 
 def _sum_of_integers(ctx: Context, node: Node, roles: dict[Path, Any]) -> QTensor:
     """The layer at its output quantizer, by integers."""
-    assert node.layer is not None
     exponent = exponent_of(roles[INPUT], roles[KERNEL])
     if BIAS in roles:
-        roles = {**roles, BIAS: bias_of(ctx, quantizer_path(node, "bias_quantizer"), roles[BIAS], exponent)}
-    total = layer_sum(node, [roles[role] for role in node.layer.operands])
-    return requantized(ctx, quantizer_path(node, "output_quantizer"), total, exponent)
+        roles = {**roles, BIAS: bias_of(ctx, node.quantizer_path("bias_quantizer"), roles[BIAS], exponent)}
+    total = layer_sum(node, [roles[role] for role in node.layer_info.operands])
+    return requantized(ctx, node.quantizer_path("output_quantizer"), total, exponent)
 
 
 def quantize_output(ctx: Context, node: Node, y: Array) -> QTensor:
     """Clip and output quantizer of a layer (docs/specification/quantizers.md section 10)."""
-    return run_quantizer(ctx, quantizer_path(node, "output_quantizer"), y, clip=output_clip(ctx, node))
+    return run_quantizer(ctx, node.quantizer_path("output_quantizer"), y, clip=output_clip(ctx, node))
 
 
 def output_clip(ctx: Context, node: Node) -> float | None:
     """Bound of a layer's output in training, or None."""
-    assert node.config is not None
-    bound: Any = node.config.clamp_info.clamp_activation_value
+    bound: Any = node.layer_config.clamp_info.clamp_activation_value
     return None if bound is None or ctx.evaluating else float(bound)

@@ -10,12 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from linger_jax.kinds import KIND_OF_NODE, RECURRENT_KINDS
-from linger_jax.plan.graph import PARALLEL, Atom, Constant, Graph, Node, Quantizer, ValueId
+from linger_jax.kinds import AVG_POOL, CAT, GridOf
+from linger_jax.plan.graph import Atom, Constant, Graph, Node, Quantizer, ValueId
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.typing import Path
-
-CONCATENATION = "cat"
 
 
 def tie_concatenations(
@@ -40,7 +38,7 @@ def _tie_region(graph: Graph, quantizers: dict[Path, Quantizer]) -> tuple[Graph,
         nodes.append(node)
     region = _Region(nodes, quantizers)
     for node in nodes:
-        if node.quantized and node.state_path is not None and _is_concatenation(node):
+        if node.quantized and node.state_path is not None and node.kind == CAT:
             region.concatenation(node)
     groups = region.groups()
     for group in groups:
@@ -48,11 +46,6 @@ def _tie_region(graph: Graph, quantizers: dict[Path, Quantizer]) -> tuple[Graph,
             quantizers[path] = dataclasses.replace(quantizers[path], tied=group)
     partners = {path: group for group in groups for path in group}
     return dataclasses.replace(graph, nodes=tuple(region.remarked(node, partners) for node in nodes)), quantizers
-
-
-def _is_concatenation(node: Node) -> bool:
-    kind = KIND_OF_NODE.get(node.op)
-    return kind is not None and kind.name == CONCATENATION
 
 
 class _Region:
@@ -68,11 +61,10 @@ class _Region:
 
     def concatenation(self, node: Node) -> None:
         """Ties the quantizers that give a concatenation's operands their scales to its own."""
-        assert node.state_path is not None
-        own = (*node.state_path, "output_quantizer")
+        own = node.quantizer_path("output_quantizer")
         self._join(own, own)
         for position, atom in enumerate(node.inputs):
-            entering = (*node.state_path, "input_quantizer", str(position))
+            entering = node.quantizer_path("input_quantizer", str(position))
             found = entering if self._quantizers[entering].active else self._source(atom)
             if isinstance(found, tuple) and self._quantizers[found].stack == self._quantizers[own].stack:
                 self._join(own, found)
@@ -84,22 +76,21 @@ class _Region:
         """The quantizer that gave a value its scale, or in words what it is where that cannot be another."""
         while not isinstance(atom, Constant) and atom in self._makers:
             node, position = self._makers[atom]
-            if (node.layer is None and node.state_path is None) or node.op == "dropout":
-                parallel = node.attributes.get("primitive") in PARALLEL
+            if (node.layer is None and node.state_path is None) or (node.kind is not None and node.kind.passes):
+                parallel = node.move is not None and node.move.grid is GridOf.each
                 atom = (
                     node.inputs[position] if parallel else next(a for a in node.inputs if not isinstance(a, Constant))
                 )
                 continue
-            assert node.state_path is not None
-            path = (*node.state_path, "output_quantizer")
+            path = node.quantizer_path("output_quantizer")
             quantizer = self._quantizers.get(path)
-            if node.op == "avg_pool" and quantizer is not None and not quantizer.active:
-                entering = (*node.state_path, "input_quantizer")
+            if node.kind == AVG_POOL and quantizer is not None and not quantizer.active:
+                entering = node.quantizer_path("input_quantizer")
                 if self._quantizers[entering].active:
                     return entering
                 atom = node.inputs[0]
                 continue
-            if quantizer is None or node.op in RECURRENT_KINDS:
+            if quantizer is None or (node.layer is not None and node.layer.kind.cell is not None):
                 return f"{node.label} has no output scale of its own"
             if quantizer.fixed_scale is not None:
                 return f"the scale of {node.label} is fixed"
@@ -127,7 +118,7 @@ class _Region:
         """The node with what is tied, or cannot be, as a remark."""
         if node.state_path is None:
             return node
-        own = (*node.state_path, "output_quantizer")
+        own = node.quantizer_path("output_quantizer")
         group = partners.get(own, ())
         remarks = [node.reason] if node.reason else []
         if group:

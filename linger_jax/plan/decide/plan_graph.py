@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_layers import plan_layer
 from linger_jax.plan.decide.plan_operators import plan_operator
-from linger_jax.plan.graph import Constant, Graph, Node, Scan, ValueId, ValueInfo
+from linger_jax.plan.graph import (
+    CARRIED,
+    CARRY_BITS,
+    SCAN_ID,
+    STACKED,
+    USED,
+    Constant,
+    Graph,
+    Node,
+    Scan,
+    ValueId,
+    ValueInfo,
+)
 
 
 def plan_graph(decisions: Decisions, graph: Graph, input_bits: tuple[Bits, ...]) -> tuple[Graph, tuple[Bits, ...]]:
@@ -50,10 +62,9 @@ def _plan_node(
 
 
 def _plan_remat(decisions: Decisions, node: Node, operand_bits: tuple[Bits, ...]) -> Node:
-    assert node.body is not None
     before = decisions.begin_region()
-    body, bits = plan_graph(decisions, node.body, operand_bits)
-    attributes = {**node.attributes, "used": decisions.end_region(before)}
+    body, bits = plan_graph(decisions, node.loop_body, operand_bits)
+    attributes = {**node.attributes, USED: decisions.end_region(before)}
     return dataclasses.replace(node, body=body, bits=bits, attributes=attributes)
 
 
@@ -63,10 +74,9 @@ def _plan_scan(decisions: Decisions, node: Node, operand_bits: tuple[Bits, ...])
     The attributes of the decided node say which quantizer state is ``stacked`` (a slice for each iteration), which is
     ``carried`` from one iteration to the next, and the bits of each carry.
     """
-    assert node.body is not None
     fixed, carried = node.attributes["consts"], node.attributes["carry"]
-    scan: Scan = node.attributes["scan"]
-    infos = [node.body.infos[v] for v in node.body.inputs]
+    scan: Scan = node.attributes[SCAN_ID]
+    infos = [node.loop_body.infos[v] for v in node.loop_body.inputs]
     iterates = any(scan in info.stack and info.parameter and info.parameter[0] == "params" for info in infos)
     around = decisions.scans, decisions.parameter_scans
     decisions.scans = (*decisions.scans, scan)
@@ -76,7 +86,7 @@ def _plan_scan(decisions: Decisions, node: Node, operand_bits: tuple[Bits, ...])
     dropped = 0
     while True:
         inputs = (*operand_bits[:fixed], *carry, *(None for _ in operand_bits[fixed + carried :]))
-        body, outputs = plan_graph(decisions, node.body, inputs)
+        body, outputs = plan_graph(decisions, node.loop_body, inputs)
         unstable = [i for i in range(carried) if carry[i] is not None and carry[i] != outputs[i]]
         if not unstable:
             break
@@ -92,9 +102,9 @@ def _plan_scan(decisions: Decisions, node: Node, operand_bits: tuple[Bits, ...])
     stacked = tuple(path for path in used if scan in decisions.stack_of(path))
     attributes = {
         **node.attributes,
-        "carry_bits": tuple(carry),
-        "stacked": stacked,
-        "carried": tuple(path for path in used if path not in stacked),
+        CARRY_BITS: tuple(carry),
+        STACKED: stacked,
+        CARRIED: tuple(path for path in used if path not in stacked),
     }
     bits = (*carry, *(None for _ in outputs[carried:]))
     return dataclasses.replace(node, body=body, bits=bits, reason=reason, attributes=attributes)

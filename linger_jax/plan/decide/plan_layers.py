@@ -3,76 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from linger_jax.compat import equations
-from linger_jax.kinds import RECURRENT_KINDS
+from linger_jax.kinds import (
+    BATCH_NORM,
+    CONV,
+    CONV_BN,
+    CONV_TRANSPOSE,
+    CUSTOM_CONV,
+    CUSTOM_LINEAR,
+    DENSE,
+    DROPOUT,
+    EINSUM,
+    EMBED,
+    RELU,
+    RELU6,
+    SPARIFY_FFN,
+    QuantizerRole,
+    Registry,
+)
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
-from linger_jax.plan.decide.plan_norms import plan_layer_norm
-from linger_jax.plan.decide.plan_recurrent import plan_recurrent
 from linger_jax.plan.decide.quantizer_specs import layer_spec
 from linger_jax.plan.decide.window_limits import check_window
-from linger_jax.plan.fuse import CONV_BN, remark_of
-from linger_jax.plan.graph import Constant, FileLayout, Node, Scan, ValueId, ValueInfo, file_layout
+from linger_jax.plan.fuse import remark_of
+from linger_jax.plan.graph import WEIGHT_QUANTIZER, Constant, FileLayout, Node, Scan, ValueId, ValueInfo, file_layout
 from linger_jax.quantizers import QuantizerSpec
 from linger_jax.staging import LAYERS
 from linger_jax.typing import Path
 
 Infos = Mapping[ValueId, ValueInfo]
 
-# Layer kinds with a quantized rule: the roles of the quantizers each keeps in state (the table of
-# docs/specification/layers.md).
-LAYER_ROLES: Mapping[str, tuple[str, ...]] = {
-    "dense": ("input", "weight", "output", "bias"),
-    "conv": ("input", "weight", "bias", "output"),
-    "conv_transpose": ("input", "weight", "bias", "output"),
-    "batch_norm": ("input", "weight", "bias", "output"),
-    "layer_norm": ("input", "weight", "bias", "output"),
-    "embed": ("weight", "bias"),
-    "einsum": ("input", "weight", "bias", "output"),
-    "custom_linear": ("input", "weight", "bias", "output"),
-    "custom_conv": ("input", "weight", "bias", "output"),
-    "sparify_ffn": (
-        "input",
-        "weight_fc1",
-        "weight_fc2",
-        "weight_mask",
-        "bias_fc1",
-        "bias_fc2",
-        "bias_mask",
-        "outfc1",
-        "outmask",
-        "output",
-    ),
-}
-CONSTRAINED_LAYERS = frozenset(
-    {
-        "dense",
-        "conv",
-        "conv_transpose",
-        "batch_norm",
-        "layer_norm",
-        "embed",
-        "einsum",
-        "custom_linear",
-        "custom_conv",
-        *RECURRENT_KINDS,
-    }
-)
-
-# Why these layer kinds always stay float: what is missing for them.
-_MISSING: Mapping[str, str] = dict.fromkeys(
-    ("group_norm", "rms_norm", "instance_norm", "prelu"), "kernel on the target chips"
-)
-
-# Names of the parameters that the weight and bias quantizers read; other such quantizers are named after theirs.
-_PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {"weight": ("kernel", "embedding", "scale"), "bias": ("bias",)}
-# Layer kinds that have a bias quantizer only where they have a bias.
-_BIAS_IF_GIVEN = frozenset({"dense", "einsum", "custom_linear", "custom_conv", "sparify_ffn"})
-_CUSTOM = frozenset({"custom_linear", "custom_conv"})
+Decision = Callable[[Decisions, Node, Infos, tuple[Bits, ...]], Node]
+"""Decides a node: what was decided so far (written to), the node, its graph's values, the bits of its operands."""
+decides: Registry[Decision] = Registry("decide")
+"""Decisions of layers, and of functions that are layers to linger; a kind without one stays float."""
 
 
 def plan_layer(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
@@ -81,88 +50,128 @@ def plan_layer(decisions: Decisions, node: Node, infos: Infos, operand_bits: tup
     Raises:
       PlatformLimitError: a layer outside the platform's limits.
     """
-    info, settings = node.layer, decisions.settings
-    assert info is not None
+    info, settings = node.layer_info, decisions.settings
     config = settings.config.for_path(".".join(info.path))
     for path, _ in info.inside:
         # A cell may have a name that is not below its layer's; a part that names it means the layer.
         config = config if config.part else settings.config.for_path(".".join(path))
     node = dataclasses.replace(node, state_path=info.path, config=config)
-    if info.kind == "dropout":
-        return dataclasses.replace(node, bits=(operand_bits[0],), quantized=operand_bits[0] is not None)
-    if info.kind == CONV_BN:
-        return _plan_conv_bn(decisions, node)
-    reason = _float_reason(decisions, node, infos)
-    if reason is not None:
-        return as_float(node, reason)
-    if settings.purpose == "constrain":
-        return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
-    _check_limits(decisions, node)
-    if info.kind in RECURRENT_KINDS:
-        return plan_recurrent(decisions, node, infos, operand_bits[0], _stack(decisions, node, infos))
-    if info.kind == "layer_norm":
-        node = plan_layer_norm(decisions, node, infos, operand_bits[0] or config.input_bits)
-    parameters = {role[-1] for role in info.operands if role[0] == "params"}
-    stack = _stack(decisions, node, infos)
-    weight = _weight_site(decisions, node, infos, layer_spec(settings, config, "weight"), stack)
-    for role in LAYER_ROLES[info.kind]:
-        biased = not role.startswith("bias") or role in parameters
-        if not biased and info.kind in _BIAS_IF_GIVEN:
+    decide = decides.get(info.kind) or _stays_float
+    return decide(decisions, node, infos, operand_bits)
+
+
+def where_quantized(decide: Decision) -> Decision:
+    """The decision of a quantized layer behind what all of them begin with: reasons to stay float, and constraining."""
+
+    @functools.wraps(decide)
+    def decide_all(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+        reason = _float_reason(decisions, node, infos)
+        if reason is not None:
+            return as_float(node, reason)
+        if decisions.settings.purpose == "constrain":
+            return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
+        return decide(decisions, node, infos, operand_bits)
+
+    return decide_all
+
+
+@where_quantized
+def _stays_float(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+    """A kind without a quantized form; its record says why."""
+    del decisions, infos, operand_bits
+    return as_float(node)
+
+
+@decides(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV, EMBED, BATCH_NORM, SPARIFY_FFN)
+@where_quantized
+def weighted_layer(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+    """A layer with the quantizers of its kind.
+
+    Raises:
+      PlatformLimitError: a layer outside the platform's limits.
+    """
+    info, settings, config = node.layer_info, decisions.settings, node.config
+    assert config is not None
+    _check_window(decisions, node)
+    given = {role[-1] for role in info.operands if role[0] == "params"}
+    stack = parameter_stack(decisions, node, infos)
+    attributes = dict(node.attributes)
+    for role in info.kind.quantizers:
+        unused = role.acts_on == "bias" and role.parameter is not None and role.parameter not in given
+        if unused and role.if_given:
             continue
+        spec = layer_spec(settings, config, role, settings.fusion.mark(info.path))
+        path = (*info.path, role.quantizer)
+        if role.acts_on == "weight" and role.configured:
+            path = attributes[WEIGHT_QUANTIZER] = _weight_path(decisions, node, infos, role, spec, stack)
         decisions.add(
-            weight if role == "weight" else (*info.path, f"{role}_quantizer"),
-            layer_spec(settings, config, role, settings.fusion.mark(info.path)),
+            path,
+            spec,
             stack,
-            active=operand_bits[0] is None if role == "input" else biased or info.kind == "batch_norm",
+            active=operand_bits[0] is None if role.acts_on == "input" else not unused,
             parameter=_parameter(node, infos, role),
             layout=_file_layout(decisions, node, role),
         )
-    output_bits = config.quant_info.weight_bits if info.kind == "embed" else config.output_bits
+    output_bits = config.quant_info.weight_bits if info.kind.looks_up else config.output_bits
     bits = tuple(output_bits if role[0] == "output" else None for role in info.results)
     return dataclasses.replace(
         node,
         quantized=True,
         bits=bits,
         reason=node.reason or remark_of(node),
-        attributes={**node.attributes, "weight_quantizer": weight},
+        attributes=attributes,
     )
 
 
-def _plan_conv_bn(decisions: Decisions, node: Node) -> Node:
+@decides(DROPOUT, RELU, RELU6)
+def passing(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+    """A step that hands on the grid of its operand, whatever the purpose."""
+    del decisions, infos
+    carried = next((bits for bits in operand_bits if bits is not None), None)
+    return dataclasses.replace(node, bits=(carried,), quantized=carried is not None)
+
+
+@decides(CONV_BN)
+def conv_bn(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
     """A convolution with its normalization as one layer: constrained, or float where that was asked for."""
-    info, settings = node.layer, decisions.settings
-    assert info is not None
+    del infos, operand_bits
+    info, settings = node.layer_info, decisions.settings
     disabled = settings.disabled(info.path, (info.module_type, *node.owner.module_types))
     if settings.purpose != "constrain" or disabled is not None:
         return as_float(node, disabled or "")
     return dataclasses.replace(node, quantized=True, bits=(None,) * len(node.outputs))
 
 
-def _weight_site(decisions: Decisions, node: Node, infos: Infos, spec: QuantizerSpec, stack: tuple[Scan, ...]) -> Path:
+def _weight_path(
+    decisions: Decisions,
+    node: Node,
+    infos: Infos,
+    role: QuantizerRole,
+    spec: QuantizerSpec,
+    stack: tuple[Scan, ...],
+) -> Path:
     """Path of a layer's weight quantizer.
 
     A parameter has one integer form: a custom layer whose parameter another layer has read before it as it is stored
     (a tied embedding) takes that layer's weight quantizer, if it is of the same kind.
     """
-    info = node.layer
-    assert info is not None
-    own = (*info.path, "weight_quantizer")
-    parameter = _parameter(node, infos, "weight")
+    info = node.layer_info
+    own = (*info.path, role.quantizer)
+    parameter = _parameter(node, infos, role)
     if parameter is None:
         return own
-    if info.kind in _CUSTOM:
+    if info.kind.outside_modules:
         owner = node.owner
         if not owner.is_call and parameter[1:-1] == owner.path and issubclass(info.module_type, tuple(LAYERS)):
-            own = (*owner.path, "weight_quantizer")  # a method of a known layer, as ``Embed.attend``
+            own = (*owner.path, role.quantizer)  # a method of a known layer, as ``Embed.attend``
     known = decisions.weights.setdefault(parameter, own)
-    shares = info.kind in _CUSTOM and known in decisions.quantizers
+    shares = info.kind.outside_modules and known in decisions.quantizers
     shares = shares and decisions.quantizers[known].spec == spec and decisions.stack_of(known) == stack
     return known if shares else own
 
 
 def _float_reason(decisions: Decisions, node: Node, infos: Infos) -> str | None:
-    info, settings = node.layer, decisions.settings
-    assert info is not None
+    info, settings = node.layer_info, decisions.settings
     if settings.purpose == "float":
         return "a float model"
     constrain = settings.purpose == "constrain"
@@ -173,68 +182,61 @@ def _float_reason(decisions: Decisions, node: Node, infos: Infos) -> str | None:
         return disabled
     if node.owner.composite is not None:
         return f"inside a {node.owner.composite.what}: not covered yet"
-    if info.kind not in (CONSTRAINED_LAYERS if constrain else {*LAYER_ROLES, *RECURRENT_KINDS}):
-        missing = "constrained form" if constrain else _MISSING.get(info.kind, "quantized form yet")
-        return f"{info.type_name} has no {missing}"
+    missing = info.kind.unconstrained_because if constrain else info.kind.float_because
+    if missing is not None:
+        return f"{info.type_name} has {missing}"
     if info.attributes.get("custom") and not settings.config.quantizes_custom_layers:
         return "disabled by custom_layers: false"
     refusal = info.refusal if constrain else info.refusal or info.attributes.get("integer_refusal")
     return refusal or _not_float32(node, infos)
 
 
-def _parameter(node: Node, infos: Infos, role: str) -> Path | None:
+def _parameter(node: Node, infos: Infos, role: QuantizerRole) -> Path | None:
     """The parameter that a weight or bias quantizer reads, where the layer gets it as it is stored."""
-    assert node.layer is not None
-    if node.layer.kind == "batch_norm":
-        return None  # its quantizers act on the folded scale and shift, which are no parameters
-    for atom, operand in zip(node.inputs, node.layer.operands, strict=True):
-        is_read = operand[0] == "params" and operand[-1] in _PARAMETER_NAMES.get(role, (role,))
+    for atom, operand in zip(node.inputs, node.layer_info.operands, strict=True):
+        is_read = operand[0] == "params" and operand[-1] == role.parameter
         if is_read and not isinstance(atom, Constant):
             return infos[atom].parameter if infos[atom].direct else None
     return None
 
 
-def _file_layout(decisions: Decisions, node: Node, role: str) -> FileLayout | None:
+def _file_layout(decisions: Decisions, node: Node, role: QuantizerRole) -> FileLayout | None:
     """Layout of the parameter that a weight quantizer reads, where the order of a sum over it counts."""
-    assert node.layer is not None
-    assert node.jaxpr is not None
-    if not decisions.settings.semantics.sums_in_file_order or not role.startswith("weight"):
+    order = node.layer_info.kind.kernel_order
+    if order is None or role.acts_on != "weight" or not decisions.settings.semantics.sums_in_file_order:
         return None
-    for operand, aval in zip(node.layer.operands, node.jaxpr.in_avals, strict=True):
-        if operand == ("params", "kernel"):
-            return file_layout(node.layer.kind, len(aval.shape), node.layer.attributes.get("groups", 1))
-        if operand == ("params", role):
-            return file_layout("dense", len(aval.shape))
+    for operand, aval in zip(node.layer_info.operands, node.float_jaxpr.in_avals, strict=True):
+        if operand == ("params", role.parameter):
+            return file_layout(order, len(aval.shape), node.layer_info.attributes.get("groups", 1))
     return None
 
 
-def _stack(decisions: Decisions, node: Node, infos: Infos) -> tuple[Scan, ...]:
+def parameter_stack(decisions: Decisions, node: Node, infos: Infos) -> tuple[Scan, ...]:
     """The scans that iterate over the layer's parameters."""
-    assert node.layer is not None
-    for atom, role in zip(node.inputs, node.layer.operands, strict=True):
+    for atom, role in zip(node.inputs, node.layer_info.operands, strict=True):
         if role[0] == "params" and not isinstance(atom, Constant):
             return tuple(scan for scan in infos[atom].stack if scan in decisions.parameter_scans)
     return decisions.parameter_scans
 
 
 def _not_float32(node: Node, infos: Infos) -> str | None:
-    assert node.layer is not None
-    for atom, role in zip(node.inputs, node.layer.operands, strict=True):
+    for atom, role in zip(node.inputs, node.layer_info.operands, strict=True):
         dtype = atom.dtype if isinstance(atom, Constant) else infos[atom].dtype
-        wanted = role[0] == "params" or (role == ("input", "0") and node.layer.kind != "embed")
+        wanted = role[0] == "params" or (role == ("input", "0") and not node.layer_info.kind.looks_up)
         if wanted and dtype != np.float32:
             return f"{'.'.join(role)} is {dtype}: quantization is exact in float32 only"
     return None
 
 
-def _check_limits(decisions: Decisions, node: Node) -> None:
-    if node.op not in ("conv", "conv_transpose", "custom_conv") or node.jaxpr is None:
+def _check_window(decisions: Decisions, node: Node) -> None:
+    """Checks the window of the convolution that a layer computes, if it computes one."""
+    if node.jaxpr is None:
         return
     for eqn in equations(node.jaxpr):
         if eqn.primitive.name != "conv_general_dilated":
             continue
         stretched = any(d != 1 for d in eqn.params["lhs_dilation"])
-        transposed = node.op == "conv_transpose" or (node.op == "custom_conv" and stretched)
+        transposed = node.kind == CONV_TRANSPOSE or stretched
         kernel_axes = eqn.params["dimension_numbers"].rhs_spec[2:]
         weight: Any = eqn.invars[1]
         check_window(

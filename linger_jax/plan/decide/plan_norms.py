@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+from linger_jax.kinds import LAYER_NORM
 from linger_jax.numerics.normalization import EPSILON, check_length
-from linger_jax.plan.decide.decisions import Decisions
-from linger_jax.plan.graph import Constant, Node, ValueId, ValueInfo
+from linger_jax.plan.decide.decisions import Bits, Decisions
+from linger_jax.plan.decide.plan_layers import Infos, decides, weighted_layer, where_quantized
+from linger_jax.plan.graph import Constant, Node
 from linger_jax.plan.settings import PlanSettings
 
 
-def plan_layer_norm(decisions: Decisions, node: Node, infos: Mapping[ValueId, ValueInfo], bits: int) -> Node:
-    """Checks the length of a quantized LayerNorm's rows and notes an epsilon that is not the chip's.
-
-    Args:
-      decisions: what has been decided.
-      node: the layer.
-      infos: of the node's graph.
-      bits: of its input.
+@decides(LAYER_NORM)
+@where_quantized
+def plan_layer_norm(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+    """Checks the length of a LayerNorm's rows and notes an epsilon that is not the chip's.
 
     Raises:
       PlatformLimitError: rows too long for their bits.
     """
-    assert node.layer is not None
-    x = node.inputs[node.layer.operands.index(("input", "0"))]
+    x = node.inputs[node.layer_info.operands.index(("input", "0"))]
     shape = x.shape if isinstance(x, Constant) else infos[x].shape
-    check_length(node.label, math.prod(shape[len(shape) - node.layer.attributes["axes"] :]), bits)
-    if not decisions.settings.semantics.warns_of_epsilon or not _differs(node):
-        return node
-    return dataclasses.replace(node, reason=f"epsilon {EPSILON:g} instead of {node.layer.attributes['epsilon']:g}")
+    bits = operand_bits[0] or node.layer_config.input_bits
+    check_length(node.label, math.prod(shape[len(shape) - node.layer_info.attributes["axes"] :]), bits)
+    if decisions.settings.semantics.warns_of_epsilon and _differs(node):
+        text = f"epsilon {EPSILON:g} instead of {node.layer_info.attributes['epsilon']:g}"
+        node = dataclasses.replace(node, reason=text)
+    return weighted_layer(decisions, node, infos, operand_bits)
 
 
 def replaced_epsilons(nodes: Iterable[Node], settings: PlanSettings) -> tuple[str, ...]:
     """One warning that names all quantized LayerNorms whose epsilon the chip replaces, if there are any."""
     if settings.purpose != "quantize" or not settings.semantics.warns_of_epsilon:
         return ()
-    replaced = [node.label for node in nodes if node.op == "layer_norm" and node.quantized and _differs(node)]
+    replaced = [node.label for node in nodes if node.kind == LAYER_NORM and node.quantized and _differs(node)]
     names = dict.fromkeys(replaced)
     if not names:
         return ()
@@ -48,5 +47,4 @@ def replaced_epsilons(nodes: Iterable[Node], settings: PlanSettings) -> tuple[st
 
 
 def _differs(node: Node) -> bool:
-    assert node.layer is not None
-    return bool(node.layer.attributes["epsilon"] != EPSILON)
+    return bool(node.layer_info.attributes["epsilon"] != EPSILON)

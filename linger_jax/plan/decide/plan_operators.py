@@ -8,18 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.errors import UnsupportedError
-from linger_jax.kinds import KIND_OF_NODE, OperatorKind
+from linger_jax.kinds import CAT, GELU, JOIN, MOVED, MOVES, STACK, GridOf, OperatorKind
 from linger_jax.numerics.chip_kernels import fixed_scale
 from linger_jax.plan.decide.clipped_constants import clipped_constant
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
-from linger_jax.plan.decide.plan_glu import plan_glu
-from linger_jax.plan.decide.plan_layers import Infos
-from linger_jax.plan.decide.plan_pools import plan_average_pool, plan_max_pool
+from linger_jax.plan.decide.plan_layers import Infos, decides
 from linger_jax.plan.decide.quantizer_specs import operator_spec
-from linger_jax.plan.graph import JOIN, PARALLEL, SELECTING, STRUCTURAL, Constant, Node, Owner, ValueInfo
-from linger_jax.plan.recognize import COMPUTED_FROM, SCALAR_DIVISION, as_multiplication
+from linger_jax.plan.graph import COMPUTED_FROM, Constant, Node, Owner, ValueInfo
+from linger_jax.plan.recognize import SCALAR_DIVISION, as_multiplication
 
-PASSES = frozenset({"relu", "relu6", "dropout"})
 # Products that are a layer of their own when one operand is a parameter (docs/decisions.md D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 _JOINABLE_BY_REFERENCE = 2
@@ -37,39 +34,37 @@ def plan_operator(decisions: Decisions, node: Node, infos: Infos, operand_bits: 
     if node.op == SCALAR_DIVISION:
         multiplies = carried is not None and decisions.settings.semantics.divisions_multiply
         node = as_multiplication(node) if multiplies else dataclasses.replace(node, op="div")
-    if node.op in PARALLEL and carried is not None:
-        return dataclasses.replace(node, op="structural", bits=operand_bits, quantized=True)
-    if node.op in STRUCTURAL | SELECTING | {JOIN} and operand_bits and operand_bits[0] is not None:
-        return _structural(decisions, node, infos, operand_bits)
-    if node.op in PASSES and carried is not None:
-        return dataclasses.replace(node, bits=(carried,), quantized=True)
-    if node.op == "reduce_window_max" and carried is not None:
-        return plan_max_pool(decisions, node, infos, carried)
-    if node.op == "avg_pool" and (carried is not None or not node.attributes["whole_plane"]):
-        return plan_average_pool(decisions, node, infos, operand_bits)
-    if node.op == "glu":
-        return plan_glu(decisions, node, operand_bits[0])
+    move = MOVES.get(node.op)
+    if move is not None and move.grid is GridOf.each and carried is not None:
+        return dataclasses.replace(node, op=MOVED.name, bits=operand_bits, quantized=True)
+    if move is not None and move.grid not in (None, GridOf.each) and operand_bits and operand_bits[0] is not None:
+        return _moved(decisions, node, infos, operand_bits)
+    decide = decides.get(node.kind)
+    if decide is not None:
+        return decide(decisions, node, infos, operand_bits)
     parameter_reason = _parameter_reason(decisions, node, infos)
     if carried is None and not parameter_reason:
         return as_float(node)
     if not any(jnp.issubdtype(infos[v].dtype, jnp.inexact) for v in node.outputs):
         return as_float(node)  # a comparison or an index: no scale is lost
+    if all(0 in infos[v].shape for v in node.outputs):
+        return as_float(node)  # no elements (jax.lax.associative_scan adds such): there is nothing to quantize
     owner, reason = decisions.owner(node)
     if owner is None:
         return as_float(node, reason)
     if carried is None:
         return as_float(node, parameter_reason)
-    kind = KIND_OF_NODE.get(node.op)
-    if kind is None:
+    kind = node.kind
+    if not isinstance(kind, OperatorKind):
         return as_float(node, _no_form(node))
     why = _float_reason(decisions, node, kind) or _not_float32(infos[node.outputs[0]])
     if why is not None:
         return as_float(node, why)
-    return _quantized(decisions, node, kind, owner, operand_bits)
+    return _quantized(decisions, node, infos, kind, owner, operand_bits)
 
 
 def _quantized(
-    decisions: Decisions, node: Node, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
+    decisions: Decisions, node: Node, infos: Infos, kind: OperatorKind, owner: Owner, operand_bits: tuple[Bits, ...]
 ) -> Node:
     """The node with its name and its quantizers: one for each operand, one for the result.
 
@@ -80,8 +75,9 @@ def _quantized(
     entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
     state_path = decisions.name(owner, kind.stem, counter="operators")
     inputs = tuple((*state_path, "input_quantizer", str(i)) for i in range(len(operand_bits)))
-    for path, bits in zip(inputs, operand_bits, strict=True):
-        decisions.add(path, entering, decisions.parameter_scans, active=bits is None)
+    for path, bits, atom in zip(inputs, operand_bits, node.inputs, strict=True):
+        shape = atom.shape if isinstance(atom, Constant) else infos[atom].shape
+        decisions.add(path, entering, decisions.parameter_scans, active=bits is None and 0 not in shape)
     pinned = settings.config.platform in kind.fixed_scale_on
     decisions.add(
         (*state_path, "output_quantizer"),
@@ -89,7 +85,7 @@ def _quantized(
         decisions.parameter_scans,
         active=True,
         fixed_scale=fixed_scale(leaving.bits) if pinned and settings.semantics.fixed_scales_always_hold else None,
-        limited_by=inputs if kind.name == "add" else (),
+        limited_by=inputs if kind.is_limited else (),
     )
     node = dataclasses.replace(node, state_path=state_path, config=config, quantized=True, bits=(leaving.bits,))
     remarks = [_ONE_GELU] if _is_tanh_gelu(node) else []
@@ -106,7 +102,7 @@ def _place(node: Node) -> str:
 
 
 def _is_tanh_gelu(node: Node) -> bool:
-    return node.op == "gelu" and node.attributes.get("approximate") is True
+    return node.kind == GELU and node.attributes.get("approximate") is True
 
 
 def _float_reason(decisions: Decisions, node: Node, kind: OperatorKind) -> str | None:
@@ -119,9 +115,9 @@ def _float_reason(decisions: Decisions, node: Node, kind: OperatorKind) -> str |
     disabled = decisions.settings.disabled_operator(kind)
     if disabled is not None:
         return disabled
-    if node.op == "stack" and not semantics.joins_any_number:
+    if node.op == STACK and not semantics.joins_any_number:
         return "stack is float in linger (compat: reference)"
-    if node.op == "concatenate" and len(node.inputs) > _JOINABLE_BY_REFERENCE and not semantics.joins_any_number:
+    if kind == CAT and len(node.inputs) > _JOINABLE_BY_REFERENCE and not semantics.joins_any_number:
         raise UnsupportedError(
             f"{node.label}: linger concatenates two values, not {len(node.inputs)} (compat: reference); "
             "nest the concatenations, or use compat: chip"
@@ -155,17 +151,17 @@ def _parameter_reason(decisions: Decisions, node: Node, infos: Infos) -> str:
     return "disabled by custom_layers: false" if multiplies else ""
 
 
-def _structural(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
+def _moved(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> Node:
     bits = operand_bits[0]
     dtype = infos[node.outputs[0]].dtype
     if dtype != np.float32:
         return as_float(node, f"cast to {dtype}: the scale is dropped")
     if node.op == "pad" and decisions.settings.semantics.pads_with_zero_only and not _is_zero(node.inputs[1]):
         return as_float(node, "pad with another value than zero: it is not on every grid")
-    if node.op == JOIN and any(b is None for b in operand_bits):
-        return as_float(node, f"{node.attributes['primitive']} of a quantized value and a float")
+    if node.op == JOIN.name and any(b is None for b in operand_bits):
+        return as_float(node, f"{node.primitive} of a quantized value and a float")
     results = tuple(bits if infos[v].dtype == np.float32 else None for v in node.outputs)
-    return dataclasses.replace(node, op="structural", bits=results, quantized=True)
+    return dataclasses.replace(node, op=MOVED.name, bits=results, quantized=True)
 
 
 def _is_zero(atom: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linger_jax.config import ActivationType, LayerConfig, QuantConfig, RoundMode
-from linger_jax.nn import QUANTIZED_FACTORS
+from linger_jax.kinds import QuantizerRole
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerKind, QuantizerSpec
 
@@ -35,9 +35,9 @@ def _spec(
 
 
 def layer_spec(
-    settings: PlanSettings, module: LayerConfig, role: str, mark: ActivationType | None = None
+    settings: PlanSettings, module: LayerConfig, role: QuantizerRole, mark: ActivationType | None = None
 ) -> QuantizerSpec:
-    """Specification of a layer's ``input``, ``weight``, ``bias`` or ``output`` quantizer.
+    """Specification of one of a layer's quantizers.
 
     Args:
       settings: what the user asked for.
@@ -45,42 +45,35 @@ def layer_spec(
       role: which quantizer.
       mark: activation behind the layer, where the model was traced (docs/specification/config.md section 2.1).
 
-    The further quantizers of a SparifyFFN have bounds of their own, whatever the configuration says
-    (docs/specification/layers.md section 11).
-
     Source: docs/specification/quantizers.md section 1.
     """
     info, clamp, config = module.quant_info, module.clamp_info, settings.config
-    if role == "input":
-        return _spec(config, module, QuantizerKind.activation, module.input_bits)
-    if role == "output":
-        return _spec(
-            config,
-            module,
-            QuantizerKind.activation,
-            module.output_bits,
-            activation_type=info.activation_type if mark is None else mark,
-            clamp_value=clamp.clamp_activation_value,
-        )
-    if role == "weight":
-        return _spec(
-            config,
-            module,
-            QuantizerKind.weight,
-            info.weight_bits,
-            clamp_value=clamp.clamp_weight_value,
-            clamp_factor=clamp.clamp_factor_value,
-        )
-    kind, _, product = role.partition("_")
-    if kind == "weight":
-        factor = QUANTIZED_FACTORS[product]
-        return _spec(config, module, QuantizerKind.weight, info.weight_bits, clamp_factor=factor)
-    if role in ("outfc1", "outmask"):
-        return _spec(config, module, QuantizerKind.activation, info.activate_bits)
-    if product:
-        return _spec(config, module, QuantizerKind.bias, info.bias_bits)
-    assert role == "bias", role
-    return _spec(config, module, QuantizerKind.bias, info.bias_bits, clamp_value=clamp.clamp_bias_value)
+    match role.acts_on:
+        case "input":
+            return _spec(config, module, QuantizerKind.activation, module.input_bits)
+        case "inner":
+            return _spec(config, module, QuantizerKind.activation, info.activate_bits)
+        case "output":
+            return _spec(
+                config,
+                module,
+                QuantizerKind.activation,
+                module.output_bits,
+                activation_type=info.activation_type if mark is None else mark,
+                clamp_value=clamp.clamp_activation_value,
+            )
+        case "weight":
+            return _spec(
+                config,
+                module,
+                QuantizerKind.weight,
+                info.weight_bits,
+                clamp_value=clamp.clamp_weight_value if role.configured else None,
+                clamp_factor=clamp.clamp_factor_value if role.configured else role.factor,
+            )
+        case "bias":
+            bound = clamp.clamp_bias_value if role.configured else None
+            return _spec(config, module, QuantizerKind.bias, info.bias_bits, clamp_value=bound)
 
 
 def operator_spec(settings: PlanSettings, owner: LayerConfig, role: str) -> QuantizerSpec:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 
 from linger_jax.config import ActivationType, LayerConfig
-from linger_jax.kinds import CellKind
+from linger_jax.kinds import BIAS, INPUT, KERNEL, CellKind
 from linger_jax.plan.decide.quantizer_specs import layer_spec
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerSpec
 
-INPUT, CELL = "input_quantizer", "cell_quantizer"
+_CELL = "cell_quantizer"
 CELL_BITS = 32
 
 
@@ -47,12 +47,12 @@ def recurrent_roles(kind: CellKind, *, directions: int) -> tuple[RecurrentRole, 
       kind: ``lstm`` or ``gru``.
       directions: 1 or 2.
     """
-    roles = [RecurrentRole(INPUT, "input")]
+    roles = [RecurrentRole(INPUT.quantizer, "input")]
     for direction in range(directions):
         names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "hidden", "output"]
         roles += [RecurrentRole(quantizer_name(name, direction), name, direction) for name in names]
     if kind == "lstm":
-        roles.append(RecurrentRole(CELL, "cell"))
+        roles.append(RecurrentRole(_CELL, "cell"))
     return tuple(roles)
 
 
@@ -64,15 +64,15 @@ def recurrent_spec(settings: PlanSettings, module: LayerConfig, role: RecurrentR
     """
     match role.acts_on:
         case "input":
-            return layer_spec(settings, module, "input")
+            return layer_spec(settings, module, INPUT)
         case "hidden" | "output":
             shared = role.acts_on == "output" or settings.semantics.hidden_quantizer_is_output
             bits = module.output_bits if shared else module.quant_info.activate_bits
-            spec = layer_spec(settings, module, "input")
+            spec = layer_spec(settings, module, INPUT)
             return dataclasses.replace(spec, bits=bits, activation_type=ActivationType.none)
         case "cell":
-            return dataclasses.replace(layer_spec(settings, module, "bias"), bits=CELL_BITS, clamp_value=None)
+            return dataclasses.replace(layer_spec(settings, module, BIAS), bits=CELL_BITS, clamp_value=None)
         case "weight_ih" | "weight_hh":
-            return layer_spec(settings, module, "weight")
+            return layer_spec(settings, module, KERNEL)
         case _:
-            return layer_spec(settings, module, "bias")
+            return layer_spec(settings, module, BIAS)

@@ -1,6 +1,5 @@
 """Layers that are computed together, as ``trace_layers`` finds them."""
 
-from linger_jax.plan.fuse.fusion import CONV_BN as CONV_BN
 from linger_jax.plan.fuse.fusion import NOTHING_FUSED as NOTHING_FUSED
 from linger_jax.plan.fuse.fusion import FusedPair as FusedPair
 from linger_jax.plan.fuse.fusion import Fusion as Fusion

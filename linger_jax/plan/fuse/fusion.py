@@ -7,15 +7,10 @@ from collections.abc import Mapping
 
 from linger_jax.config import ActivationType
 from linger_jax.errors import PlanError
-from linger_jax.plan.graph import Constant, Graph, Node, Uses
-from linger_jax.staging import FOLDED_NORM, LayerInfo
+from linger_jax.kinds import CONV_BN, FOLDED_NORM
+from linger_jax.plan.graph import HOLDS, Constant, Graph, Node, Uses
+from linger_jax.staging import LayerInfo
 from linger_jax.typing import Path
-
-CONV_BN = "conv_bn"
-"""Operator and layer kind of a convolution with its normalization, computed as one float layer."""
-
-# Attribute of a plain convolution: path of the normalization that is folded into it.
-_HOLDS = "holds"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +77,7 @@ def fuse(graph: Graph, pairs: tuple[FusedPair, ...]) -> Graph:
 
 def remark_of(node: Node) -> str:
     """What the coverage table says of a convolution that holds a normalization."""
-    return f"holds {'.'.join(node.attributes[_HOLDS])}" if _HOLDS in node.attributes else ""
+    return f"holds {'.'.join(node.attributes[HOLDS])}" if HOLDS in node.attributes else ""
 
 
 def _fuse_region(graph: Graph, pairs: Mapping[Path, FusedPair], merged: set[Path]) -> Graph:
@@ -92,11 +87,10 @@ def _fuse_region(graph: Graph, pairs: Mapping[Path, FusedPair], merged: set[Path
     dropped: set[int] = set()
     replaced: dict[int, Node] = {}
     for index, node in enumerate(nodes):
-        pair = pairs.get(node.layer.path) if node.layer is not None and node.op != "lost" else None
+        pair = pairs.get(node.layer_info.path) if node.layer is not None and node.op != "lost" else None
         if pair is None or pair.conv in merged:
             continue
-        assert node.layer is not None
-        output = node.outputs[node.layer.results.index(("output", "0"))]
+        output = node.outputs[node.layer_info.results.index(("output", "0"))]
         at = next((i for i, n in enumerate(nodes) if output in n.inputs), None)
         norm = None if at is None else nodes[at]
         if (
@@ -121,12 +115,11 @@ def _fuse_region(graph: Graph, pairs: Mapping[Path, FusedPair], merged: set[Path
 
 
 def _is_merged(node: Node) -> bool:
-    return node.op == CONV_BN or _HOLDS in node.attributes
+    return node.kind == CONV_BN or HOLDS in node.attributes
 
 
 def _folded(conv: Node, norm: Node) -> Node:
-    assert norm.layer is not None
-    return dataclasses.replace(conv, outputs=norm.outputs, attributes={**conv.attributes, _HOLDS: norm.layer.path})
+    return dataclasses.replace(conv, outputs=norm.outputs, attributes={**conv.attributes, HOLDS: norm.layer_info.path})
 
 
 def _conv_bn(conv: Node, norm: Node) -> Node:
@@ -151,7 +144,7 @@ def _conv_bn(conv: Node, norm: Node) -> Node:
     )
     return dataclasses.replace(
         conv,
-        op=CONV_BN,
+        op=CONV_BN.name,
         layer=info,
         inputs=(*conv.inputs, *(atom for _, atom in entries)),
         outputs=norm.outputs,

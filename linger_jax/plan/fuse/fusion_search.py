@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections import Counter
 
-import flax.linen as nn
-
 from linger_jax.config import ActivationType
-from linger_jax.nn import ConvTranspose
+from linger_jax.kinds import BATCH_NORM, CONV_TRANSPOSE, RELU, SIGMOID
 from linger_jax.plan.fuse.fusion import FusedPair, Fusion
-from linger_jax.plan.graph import Constant, Graph, Node, Scan, Uses, ValueInfo
-from linger_jax.staging import LayerInfo
+from linger_jax.plan.graph import SCAN_ID, Constant, Graph, Node, Scan, Uses, ValueInfo
+from linger_jax.staging import LAYERS, LayerInfo
 from linger_jax.typing import Path
 
-_MARKS = {"relu": ActivationType.Relu, "logistic": ActivationType.Sigmoid, "sigmoid": ActivationType.Sigmoid}
-_CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, ConvTranspose)
+_MARKS = {
+    name: mark
+    for kind, mark in ((RELU, ActivationType.Relu), (SIGMOID, ActivationType.Sigmoid))
+    for name in (kind.name, *kind.nodes)
+}
 # ConvBN pads with zeros: a convolution that repeats or mirrors its borders keeps its normalization apart.
 _PADDINGS_WITH_VALUES = ("CIRCULAR", "REFLECT")
 
@@ -53,7 +54,7 @@ def _search(
     held: dict[Path, Path] = {}
     for node in graph.nodes:
         if node.body is not None:
-            inside = (*scans, node.attributes["scan"]) if node.op == "scan" else scans
+            inside = (*scans, node.attributes[SCAN_ID]) if node.op == "scan" else scans
             _search(node.body, inside, once, fuse_bn, pairs, marks)
         info = node.layer
         if info is None or node.op == "lost" or info.path not in once or not _has_own_variables(node, graph, scans):
@@ -66,7 +67,7 @@ def _search(
             assert behind.layer is not None
             held[behind.layer.path] = info.path
             pairs.append(_pair(node, info, behind.layer))
-        elif info.kind in ("conv", "conv_transpose", "dense", "batch_norm"):
+        elif info.kind.is_marked:
             mark = _mark(behind)
             allowed = (ActivationType.Relu,) if _is_free_norm(info, held) else tuple(_MARKS.values())
             if mark in allowed:
@@ -75,7 +76,7 @@ def _search(
 
 
 def _is_free_norm(info: LayerInfo, held: dict[Path, Path]) -> bool:
-    return info.kind == "batch_norm" and info.path not in held
+    return info.kind == BATCH_NORM and info.path not in held
 
 
 def _mark(node: Node) -> ActivationType | None:
@@ -86,11 +87,12 @@ def _mark(node: Node) -> ActivationType | None:
 def _is_pair(conv: LayerInfo, behind: Node, once: frozenset[Path]) -> bool:
     norm = behind.layer
     return (
-        conv.module_type in _CONVOLUTIONS
+        conv.kind.takes_norm
+        and conv.module_type in LAYERS
         and conv.refusal is None
         and conv.attributes["padding"] not in _PADDINGS_WITH_VALUES
         and norm is not None
-        and norm.kind == "batch_norm"
+        and norm.kind == BATCH_NORM
         and norm.refusal is None
         and norm.path in once
     )
@@ -101,8 +103,7 @@ def _has_own_variables(node: Node, graph: Graph, scans: tuple[Scan, ...]) -> boo
 
     Anything else is one module that runs several times, or numbers that are no variable of the layer's.
     """
-    assert node.layer is not None
-    for atom, role in zip(node.inputs, node.layer.operands, strict=True):
+    for atom, role in zip(node.inputs, node.layer_info.operands, strict=True):
         if role[0] == "input":
             continue
         info: ValueInfo | None = None if isinstance(atom, Constant) else graph.infos[atom]
@@ -116,7 +117,7 @@ def _pair(node: Node, conv: LayerInfo, norm: LayerInfo) -> FusedPair:
         conv=conv.path,
         norm=norm.path,
         epsilon=norm.attributes["epsilon"],
-        transposed_groups=int(conv.attributes["groups"]) if conv.kind == "conv_transpose" else None,
+        transposed_groups=int(conv.attributes["groups"]) if conv.kind == CONV_TRANSPOSE else None,
         transpose_kernel=bool(conv.attributes["transpose_kernel"]),
         types=(conv.module_type, *node.owner.module_types),
     )

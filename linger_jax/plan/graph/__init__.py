@@ -1,5 +1,7 @@
 """The graph of a plan: values, nodes, owners, and what is known of JAX's equations."""
 
+from linger_jax.plan.graph.average_pool import AveragePool as AveragePool
+from linger_jax.plan.graph.average_pool import Window as Window
 from linger_jax.plan.graph.equations import is_library_call as is_library_call
 from linger_jax.plan.graph.equations import source_line as source_line
 from linger_jax.plan.graph.graph import Atom as Atom
@@ -12,15 +14,18 @@ from linger_jax.plan.graph.graph import ValueId as ValueId
 from linger_jax.plan.graph.graph import ValueInfo as ValueInfo
 from linger_jax.plan.graph.kernel_layout import FileLayout as FileLayout
 from linger_jax.plan.graph.kernel_layout import file_layout as file_layout
+from linger_jax.plan.graph.node_attributes import CARRIED as CARRIED
+from linger_jax.plan.graph.node_attributes import CARRY_BITS as CARRY_BITS
+from linger_jax.plan.graph.node_attributes import COMPUTED_FROM as COMPUTED_FROM
+from linger_jax.plan.graph.node_attributes import HOLDS as HOLDS
+from linger_jax.plan.graph.node_attributes import POOL as POOL
+from linger_jax.plan.graph.node_attributes import PRIMITIVE as PRIMITIVE
+from linger_jax.plan.graph.node_attributes import SCAN_ID as SCAN_ID
+from linger_jax.plan.graph.node_attributes import STACKED as STACKED
+from linger_jax.plan.graph.node_attributes import USED as USED
+from linger_jax.plan.graph.node_attributes import WEIGHT_QUANTIZER as WEIGHT_QUANTIZER
 from linger_jax.plan.graph.owners import Composite as Composite
 from linger_jax.plan.graph.owners import Owner as Owner
 from linger_jax.plan.graph.owners import OwnerStack as OwnerStack
-from linger_jax.plan.graph.primitives import FLOAT_PRESERVING as FLOAT_PRESERVING
 from linger_jax.plan.graph.primitives import INLINED_LIBRARY_CALLS as INLINED_LIBRARY_CALLS
-from linger_jax.plan.graph.primitives import JOIN as JOIN
-from linger_jax.plan.graph.primitives import PARALLEL as PARALLEL
-from linger_jax.plan.graph.primitives import PROVENANCE as PROVENANCE
-from linger_jax.plan.graph.primitives import SELECTING as SELECTING
-from linger_jax.plan.graph.primitives import STRUCTURAL as STRUCTURAL
-from linger_jax.plan.graph.primitives import UNIT_AXES as UNIT_AXES
 from linger_jax.plan.graph.uses import Uses as Uses

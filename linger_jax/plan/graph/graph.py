@@ -10,7 +10,10 @@ import numpy as np
 
 from linger_jax.compat import ClosedJaxpr
 from linger_jax.config import LayerConfig
+from linger_jax.kinds import KIND_OF_NODE, MOVE_OF_PRIMITIVE, Kind, Move
+from linger_jax.plan.graph.average_pool import AveragePool
 from linger_jax.plan.graph.kernel_layout import FileLayout
+from linger_jax.plan.graph.node_attributes import POOL, PRIMITIVE
 from linger_jax.plan.graph.owners import Owner
 from linger_jax.quantizers import QuantizerSpec
 from linger_jax.staging import LayerInfo
@@ -65,13 +68,13 @@ class Node:
     """One step of the plan.
 
     Attributes:
-      op: what it is: a layer kind, an operator name, ``structural``, ``float``, ``remat`` or ``scan``.
+      op: what it is: a primitive, one of a kind's names (see :attr:`kind`), ``remat``, ``scan`` or ``lost``.
       inputs, outputs: operands and results.
       run: evaluates the node on plain arrays, or None for nodes that only rules evaluate.
       owner: the module whose body the node stands in.
       source: ``file:line`` in the user's code.
       layer, jaxpr: of a layer: its description and its own float jaxpr.
-      attributes: static parameters that rules read.
+      attributes: static parameters that rules read: JAX's own, and those of node_attributes.py.
       body: graph of a ``remat`` or ``scan``.
       quantized: whether a rule of the quantizer takes part.
       reason: why not, or a remark.
@@ -95,6 +98,56 @@ class Node:
     state_path: Path | None = None
     bits: tuple[int | None, ...] = ()
     config: LayerConfig | None = None
+
+    @property
+    def kind(self) -> Kind | None:
+        """What is known of steps like it; None of primitives without a quantized form, of loops and of lost layers."""
+        return KIND_OF_NODE.get(self.op)
+
+    @property
+    def move(self) -> Move | None:
+        """Which move it is, decided or not; None for everything that does more than move values."""
+        return MOVE_OF_PRIMITIVE.get(self.primitive)
+
+    @property
+    def primitive(self) -> str:
+        """JAX's name of its equation; its ``op`` where it was never one."""
+        return str(self.attributes.get(PRIMITIVE, self.op))
+
+    @property
+    def layer_info(self) -> LayerInfo:
+        """The description of a layer, for those who know that it is one."""
+        assert self.layer is not None, self.op
+        return self.layer
+
+    @property
+    def float_jaxpr(self) -> ClosedJaxpr:
+        """The float computation of a layer, likewise."""
+        assert self.jaxpr is not None, self.op
+        return self.jaxpr
+
+    @property
+    def layer_config(self) -> LayerConfig:
+        """The configuration of a decided layer, likewise."""
+        assert self.config is not None, self.op
+        return self.config
+
+    @property
+    def loop_body(self) -> Graph:
+        """The graph of a ``remat`` or ``scan``, likewise."""
+        assert self.body is not None, self.op
+        return self.body
+
+    @property
+    def pool(self) -> AveragePool:
+        """The window and the divisor of an average pool, likewise."""
+        pool: AveragePool = self.attributes[POOL]
+        return pool
+
+    def quantizer_path(self, *names: str) -> Path:
+        """The place of one of its quantizers in the ``quant`` collection; without a name that of all of them."""
+        assert self.state_path is not None, self.op
+        return (*self.state_path, *names)
 
     @property
     def label(self) -> str:

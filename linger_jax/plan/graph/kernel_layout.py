@@ -7,6 +7,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from linger_jax.kinds import KernelOrder
+
 
 @dataclasses.dataclass(frozen=True)
 class FileLayout:
@@ -42,18 +44,18 @@ class FileLayout:
         return jnp.flip(jnp.transpose(weight, inverse), self.mirrored)
 
 
-def file_layout(kind: str, rank: int, groups: int = 1) -> FileLayout | None:
-    """Layout of a layer's kernel of some rank; None where the two agree or the reference has no such layer.
+def file_layout(order: KernelOrder, rank: int, groups: int = 1) -> FileLayout | None:
+    """Layout of a kernel of some rank; None where the reference has no such tensor.
 
     Dense [in, out] is [out, in] there, Conv [k..., in/groups, out] is [out, in/groups, k...], ConvTranspose
     [k..., in/groups, out] is [in, out/groups, k...] with its window mirrored, since ``lax`` correlates where PyTorch
     convolves.
     """
     window = tuple(range(rank - 2))
-    if kind == "dense" and rank == 2:
-        return FileLayout((1, 0))
-    if kind == "conv":
-        return FileLayout((rank - 1, rank - 2, *window))
-    if kind == "conv_transpose":
-        return FileLayout((rank - 2, rank - 1, *window), mirrored=window, groups=groups)
-    return None
+    match order:
+        case KernelOrder.matrix:
+            return FileLayout((1, 0)) if rank == 2 else None
+        case KernelOrder.convolution:
+            return FileLayout((rank - 1, rank - 2, *window))
+        case KernelOrder.transposed_convolution:
+            return FileLayout((rank - 2, rank - 1, *window), mirrored=window, groups=groups)

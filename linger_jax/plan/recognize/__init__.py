@@ -1,9 +1,7 @@
 """Recognizing layers and operators in the equations of a staged model."""
 
-from linger_jax.plan.recognize.custom_layers import COMPUTED_FROM as COMPUTED_FROM
 from linger_jax.plan.recognize.custom_layers import with_custom_layers as with_custom_layers
 from linger_jax.plan.recognize.flatten import flatten as flatten
-from linger_jax.plan.recognize.pool_window import Window as Window
 from linger_jax.plan.recognize.recognition import recognise as recognise
 from linger_jax.plan.recognize.recognition import spatial_window as spatial_window
 from linger_jax.plan.recognize.scalar_division import SCALAR_DIVISION as SCALAR_DIVISION

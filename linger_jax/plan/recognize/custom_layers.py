@@ -11,24 +11,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from linger_jax.compat import as_function
-from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Graph, Node, Owner, Uses, ValueId, ValueInfo
+from linger_jax.kinds import ADD, CUSTOM_CONV, CUSTOM_LINEAR, UNIT_AXES, LayerKind
+from linger_jax.plan.graph import COMPUTED_FROM, Atom, Constant, Graph, Node, Owner, Uses, ValueId, ValueInfo
 from linger_jax.plan.recognize.parameter_views import View, moved_axes, varying_axes, view_of
 from linger_jax.staging import MOST_SPATIAL_AXES, LayerInfo
 from linger_jax.typing import Path
 
-KINDS = {"dot_general": "custom_linear", "conv_general_dilated": "custom_conv"}
-TYPE_NAMES = {"custom_linear": "custom linear", "custom_conv": "custom conv"}
+KINDS: Mapping[str, LayerKind] = {"dot_general": CUSTOM_LINEAR, "conv_general_dilated": CUSTOM_CONV}
+"""What a product is once one operand is a parameter."""
 CONSTANT_PRODUCT = "constant_product"
 """Operator of a product of parameters alone: a constant of the deployed model, no layer."""
-COMPUTED_FROM = "computed_from"
-"""Attribute of a product that is no layer: the parameters that one operand is computed from, other than as a view."""
 _NOT_STAGED = -1
 
 
@@ -165,7 +164,7 @@ def _with_bias(uses: Uses, nodes: list[Node], product: _Product) -> _Product:
         step = nodes[reader]
         shape = uses.infos[value].shape
         behind.append(reader)
-        if step.op == "add":
+        if step.kind == ADD:
             (added,) = (atom for atom in step.inputs if atom != value) if len(set(step.inputs)) == 2 else (None,)
             bias = None if added is None else view_of(uses, nodes, added)
             if bias is None or bias.computed or uses.infos[step.outputs[0]].shape != shape:
@@ -230,7 +229,7 @@ def _layer_node(uses: Uses, nodes: list[Node], product: _Product, path: Path) ->
     kind = KINDS[node.op]
     info = LayerInfo(
         kind=kind,
-        type_name=TYPE_NAMES[kind],
+        type_name=kind.name.replace("_", " "),
         module_type=node.owner.module_types[0] if node.owner.module_types else object,
         path=path,
         attributes={"parameter": product.weight.parameter},
@@ -241,7 +240,7 @@ def _layer_node(uses: Uses, nodes: list[Node], product: _Product, path: Path) ->
     )
     return dataclasses.replace(
         node,
-        op=kind,
+        op=kind.name,
         inputs=tuple(operands),
         outputs=(result,),
         layer=info,

@@ -27,9 +27,10 @@ from linger_jax.compat import (
     operation,
     outputs,
 )
+from linger_jax.kinds import JOIN, MOVE_OF_PRIMITIVE, ParameterView
 from linger_jax.plan.graph import (
-    JOIN,
-    PROVENANCE,
+    PRIMITIVE,
+    SCAN_ID,
     Atom,
     Constant,
     Graph,
@@ -140,16 +141,16 @@ class Flattener:
         if eqn.primitive is layer_p:
             info, inner = eqn.params["info"], eqn.params["jaxpr"]
             self.modules.update(dict.fromkeys((info.path, *(path for path, _ in info.inside))))
-            return [Node(op=info.kind, layer=info, jaxpr=inner, run=as_function(inner), **common)]
+            return [Node(op=info.kind.name, layer=info, jaxpr=inner, run=as_function(inner), **common)]
         if name == REMAT:
             body_infos = [_atom_info(a, region.infos) for a in operands]
             body = self._graph(what.params["jaxpr"], body_infos, region.owners)
             return [Node(op="remat", attributes=what.params, body=body, **common)]
         if name == SCAN:
             return [self._scan(what, operands, region, common)]
-        if name == "concatenate" and region.one_source:
-            name = JOIN
-        attributes = {**what.params, "primitive": what.name}
+        if name == JOIN.primitive and region.one_source:
+            name = JOIN.name
+        attributes = {**what.params, PRIMITIVE: what.name}
         node = Node(op=name, attributes=attributes, run=one_equation(eqn), **common)
         return [*self._hidden_layers(eqn, what, region.owners.current), node]
 
@@ -182,7 +183,7 @@ class Flattener:
                 stack = (*outer.stack, scan)
                 body_infos.append(ValueInfo(own.shape, own.dtype, outer.parameter, outer.direct, stack))
         body = self._graph(closed, body_infos, region.owners)
-        return Node(op="scan", attributes={**what.params, "scan": scan}, body=body, **common)
+        return Node(op="scan", attributes={**what.params, SCAN_ID: scan}, body=body, **common)
 
     def _hidden_layers(self, eqn: JaxprEqn, inside: Operation, owner: Owner) -> list[Node]:
         """Notes of the layers inside an equation that runs as it is (``cond``, ``while``, user-defined derivatives)."""
@@ -216,7 +217,9 @@ def _fold(eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
 
 def _result_info(eqn: JaxprEqn, var: Var, operands: tuple[Atom, ...], infos: Mapping[ValueId, ValueInfo]) -> ValueInfo:
     result = _info(var)
-    if eqn.primitive.name not in PROVENANCE or not operands or isinstance(operands[0], Constant):
+    move = MOVE_OF_PRIMITIVE.get(eqn.primitive.name)
+    is_view = move is not None and move.view in (ParameterView.moved, ParameterView.cast)
+    if not is_view or not operands or isinstance(operands[0], Constant):
         return result
     source = infos[operands[0]]
     unchanged = source.shape == result.shape and source.dtype == result.dtype and eqn.primitive.name != "transpose"

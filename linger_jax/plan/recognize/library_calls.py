@@ -9,7 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from linger_jax.compat import CALL, ClosedJaxpr, Operation, equations, inputs, is_literal, operation, outputs
-from linger_jax.plan.graph import FLOAT_PRESERVING, INLINED_LIBRARY_CALLS, Atom, Constant, is_library_call
+from linger_jax.kinds import MOVE_OF_PRIMITIVE
+from linger_jax.plan.graph import INLINED_LIBRARY_CALLS, Atom, Constant, is_library_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _carried(closed: ClosedJaxpr, moved: Sequence[bool]) -> list[bool] | None:
         elif what.name == CALL:
             results = _carried(what.params["jaxpr"], operands)
         else:
-            results = floats if what.name in FLOAT_PRESERVING else None
+            results = floats if what.name in MOVE_OF_PRIMITIVE else None
         if results is None:
             return None
         known.update(zip(eqn.outvars, results, strict=True))

@@ -11,18 +11,16 @@ import dataclasses
 import math
 
 from linger_jax.compat import is_tracer
-from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Node, Uses, ValueId
+from linger_jax.kinds import MOVES, UNIT_AXES, ParameterView
+from linger_jax.plan.graph import Atom, Constant, Node, Uses, ValueId
 from linger_jax.plan.recognize.scalar_division import SCALAR_DIVISION
 from linger_jax.typing import Path
 
-_MOVES = frozenset(
-    {
-        *("reshape", "transpose", "slice", "squeeze", "expand_dims", "broadcast_in_dim", "split", "unstack", "rev"),
-        *("copy", "name"),
-    }
+_MOVES, _CASTS, _INDEXES = (
+    frozenset(move.name for move in MOVES.values() if move.view is view)
+    for view in (ParameterView.moved, ParameterView.cast, ParameterView.indexed)
 )
-_INDEXES = frozenset({"dynamic_slice", "gather"})
-_CHANGES = frozenset({"convert_element_type", "mul", SCALAR_DIVISION})
+_CHANGES = _CASTS | {"mul", SCALAR_DIVISION}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +80,7 @@ def _source(uses: Uses, node: Node) -> Atom | None:
     if node.layer is not None or node.body is not None or not node.inputs:
         return None
     source = node.inputs[0]
-    if node.op in _MOVES or node.op == "convert_element_type":
+    if node.op in _MOVES | _CASTS:
         return source
     if node.op in _INDEXES:
         return source if _is_stack_index(uses, node) else None

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 
+from linger_jax.plan.graph import Window
+
 Counts = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """A pooling window over the spatial axes of an NHWC (or NWC) value, one entry an axis of the plane."""
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
 
 
 def integer_divisor(window: Window, plane: tuple[int, ...], count: Counts) -> Counts:

@@ -10,27 +10,28 @@ import dataclasses
 
 import numpy as np
 
-from linger_jax.plan.graph import Atom, Constant, Node, Uses
+from linger_jax.kinds import DROPOUT, MUL, UNIT_AXES
+from linger_jax.plan.graph import PRIMITIVE, Atom, Constant, Node, Uses
 
 _DRAWS = frozenset({"random_bits", "rng_bit_generator", "threefry2x32"})
 # Between the random booleans and the product: cast, division by the share that is kept, broadcasting.
-_SCALES = frozenset({"div", "mul", "scalar_division"})
-_CASTS = frozenset({"convert_element_type", "broadcast_in_dim", "reshape", "expand_dims", "squeeze"})
+_SCALES = frozenset({"div", *MUL.nodes})
+_CASTS = UNIT_AXES | {"convert_element_type"}
 
 
 def written_dropout(uses: Uses, nodes: list[Node], index: int) -> tuple[Node, frozenset[int]] | None:
     """The product at ``index`` as a dropout of its other operand, if one operand is a scaled random mask."""
     node = nodes[index]
-    if node.op != "mul" or len(node.inputs) != 2 or node.run is None:
+    if node.kind != MUL or len(node.inputs) != 2 or node.run is None:
         return None
     multiply = node.run
-    attributes = {"primitive": "dropout"}
+    attributes = {PRIMITIVE: DROPOUT.name}
     value, mask = node.inputs
     if not isinstance(value, Constant) and _is_random_mask(uses, nodes, mask):
-        return dataclasses.replace(node, op="dropout", attributes=attributes), frozenset({index})
+        return dataclasses.replace(node, op=DROPOUT.name, attributes=attributes), frozenset({index})
     if not isinstance(mask, Constant) and _is_random_mask(uses, nodes, value):
         node = dataclasses.replace(node, inputs=(mask, value), run=lambda x, m: multiply(m, x))
-        return dataclasses.replace(node, op="dropout", attributes=attributes), frozenset({index})
+        return dataclasses.replace(node, op=DROPOUT.name, attributes=attributes), frozenset({index})
     return None
 
 

@@ -13,9 +13,21 @@ import jax
 import numpy as np
 
 from linger_jax.compat import CALL, CUSTOM_JVP, ClosedJaxpr, equations, evaluated_now, is_tracer, operation
+from linger_jax.kinds import AVG_POOL, GLU, RELU, RELU6, SWISH, UNIT_AXES
 from linger_jax.numerics import true_quotient
-from linger_jax.plan.graph import UNIT_AXES, Atom, Constant, Graph, Node, Uses, is_library_call
-from linger_jax.plan.recognize.pool_window import Window, integer_divisor
+from linger_jax.plan.graph import (
+    POOL,
+    PRIMITIVE,
+    Atom,
+    AveragePool,
+    Constant,
+    Graph,
+    Node,
+    Uses,
+    Window,
+    is_library_call,
+)
+from linger_jax.plan.recognize.pool_window import integer_divisor
 from linger_jax.plan.recognize.random_masks import written_dropout
 from linger_jax.plan.recognize.scalar_division import scalar_division
 from linger_jax.plan.recognize.templates import Template, match_template
@@ -64,18 +76,20 @@ def _fold(graph: Graph, nodes: list[Node], match: Callable[[Uses, list[Node], in
 def _activation(node: Node) -> Node:
     if node.op == CUSTOM_JVP:
         name = _custom_jvp_name(node)
-        if name in ("relu", "relu6"):
+        if name in (RELU.name, RELU6.name):
             return dataclasses.replace(node, op=name)
     elif node.op == CALL and is_library_call(node.attributes["jaxpr"]):
         name, steps = node.attributes["name"], equations(node.attributes["jaxpr"])
-        if name == "silu":
-            return dataclasses.replace(node, op="silu", attributes={"primitive": "jit"})
-        if name == "glu" and [step.primitive.name for step in steps] == ["split", "logistic", "mul"]:
-            return dataclasses.replace(node, op="glu", attributes={"primitive": "jit", "axis": steps[0].params["axis"]})
+        if name in SWISH.nodes:
+            return dataclasses.replace(node, op=name, attributes={PRIMITIVE: "jit"})
+        if name == GLU.name and [step.primitive.name for step in steps] == ["split", "logistic", "mul"]:
+            return dataclasses.replace(
+                node, op=GLU.name, attributes={PRIMITIVE: "jit", "axis": steps[0].params["axis"]}
+            )
     elif node.op == "max" and any(isinstance(a, Constant) and a.is_scalar(0.0) for a in node.inputs):
         tensors = tuple(a for a in node.inputs if not isinstance(a, Constant))
         if len(tensors) == 1:
-            return dataclasses.replace(node, op="relu", attributes={"primitive": "max"})
+            return dataclasses.replace(node, op=RELU.name, attributes={PRIMITIVE: "max"})
     return node
 
 
@@ -117,18 +131,19 @@ def _average_pool(uses: Uses, nodes: list[Node], index: int) -> Match | None:
     plane = uses.infos[total.inputs[0]].shape[1:-1]
     interior |= {maker, *chain}
     after = [nodes[i] for i in (*chain, index)]
-    attributes = {
-        "window": window,
-        "divisor": integer_divisor(window, plane, np.asarray(np.rint(count), np.int64)),
-        "total": total.run,
-        "after": tuple((n.run, n.inputs) for n in after[:-1]),
-        "whole_plane": total.op == "reduce_sum",
-    }
+    assert total.run is not None
+    pool = AveragePool(
+        window=window,
+        divisor=integer_divisor(window, plane, np.asarray(np.rint(count), np.int64)),
+        total=total.run,
+        after=tuple(n.run for n in after[:-1] if n.run is not None),
+        whole_plane=total.op == "reduce_sum",
+    )
     pooled = dataclasses.replace(
         node,
-        op="avg_pool",
+        op=AVG_POOL.name,
         inputs=(total.inputs[0],),
-        attributes=attributes,
+        attributes={POOL: pool},
         run=_float_average(total, after, count),
         owner=total.owner,
         source=node.source or total.source,

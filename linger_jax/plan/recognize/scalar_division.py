@@ -11,6 +11,7 @@ import numpy as np
 from linger_jax.plan.graph import Constant, Node
 
 SCALAR_DIVISION = "scalar_division"
+"""Operator of such a division; a product in the end, or a division again."""
 
 
 def scalar_division(node: Node, divisor: np.ndarray[Any, Any] | None) -> Node | None:

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from linger_jax.compat import ClosedJaxpr, evaluated_now
-from linger_jax.plan.graph import Atom, Constant, Graph, Node, Uses, ValueId
+from linger_jax.kinds import GELU, SOFTMAX, OperatorKind
+from linger_jax.plan.graph import PRIMITIVE, Atom, Constant, Graph, Node, Uses, ValueId
 from linger_jax.plan.recognize.flatten import flatten
 
 
@@ -24,12 +25,12 @@ class Template:
     """A one-operand library function.
 
     Attributes:
-      name: operator name of the matched node.
+      kind: what the matched node is.
       last: primitive of its last equation, the cue to try it.
       variants: functions of one array to trace, with the attributes each stands for; made from the operand's rank.
     """
 
-    name: str
+    kind: OperatorKind
     last: str
     variants: Callable[[int], Sequence[tuple[Callable[[Any], Any], dict[str, Any]]]]
 
@@ -47,9 +48,9 @@ def _softmax(rank: int) -> Sequence[tuple[Callable[[Any], Any], dict[str, Any]]]
 
 
 TEMPLATES = (
-    Template("gelu", "mul", _gelu),
-    Template("gelu", "copy", _gelu),
-    Template("softmax", "div", _softmax),
+    Template(GELU, "mul", _gelu),
+    Template(GELU, "copy", _gelu),
+    Template(SOFTMAX, "div", _softmax),
 )
 
 
@@ -82,9 +83,9 @@ def match_template(
                 operand, interior = found
                 node = dataclasses.replace(
                     last,
-                    op=template.name,
+                    op=template.kind.nodes[0],
                     inputs=(operand,),
-                    attributes={**attributes, "primitive": template.name},
+                    attributes={**attributes, PRIMITIVE: template.kind.name},
                     run=_run_pattern(pattern),
                 )
                 return node, interior

@@ -12,17 +12,7 @@ import numpy as np
 import onnx
 
 import linger_jax
-from tests.models import initialised
-
-
-class Calls(nn.Module):
-    """A model of one function of its inputs."""
-
-    function: Callable[..., Any]
-
-    @nn.compact
-    def __call__(self, *inputs: Any) -> Any:
-        return self.function(*inputs)
+from tests.models import initialised, random_array
 
 
 class Raw(nn.Module):
@@ -35,11 +25,6 @@ class Raw(nn.Module):
     def __call__(self, x: Any) -> Any:
         init = nn.initializers.normal(0.5)
         return self.function(x, *(self.param(f"w{i}", init, shape) for i, shape in enumerate(self.shapes)))
-
-
-def normal(*shape: int, seed: int = 0) -> jax.Array:
-    """Normal float32 values."""
-    return jax.random.normal(jax.random.key(seed), shape)
 
 
 def agreeing(
@@ -77,7 +62,7 @@ def agreeing(
 def _other(x: jax.Array, seed: int) -> jax.Array:
     if np.issubdtype(x.dtype, np.integer):
         return jax.random.permutation(jax.random.key(seed), x.reshape(-1)).reshape(x.shape)
-    return 1.5 * normal(*x.shape, seed=seed)
+    return random_array(seed, *x.shape, scale=1.5)
 
 
 def _laid_out(array: Any, shape: tuple[int, ...]) -> np.ndarray:

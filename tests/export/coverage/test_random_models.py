@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.export.coverage.agreement import Calls, agreeing, normal
+from tests.export.coverage.agreement import agreeing
+from tests.models import Calls, normal
 
 WIDTH = 4
 

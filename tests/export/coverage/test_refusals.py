@@ -9,8 +9,8 @@ from jax import lax
 
 import linger_jax
 from linger_jax.errors import ExportError
-from tests.export.coverage.agreement import Calls, Raw, normal
-from tests.models import initialised
+from tests.export.coverage.agreement import Raw
+from tests.models import Calls, initialised, normal
 
 
 def refusal(folder, model, *inputs, **kwargs):

@@ -9,8 +9,9 @@ import pytest
 
 import linger_jax
 from linger_jax.errors import DeviceLintError, ExportError, LingerWarning
-from tests.export.calls import normal, trained
+from tests.export.calls import trained
 from tests.export.thinker.files import attributes, exported, operators
+from tests.models import normal
 
 
 def test_thinker_is_the_default_and_the_file_says_so(tmp_path):
@@ -22,7 +23,7 @@ def test_thinker_is_the_default_and_the_file_says_so(tmp_path):
 
 
 def test_nodes_carry_the_path_of_their_module(tmp_path):
-    model = onnx.load(exported(tmp_path, lambda x: nn.relu(nn.Dense(3, name="head")(x)), normal(2, 4)))
+    model = onnx.load(exported(tmp_path, lambda x: nn.relu(nn.Dense(3, name="head")(x)), normal(8, 4)))
     labels = {node.op_type: node.doc_string for node in model.graph.node}
     assert labels["QLinear"] == labels["Quant"] == "head"
 

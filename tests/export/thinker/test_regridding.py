@@ -6,9 +6,10 @@ import pytest
 
 import linger_jax
 from linger_jax.config import Compat, Platform
-from linger_jax.export.dialects.thinker import Target, to_thinker
-from linger_jax.export.onnx.onnx_graph import LINGER, GraphInput, OnnxGraph
+from linger_jax.export.dialects import DIALECTS, Destination
+from linger_jax.export.onnx.onnx_graph import GraphInput, OnnxGraph
 from linger_jax.export.onnx.onnx_writer import to_model, write_model
+from linger_jax.kinds import OPERATOR_OF_NAME
 
 ACT = {"x_bits": 8, "o_bits": 8, "quant_mode": "floor_add"}
 
@@ -25,7 +26,11 @@ class Drawn:
         extra = {} if op == "Dequant" else {"platform": self.platform.value}
         kind = "float32" if op == "Dequant" else "int8"
         (tensor,) = self.graph.add(
-            op, inputs, element_types=[kind], attributes={**attributes, **extra}, domain=LINGER, label=op
+            OPERATOR_OF_NAME[f"linger::{op}"],
+            inputs,
+            element_types=[kind],
+            attributes={**attributes, **extra},
+            label=op,
         )
         self.graph.shapes[tensor] = shape
         return tensor
@@ -39,10 +44,9 @@ class Drawn:
         self.graph.rename_intermediates()
         x = np.random.default_rng(0).normal(0, 1.5, self.shape).astype(np.float32)
         outputs = []
-        for dialect in ("linger", "thinker"):
-            if dialect == "thinker":
-                to_thinker(self.graph, Target(self.platform, 12))
-            write_model(to_model(self.graph, 12, Compat.reference, dialect), path)
+        for dialect in DIALECTS["linger"], DIALECTS["thinker"]:
+            dialect.rewrite(self.graph, Destination(self.platform, 12))
+            write_model(to_model(self.graph, 12, Compat.reference, dialect.files), path)
             outputs.append(linger_jax.OnnxRunner(path).run(x)[0])
         return *outputs, [n.op_type for n in onnx.load(path).graph.node if "quant" not in n.op_type.lower()]
 

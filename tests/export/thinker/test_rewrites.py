@@ -8,9 +8,8 @@ import onnx
 import pytest
 
 import linger_jax
-from tests.export.calls import normal
 from tests.export.thinker.files import attributes, exported, operators
-from tests.models import initialised
+from tests.models import initialised, normal
 
 
 def inner(path):
@@ -116,7 +115,7 @@ def test_split_is_slices(tmp_path):
 )
 def test_relu6_is_saturation(tmp_path, layer, shape, image, nodes):
     """Values beyond 6 are cut by the width of the integers: raised in the layer's bias, brought back, rectified."""
-    path = exported(tmp_path, lambda x: nn.relu6(layer()(x)), 4 * normal(*shape), image=image)
+    path = exported(tmp_path, lambda x: nn.relu6(layer()(x)), 8 * normal(*shape), image=image)
     assert inner(path) == nodes
 
 

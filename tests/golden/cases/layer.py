@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import linger_jax
-from linger_jax.plan import CONSTRAINED_LAYERS, LAYER_ROLES
 from linger_jax.staging.layer_kinds import LAYERS as STAGED_LAYERS
 from tests.golden.case import Case
 from tests.golden.models import torch_layout as layout
@@ -57,8 +56,10 @@ def _planned(form: LayerForm) -> frozenset[str]:
 def _refuse_uncovered(form: LayerForm, layer: nn.Module) -> None:
     """A layer that the planner has no rule for runs as float, which no file is about."""
     kind, _ = STAGED_LAYERS.get(type(layer), (None, None))
-    known = CONSTRAINED_LAYERS if form.constrained else LAYER_ROLES
-    if kind is not None and kind not in known:
+    if kind is None:
+        return
+    known = kind.unconstrained_because is None if form.constrained else kind.is_quantized
+    if not known:
         raise NotSupportedError(f"{form.op} has no {'constrained' if form.constrained else 'quantized'} form yet")
 
 

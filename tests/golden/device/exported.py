@@ -16,7 +16,6 @@ from onnx import numpy_helper
 import linger_jax
 from linger_jax import converters
 from linger_jax.errors import DeviceLintError
-from linger_jax.export.onnx.onnx_file import Dialect
 from linger_jax.export.runner.integer_tensor import IntegerTensor
 from tests.golden import compare
 from tests.golden.case import Case
@@ -58,7 +57,7 @@ def replay(case: Case) -> list[str]:
     return wrong
 
 
-def export(case: Case, path: Path, dialect: Dialect, *, strict: bool = True) -> None:
+def export(case: Case, path: Path, dialect: str, *, strict: bool = True) -> None:
     """Writes the file of a case, from linger's checkpoint.
 
     Args:

@@ -128,14 +128,14 @@ def test_tanh_of_venus_a_is_odd_and_that_of_arcs_floors_to_one_side():
 
 
 @EACH_CURVE
-def test_venus_answers_zero_beyond_its_input_range_k1(curve):
+def test_venus_answers_zero_beyond_its_input_range(curve):
     """The kernel itself returns 0 beyond 16 bits, INT_MIN included (docs/codes.md K1)."""
     x = np.array([2**15 + 1, 17 * 2**11, -(2**15) - 1, 2**31 - 1, INT32_MIN], np.int32)
     np.testing.assert_array_equal(run(curve, Platform.venus, 15, x), np.zeros(5))
 
 
 @EACH_CURVE
-def test_saturation_before_venus_gives_the_end_of_the_curve_k1(curve):
+def test_saturation_before_venus_gives_the_end_of_the_curve(curve):
     """Inputs beyond 16 bits answer as the ends of the 16-bit range (docs/codes.md K1)."""
     x = jnp.array([17 * 2**11, 2**31 - 1, -17 * 2**11, INT32_MIN, 5, -5], jnp.int32)
     ends = np.array([2**15 - 1, 2**15 - 1, -(2**15), -(2**15), 5, -5], np.int32)
@@ -144,7 +144,7 @@ def test_saturation_before_venus_gives_the_end_of_the_curve_k1(curve):
     assert int(got[0]) > 0.99 * 2**15
 
 
-def test_gelu_of_sixteen_saturates_or_wraps_k2():
+def test_gelu_of_sixteen_saturates_or_wraps():
     """16 in Q27 is 2^31. Saturated, gelu(16) is about 16; wrapped as the reference does, it is about 0.
 
     Source: docs/codes.md K2.
@@ -156,7 +156,7 @@ def test_gelu_of_sixteen_saturates_or_wraps_k2():
     assert float(reference) / 2**27 == pytest.approx(-1.7e-4, rel=0.02)
 
 
-def test_floats_that_int32_cannot_hold_saturate_or_wrap_k2():
+def test_floats_that_int32_cannot_hold_saturate_or_wrap():
     largest_below = np.float32(2**31 - 128)
     v = np.array([0, -7, largest_below, 2.0**31, -(2.0**31), -(2.0**31) - 256, np.inf, -np.inf, np.nan], np.float32)
     fits = [0, -7, 2**31 - 128]

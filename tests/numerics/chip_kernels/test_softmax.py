@@ -89,7 +89,7 @@ def test_results_keep_the_published_distance_from_the_real_function(platform, la
     assert np.abs(got.sum(axis=-1) - ONE).max() < 30
 
 
-def test_venus_rounds_products_beyond_53_bits_as_integers_k3():
+def test_venus_rounds_products_beyond_53_bits_as_integers():
     """The only products that float64 rounds up to the middle of two exponents; their powers agree all the same.
 
     Source: docs/codes.md K3.

@@ -8,24 +8,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from linger_jax.config import RoundMode
+from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.dialects.thinker.rescale import can_rescale, platform_of, rescale
-from linger_jax.export.dialects.thinker.rewriting import Target
 from linger_jax.export.lower import Grid
-from linger_jax.export.onnx import LINGER, GraphNode, OnnxGraph, integer_type, makers, readers, replace_uses, shape_of
-
-# Operators that give the same integers before a Quant and behind it: they move elements, or keep their order.
-_MOVES = frozenset(
-    ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Expand", "Tile")
+from linger_jax.export.onnx import (
+    GraphNode,
+    Made,
+    OnnxGraph,
+    insert,
+    integer_type,
+    makers,
+    readers,
+    replace_uses,
+    shape_of,
 )
-_MONOTONE = frozenset(("Relu", "Clip", "MaxPool", "Pad"))
+from linger_jax.kinds import onnx_operators as ops
 
 
-def quantize_inputs(graph: OnnxGraph, target: Target) -> None:
+def quantize_inputs(graph: OnnxGraph, destination: Destination) -> None:
     """Quants move up to the graph inputs over operators that commute with rounding; one of a kind stays.
 
     The packer drops leading Quants: what stands in front of one would run in float.
     """
-    del target
+    del destination
     _merge_quants(graph)
     while _raise_one(graph):
         _merge_quants(graph)
@@ -37,7 +42,7 @@ def _quant_grid(node: GraphNode) -> Grid:
 
 def _merge_quants(graph: OnnxGraph) -> None:
     first: dict[tuple[str, Grid], str] = {}
-    for node in [n for n in graph.nodes if n.op == "Quant" and n.domain == LINGER]:
+    for node in [n for n in graph.nodes if n.operator is ops.QUANT]:
         kept = first.setdefault((node.inputs[0], _quant_grid(node)), node.outputs[0])
         if kept != node.outputs[0]:
             replace_uses(graph, node.outputs[0], kept)
@@ -47,11 +52,11 @@ def _merge_quants(graph: OnnxGraph) -> None:
 def _raise_one(graph: OnnxGraph) -> bool:
     """Moves the Quants of one operator's results in front of it, where nothing but Quants of one grid reads them."""
     for node in graph.nodes:
-        if node.domain == LINGER or node.op not in _MOVES | _MONOTONE or node.inputs[0] in graph.constants:
+        if node.operator.quantized or not node.operator.passes_grid or node.inputs[0] in graph.constants:
             continue
         behind = [reader for tensor in node.outputs for reader in readers(graph, tensor)]
-        grids = {_quant_grid(r) for r in behind if r.op == "Quant" and r.domain == LINGER}
-        alone = all(r.op == "Quant" for r in behind) and not set(node.outputs) & set(graph.outputs)
+        grids = {_quant_grid(r) for r in behind if r.operator is ops.QUANT}
+        alone = all(r.operator is ops.QUANT for r in behind) and not set(node.outputs) & set(graph.outputs)
         if not alone or len(grids) != 1 or not _pads_with_zero(graph, node):
             continue
         _raise(graph, node, behind)
@@ -60,22 +65,14 @@ def _raise_one(graph: OnnxGraph) -> bool:
 
 
 def _pads_with_zero(graph: OnnxGraph, node: GraphNode) -> bool:
-    return node.op != "Pad" or float(graph.constants[node.inputs[2]]) == 0
+    return node.operator is not ops.PAD or float(graph.constants[node.inputs[2]]) == 0
 
 
 def _raise(graph: OnnxGraph, node: GraphNode, quants: Sequence[GraphNode]) -> None:
     grid, source = _quant_grid(quants[0]), node.inputs[0]
-    (integers,) = graph.add(
-        "Quant",
-        [source],
-        element_types=[integer_type(grid.bits)],
-        attributes=quants[0].attributes,
-        domain=LINGER,
-        label=quants[0].label,
-    )
-    graph.shapes[integers] = shape_of(graph, source)
-    graph.nodes.insert(graph.nodes.index(node), graph.nodes.pop())
-    node.inputs[0] = integers
+    made = Made(shape=shape_of(graph, source), kind=integer_type(grid.bits))
+    place, a, label = graph.nodes.index(node), quants[0].attributes, quants[0].label
+    node.inputs[0] = insert(graph, place, ops.QUANT, [source], made, attributes=a, label=label)
     for tensor in node.outputs:
         graph.element_types[tensor] = integer_type(grid.bits)
     for quant in quants:
@@ -83,17 +80,17 @@ def _raise(graph: OnnxGraph, node: GraphNode, quants: Sequence[GraphNode]) -> No
         graph.nodes.remove(quant)
 
 
-def dequantize_outputs(graph: OnnxGraph, target: Target) -> None:
+def dequantize_outputs(graph: OnnxGraph, destination: Destination) -> None:
     """Dequants move down behind operators that move elements; a Quant behind one is an integer operator, or nothing.
 
     Integers that change their grid are multiplied with one: a product is rounded as a Quant rounds.
     """
-    del target
+    del destination
     while _lower_one(graph) or _join_one(graph):
         pass
-    for quant in [n for n in graph.nodes if n.op == "Quant" and n.domain == LINGER]:
+    for quant in [n for n in graph.nodes if n.operator is ops.QUANT]:
         dequant = makers(graph).get(quant.inputs[0])
-        if dequant is not None and dequant.op == "Dequant":
+        if dequant is not None and dequant.operator is ops.DEQUANT:
             _requantize(graph, dequant, quant)
 
 
@@ -101,7 +98,9 @@ def _lower_one(graph: OnnxGraph) -> bool:
     made_by = makers(graph)
     for node in graph.nodes:
         dequant = made_by.get(node.inputs[0]) if node.inputs else None
-        if dequant is None or dequant.op != "Dequant" or node.domain == LINGER or node.op not in {*_MOVES, "Relu"}:
+        if dequant is None or dequant.operator is not ops.DEQUANT or node.operator.quantized:
+            continue
+        if not node.operator.moves and node.operator is not ops.RELU:
             continue
         kind = graph.element_types[dequant.inputs[0]]
         node.inputs[0] = dequant.inputs[0]
@@ -117,8 +116,8 @@ def _join_one(graph: OnnxGraph) -> bool:
     made_by = makers(graph)
     for node in graph.nodes:
         before = [made_by.get(tensor) for tensor in node.inputs]
-        dequants = [d for d in before if d is not None and d.op == "Dequant"]
-        if node.op != "Concat" or len(dequants) != len(before):
+        dequants = [d for d in before if d is not None and d.operator is ops.DEQUANT]
+        if node.operator is not ops.CONCAT or len(dequants) != len(before):
             continue
         scales = {d.attributes["scale_o"] for d in dequants}
         kinds = {graph.element_types[d.inputs[0]] for d in dequants}
@@ -126,7 +125,7 @@ def _join_one(graph: OnnxGraph) -> bool:
             continue
         (scale,), (kind,) = scales, kinds
         bits = np.dtype(kind).itemsize * 8
-        node.op, node.domain, node.inputs = "QCat", LINGER, [d.inputs[0] for d in dequants]
+        node.operator, node.inputs = ops.QCAT, [d.inputs[0] for d in dequants]
         node.attributes = {
             "axis": node.attributes["axis"],
             "o_bits": bits,
@@ -145,7 +144,7 @@ def _join_one(graph: OnnxGraph) -> bool:
 def _dequantized(graph: OnnxGraph, node: GraphNode, i: int, tensor: str, dequant: GraphNode) -> None:
     """The node makes integers; a Dequant behind it makes the float of the old name."""
     attributes = dequant.attributes
-    graph.add("Dequant", [], element_types=["float32"], attributes=attributes, domain=LINGER, label=node.label)
+    graph.add(ops.DEQUANT, [], element_types=["float32"], attributes=attributes, label=node.label)
     behind = graph.nodes.pop()
     inner = behind.outputs[0]
     graph.shapes[inner] = graph.shapes[tensor]
@@ -167,17 +166,17 @@ def _requantize(graph: OnnxGraph, dequant: GraphNode, quant: GraphNode) -> None:
         graph.nodes.remove(quant)
 
 
-def no_identity(graph: OnnxGraph, target: Target) -> None:
+def no_identity(graph: OnnxGraph, destination: Destination) -> None:
     """Identity goes; a second output of one tensor gets a Dequant of its own."""
-    del target
+    del destination
     made_by = makers(graph)
-    for node in [n for n in graph.nodes if n.op == "Identity"]:
+    for node in [n for n in graph.nodes if n.operator is ops.IDENTITY]:
         (tensor,) = node.outputs
         if tensor not in graph.outputs:
             replace_uses(graph, tensor, node.inputs[0])
             graph.nodes.remove(node)
             continue
         maker = made_by.get(node.inputs[0])
-        if maker is not None and maker.op == "Dequant":
+        if maker is not None and maker.operator is ops.DEQUANT:
             copy = dataclasses.replace(maker, inputs=list(maker.inputs), outputs=[tensor])
             graph.nodes[graph.nodes.index(node)] = copy

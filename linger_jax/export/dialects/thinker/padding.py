@@ -1,4 +1,4 @@
-"""Pad nodes, which the packer refuses, inside the convolution behind them."""
+"""Convolutions with more padding or a wider kernel: for Pad nodes, which the packer refuses, and for large strides."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from linger_jax.export.dialects.thinker.rewriting import Target
-from linger_jax.export.onnx import LINGER, GraphNode, Made, OnnxGraph, insert, makers, readers, shape_of
-from linger_jax.kinds import CONVOLUTIONS
+from linger_jax.export.dialects.dialect import Destination
+from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, makers, readers, shape_of, slice_constants
+from linger_jax.kinds import onnx_operators as ops
+from linger_jax.targets import Device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +30,17 @@ class Window:
     skip: int = 0
 
 
-def pads_in_convolutions(graph: OnnxGraph, target: Target) -> None:
+def pads_in_convolutions(graph: OnnxGraph, destination: Destination) -> None:
     """Zero padding in front of convolutions becomes theirs.
 
     A convolution pads both ends alike. Where the ends differ, the kernel gains taps of weight zero at the end that has
     less; if that makes it too large, the results that are too many are sliced off.
     """
-    for pad in [n for n in graph.nodes if n.op == "Pad"]:
+    for pad in [n for n in graph.nodes if n.operator is ops.PAD]:
         behind = readers(graph, pad.outputs[0])
-        if not _is_zero(graph, pad) or any(n.op not in CONVOLUTIONS or n.domain != LINGER for n in behind):
+        if not _is_zero(graph, pad) or any(n.operator not in ops.CONVOLUTIONS for n in behind):
             continue
-        plans = {id(node): _windows(graph, pad, node, target) for node in behind}
+        plans = {id(node): _windows(graph, pad, node, destination) for node in behind}
         if any(plan is None for plan in plans.values()):
             continue
         for node in behind:
@@ -56,9 +57,9 @@ def _is_zero(graph: OnnxGraph, pad: GraphNode) -> bool:
     return not any(outer) and float(graph.constants[pad.inputs[2]]) == 0
 
 
-def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, target: Target) -> list[Window] | None:
+def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, destination: Destination) -> list[Window] | None:
     """One an axis, or None where the device has no such convolution."""
-    device, a = target.device, node.attributes
+    device, a = destination.device, node.attributes
     if device is None:
         return None
     axes = len(a["kernel_shape"])
@@ -112,17 +113,40 @@ def _absorb(graph: OnnxGraph, pad: GraphNode, node: GraphNode, windows: list[Win
 def _slice_behind(graph: OnnxGraph, node: GraphNode, full: tuple[int, ...], starts: dict[int, int]) -> None:
     outer, wanted = node.outputs[0], graph.shapes[node.outputs[0]]
     assert math.prod(full) > math.prod(wanted)
-    rows = {
-        "starts": list(starts.values()),
-        "ends": [start + wanted[axis] for axis, start in starts.items()],
-        "axes": list(starts),
-        "steps": [1] * len(starts),
-    }
-    constants = [
-        graph.constant(f"{key}_" + "_".join(map(str, row)), np.asarray(row, np.int64)) for key, row in rows.items()
-    ]
+    ends = [start + wanted[axis] for axis, start in starts.items()]
+    constants = slice_constants(graph, list(starts.values()), ends, list(starts), [1] * len(starts))
     made = Made(shape=wanted, kind=graph.element_types[outer])
-    inner = insert(graph, graph.nodes.index(node) + 1, "Slice", [outer, *constants], made, label=node.label)
+    inner = insert(graph, graph.nodes.index(node) + 1, ops.SLICE, [outer, *constants], made, label=node.label)
     cut = makers(graph)[inner]
     node.outputs[0], cut.inputs[0], cut.outputs[0] = inner, inner, outer
     graph.shapes[inner] = full
+
+
+def kernels_as_wide_as_strides(graph: OnnxGraph, destination: Destination) -> None:
+    """A kernel that reaches less far than its stride, which the packer refuses, gains taps of weight zero.
+
+    At either end as many as the padding grows by: the sums stay the same. A 1x1 of stride 2 is one.
+    """
+    device = destination.device
+    if device is None:
+        return
+    for node in graph.nodes:
+        if node.operator in ops.CONVOLUTIONS:
+            _widen(graph, node, device)
+
+
+def _widen(graph: OnnxGraph, node: GraphNode, device: Device) -> None:
+    a = node.attributes
+    kernel, strides, dilations = (list(map(int, a[key])) for key in ("kernel_shape", "strides", "dilations"))
+    pads = list(map(int, a["pads"]))[: len(kernel)]
+    taps = [max(0, (s - k + 1) // 2) for s, k in zip(strides, kernel, strict=True)]
+    if not any(taps):
+        return
+    wide = [k + 2 * t for k, t in zip(kernel, taps, strict=True)]
+    padded = [p + t * d for p, t, d in zip(pads, taps, dilations, strict=True)]
+    largest = [device.largest_kernel(node.op, d) for d in dilations]
+    fits = all(k <= most and p <= min(device.padding, k) for k, p, most in zip(wide, padded, largest, strict=True))
+    if not fits:
+        return
+    add_zero_taps(graph, node, [(t, t) for t in taps])
+    a["pads"] = padded * 2

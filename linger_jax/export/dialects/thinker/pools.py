@@ -7,10 +7,11 @@ import math
 import numpy as np
 
 from linger_jax.config import RoundMode
+from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.dialects.thinker.rescale import can_rescale, rescale
-from linger_jax.export.dialects.thinker.rewriting import Target
 from linger_jax.export.lower import Grid
-from linger_jax.export.onnx import LINGER, GraphNode, OnnxGraph, replace_uses, reshape_at, reshape_output, shape_of
+from linger_jax.export.onnx import GraphNode, OnnxGraph, replace_uses, reshape_at, reshape_output, shape_of
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.typing import HostArray
 
 _POOLING = ("ceil_mode", "count_include_pad", "divisor_override")
@@ -18,13 +19,13 @@ _ONE = 64
 _WIDTH = 8
 
 
-def pools_on_their_grid(graph: OnnxGraph, target: Target) -> None:
+def pools_on_their_grid(graph: OnnxGraph, destination: Destination) -> None:
     """The pool answers on its operand's grid, and a product with one brings that to the finer one.
 
     The chip divides by a power of two and re-scales in one rounding. Such a pool is a convolution of each channel with
     equal weights where the window is small enough, and a product with a row of them where it is the whole plane.
     """
-    for node in [n for n in graph.nodes if n.op == "QAvgPool2d" and n.domain == LINGER]:
+    for node in [n for n in graph.nodes if n.operator is ops.QAVG_POOL2D]:
         a = node.attributes
         divisor = _divisor(node)
         if a["scale_o"] <= a["scale_x"] or divisor is None or (a["x_bits"], a["o_bits"]) != (_WIDTH, _WIDTH):
@@ -33,7 +34,7 @@ def pools_on_their_grid(graph: OnnxGraph, target: Target) -> None:
             _keep_scale(graph, node)
         elif a["quant_mode"] != RoundMode.floor_add.value:
             continue
-        elif _is_convolution(node, target):
+        elif _is_convolution(node, destination):
             _convolve(graph, node, divisor)
         elif tuple(a["kernel_shape"]) == shape_of(graph, node.inputs[0])[2:] and not any(a["pads"]):
             _contract(graph, node, divisor)
@@ -58,13 +59,14 @@ def _keep_scale(graph: OnnxGraph, node: GraphNode) -> None:
     replace_uses(graph, outer, finer, within=[n for n in graph.nodes if n is not graph.nodes[place]])
 
 
-def _is_convolution(node: GraphNode, target: Target) -> bool:
-    device, a = target.device, node.attributes
+def _is_convolution(node: GraphNode, destination: Destination) -> bool:
+    device, a = destination.device, node.attributes
     if device is None:
         return False
     window = zip(a["kernel_shape"], a["strides"], a["pads"], strict=False)
     return all(
-        k <= device.largest_kernel("QConv2d", 1) and s <= k and s in device.strides and p <= k for k, s, p in window
+        k <= device.largest_kernel(ops.QCONV2D.name, 1) and s <= k and s in device.strides and p <= k
+        for k, s, p in window
     )
 
 
@@ -72,7 +74,7 @@ def _convolve(graph: OnnxGraph, node: GraphNode, divisor: int) -> None:
     a = node.attributes
     channels = shape_of(graph, node.inputs[0])[1]
     weight = np.full((channels, 1, *a["kernel_shape"]), _ONE, np.int8)
-    node.op, node.inputs = "QConv2d", [node.inputs[0], graph.constant(_name(weight), weight)]
+    node.operator, node.inputs = ops.QCONV2D, [node.inputs[0], graph.constant(_name(weight), weight)]
     for gone in _POOLING:
         del a[gone]
     a |= {"dilations": [1, 1], "group": channels, "w_bits": _WIDTH, "scale_w": float(_ONE * divisor)}
@@ -83,7 +85,7 @@ def _contract(graph: OnnxGraph, node: GraphNode, divisor: int) -> None:
     batch, channels, *plane = shape_of(graph, node.inputs[0])
     weight = np.full((1, math.prod(plane)), _ONE, np.int8)
     rows = reshape_at(graph, place, node.inputs[0], (batch, channels, math.prod(plane)))
-    node.op, node.inputs = "QLinear", [rows, graph.constant(_name(weight), weight)]
+    node.operator, node.inputs = ops.QLINEAR, [rows, graph.constant(_name(weight), weight)]
     for gone in (*_POOLING, "kernel_shape", "strides", "pads"):
         del a[gone]
     a |= {"w_bits": _WIDTH, "scale_w": float(_ONE * divisor)}

@@ -7,26 +7,26 @@ from typing import Any
 import numpy as np
 
 from linger_jax.config import RoundMode
-from linger_jax.export.dialects.thinker.coarser_inputs import grid_of
-from linger_jax.export.dialects.thinker.rescale import platform_of
-from linger_jax.export.dialects.thinker.rewriting import Target
+from linger_jax.export.dialects.dialect import Destination
+from linger_jax.export.dialects.thinker.rescale import grid_of, platform_of
 from linger_jax.export.lower import Grid
-from linger_jax.export.onnx import LINGER, GraphNode, Made, OnnxGraph, insert, integer_type, makers, uses
+from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, integer_type, makers, uses
+from linger_jax.kinds import Role
+from linger_jax.kinds import onnx_operators as ops
 
-_WITH_BIAS = ("QLinear", "QConv1d", "QConv2d", "QConvTranspose2d", "QBatchNorm2d")
 # Rounding that commutes with adding whole steps: ties do not look at the neighbours.
 _SHIFTS = (RoundMode.floor_add.value, RoundMode.floor.value)
 _IMAGE_RANK = 4
 
 
-def rectifiers_for_clips(graph: OnnxGraph, target: Target) -> None:
+def rectifiers_for_clips(graph: OnnxGraph, destination: Destination) -> None:
     """A Clip to [0, 6] is a Relu where the width saturates at 6 anyway.
 
     Else the width is made to saturate there: the values go up by what lies between 6 and the largest integer, which
     cuts them, and down again. The way up is part of the bias of the layer before, where there is one.
     """
-    del target
-    for node in [n for n in graph.nodes if n.op == "Clip"]:
+    del destination
+    for node in [n for n in graph.nodes if n.operator is ops.CLIP]:
         grid = grid_of(graph, node.inputs[0])
         bounds = [graph.constants.get(name) for name in node.inputs[1:]]
         if grid is None or len(bounds) != 2 or bounds[0] is None or bounds[1] is None or float(bounds[0]) != 0:
@@ -37,18 +37,18 @@ def rectifiers_for_clips(graph: OnnxGraph, target: Target) -> None:
         if above > 0:
             tensor = _raised(graph, node, tensor, grid, above)
             tensor = _shifted(graph, node, tensor, grid, -above)
-        node.op, node.inputs = "Relu", [tensor]
+        node.operator, node.inputs = ops.RELU, [tensor]
 
 
 def _raised(graph: OnnxGraph, node: GraphNode, tensor: str, grid: Grid, steps: int) -> str:
     """min(x, largest - steps) + steps, by saturation: in the bias of the layer before, where nobody else reads it."""
     layer = makers(graph)[tensor]
-    alone = uses(graph)[tensor] == 1 and layer.domain == LINGER and layer.op in _WITH_BIAS
+    alone = uses(graph)[tensor] == 1 and Role.bias in layer.operator.inputs
     if not alone or layer.attributes["quant_mode"] not in _SHIFTS:
         return _shifted(graph, node, tensor, grid, steps)
     a = layer.attributes
     unit = a["scale_x"] * a["scale_w"] / a["scale_o"]
-    outputs = graph.shapes[tensor][-1 if layer.op == "QLinear" else 1]
+    outputs = graph.shapes[tensor][-1 if layer.operator is ops.QLINEAR else 1]
     before = graph.constants[layer.inputs[2]] if len(layer.inputs) > 2 else np.zeros(outputs, np.int32)
     bias = before.astype(np.int64) + round(steps * unit)
     if unit < 1 or np.abs(bias).max() >= 2**31:
@@ -65,14 +65,14 @@ def _shifted(graph: OnnxGraph, node: GraphNode, tensor: str, grid: Grid, steps: 
     attributes: dict[str, Any] = {"platform": platform_of(graph), "quant_mode": RoundMode.floor_add.value}
     attributes |= {"x_bits": grid.bits, "scale_x": grid.scale, "o_bits": grid.bits, "scale_o": grid.scale}
     if len(shape) == _IMAGE_RANK and kind == "int8":
-        op = "QBatchNorm2d"
+        operator = ops.QBATCH_NORM2D
         alpha, beta = np.full(shape[1], one, kind), np.full(shape[1], steps * one, np.int32)
         constants = {"six_weight": alpha, "six_bias": beta}
         attributes |= {"w_bits": grid.bits, "scale_w": float(one)}
     else:
-        op, constants = "QAdd", {"six": np.full(shape, steps, kind)}
+        operator, constants = ops.QADD, {"six": np.full(shape, steps, kind)}
         attributes |= {"y_bits": grid.bits, "scale_y": grid.scale}
     inputs = [tensor, *(graph.constant(f"{node.label}.{name}", value) for name, value in constants.items())]
     made = Made(shape=shape, kind=kind)
     place = graph.nodes.index(node)
-    return insert(graph, place, op, inputs, made, attributes=attributes, domain=LINGER, label=node.label)
+    return insert(graph, place, operator, inputs, made, attributes=attributes, label=node.label)

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Collection
 
 from linger_jax.export.onnx import (
-    LINGER,
     GraphNode,
     OnnxGraph,
     makers,
@@ -16,10 +15,9 @@ from linger_jax.export.onnx import (
     shape_constant,
     shape_of,
 )
+from linger_jax.kinds import Role
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.typing import Shape
-
-POINTWISE = frozenset(("Relu", "Clip", "QSigmoid", "QTanh", "QGelu", "QSwish", "QAdd", "QMul"))
-_SEVERAL = {"QAdd": 2, "QMul": 2, "QBmm": 2, "QMatmul": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +39,8 @@ class Relayout:
 
 def data_inputs(graph: OnnxGraph, node: GraphNode) -> list[str]:
     """What a node computes on: computed operands, and constants of their rank that are no parameters."""
-    count = len(node.inputs) if node.op == "QCat" else _SEVERAL.get(node.op, 1)
-    return [t for t in node.inputs[:count] if t not in graph.constants or graph.constants[t].ndim]
+    data = [node.inputs[i] for i in node.operator.positions(Role.data, len(node.inputs))]
+    return [t for t in data if t not in graph.constants or graph.constants[t].ndim]
 
 
 def relay(graph: OnnxGraph, relayout: Relayout) -> None:
@@ -75,9 +73,9 @@ def _movable(graph: OnnxGraph, node: GraphNode) -> bool:
 
 def _is_free(graph: OnnxGraph, node: GraphNode) -> bool:
     """Whether a node takes its elements in any shape."""
-    if node.op == "Flatten":
+    if node.operator is ops.FLATTEN:
         return node.attributes["axis"] == 1 and shape_of(graph, node.inputs[0])[0] == graph.shapes[node.outputs[0]][0]
-    return node.op == "Reshape"
+    return node.operator is ops.RESHAPE
 
 
 def _spread(graph: OnnxGraph, relayout: Relayout, chosen: Collection[int]) -> None:
@@ -91,7 +89,7 @@ def _spread(graph: OnnxGraph, relayout: Relayout, chosen: Collection[int]) -> No
                 continue
             before = [made_by.get(t) for t in data_inputs(graph, node) if t not in graph.constants]
             behind = [reader for tensor in node.outputs for reader in readers(graph, tensor)]
-            inside = [n is not None and (id(n) in chosen or n.op == "Reshape") for n in before]
+            inside = [n is not None and (id(n) in chosen or n.operator is ops.RESHAPE) for n in before]
             reached = any(n is not None and id(n) in chosen for n in (*before, *behind))
             if reached and (all(inside) or (any(inside) and all(id(n) in chosen for n in behind))):
                 chosen.add(id(node))
@@ -102,7 +100,7 @@ def _relaid_tensors(graph: OnnxGraph, nodes: list[GraphNode], chosen: Collection
     """What chosen nodes make, and what Reshapes make for them alone."""
     relaid = {t for n in nodes for t in n.outputs}
     for node in graph.nodes:
-        if node.op == "Reshape" and not set(node.outputs) & set(graph.outputs):
+        if node.operator is ops.RESHAPE and not set(node.outputs) & set(graph.outputs):
             behind = readers(graph, node.outputs[0])
             if behind and all(id(n) in chosen for n in behind):
                 relaid.add(node.outputs[0])
@@ -113,7 +111,7 @@ def _changed(graph: OnnxGraph, tensor: str, before: Shape, after: Shape, chosen:
     """Gives a tensor its other shape, and the old one to readers that want it."""
     maker = makers(graph)[tensor]
     graph.shapes[tensor] = after
-    if maker.op == "Reshape" and maker.domain != LINGER:
+    if maker.operator is ops.RESHAPE:
         maker.inputs[1] = shape_constant(graph, after)
     outside = [n for n in readers(graph, tensor) if id(n) not in chosen and not _is_free(graph, n)]
     if outside:

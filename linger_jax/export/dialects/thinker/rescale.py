@@ -8,7 +8,8 @@ import numpy as np
 
 from linger_jax.config import RoundMode
 from linger_jax.export.lower import Grid
-from linger_jax.export.onnx import LINGER, Made, OnnxGraph, insert, integer_type
+from linger_jax.export.onnx import Made, OnnxGraph, insert, integer_type, makers
+from linger_jax.kinds import onnx_operators as ops
 
 _IMAGE_RANK = 4
 
@@ -16,6 +17,23 @@ _IMAGE_RANK = 4
 def platform_of(graph: OnnxGraph) -> str:
     """The chip that the nodes name."""
     return str(next(n.attributes["platform"] for n in graph.nodes if "platform" in n.attributes))
+
+
+def grid_of(graph: OnnxGraph, tensor: str) -> Grid | None:
+    """The grid that a tensor's integers lie on: that of the node of the field that made them, moves passed over.
+
+    None for floats, constants and graph inputs.
+    """
+    made_by = makers(graph)
+    while tensor in made_by:
+        node = made_by[tensor]
+        if node.operator.result_grid is not None and tensor == node.outputs[0]:
+            scale, bits = node.operator.result_grid
+            return Grid(node.attributes[scale], node.attributes[bits])
+        if not node.operator.passes_grid:
+            return None
+        tensor = node.inputs[0]
+    return None
 
 
 def can_rescale(before: Grid, after: Grid) -> bool:
@@ -50,15 +68,15 @@ def rescale(
     attributes: dict[str, Any] = {"platform": platform_of(graph), "quant_mode": mode}
     attributes |= {"x_bits": before.bits, "scale_x": before.scale, "o_bits": after.bits, "scale_o": after.scale}
     if len(shape) == _IMAGE_RANK and kind == "int8":
-        op = "QBatchNorm2d"
+        operator = ops.QBATCH_NORM2D
         constants = {f"one_{shape[1]}": np.full(shape[1], one, kind), f"zero_{shape[1]}": np.zeros(shape[1], np.int32)}
         attributes |= {"w_bits": before.bits, "scale_w": float(one)}
     else:
-        op, constants = "QMul", {"one_" + "x".join(map(str, shape)): np.full(shape, one, kind)}
+        operator, constants = ops.QMUL, {"one_" + "x".join(map(str, shape)): np.full(shape, one, kind)}
         attributes |= {"y_bits": before.bits, "scale_y": float(one)}
     inputs = [tensor, *(graph.constant(name, value) for name, value in constants.items())]
     made = Made(shape=shape, kind=integer_type(after.bits))
-    return insert(graph, place, op, inputs, made, attributes=attributes, domain=LINGER, label=label)
+    return insert(graph, place, operator, inputs, made, attributes=attributes, label=label)
 
 
 def _one(grid: Grid) -> int:

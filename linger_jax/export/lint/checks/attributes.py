@@ -7,13 +7,14 @@ from typing import assert_never
 
 from linger_jax.config import RoundMode
 from linger_jax.export.lint.checks.check import Check, measured
-from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.finding import Problem, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
+from linger_jax.kinds import ONNX_OPERATORS
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.targets import PlatformQuant
 
-ROUNDING = CONVOLUTIONS | TRANSPOSED | {"QLinear", "QLSTM"}
+ROUNDING = frozenset(operator for operator in ONNX_OPERATORS if operator.needs_rounding)
 PLATFORM_QUANT = "add_platform_quant_luna_quant"
 _OTHER_CHIP_OR_DIALECT = "Choose platform arcs, or export for venus with dialect='thinker'"
 
@@ -22,33 +23,30 @@ def _rounding(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     stated = view.node.attributes.get("quant_mode")
     if stated not in list(RoundMode):
-        yield Problem(
-            severity=Severity.refuse,
-            found=f"quant_mode {stated!r}" if stated is not None else "no quant_mode",
-            limit=f"one of {', '.join(RoundMode)}",
-            remedy="Export the file anew, or add the attribute quant_mode='floor_add'",
+        yield refuses(
+            f"quant_mode {stated!r}" if stated is not None else "no quant_mode",
+            f"one of {', '.join(RoundMode)}",
+            "Export the file anew, or add the attribute quant_mode='floor_add'",
         )
 
 
 def _platform_quant(view: NodeView, program: Program) -> Iterator[Problem]:
     if program.device.platform_quant is not PlatformQuant.unused and not view.has("platform_quant"):
-        yield Problem(
-            severity=Severity.refuse,
-            found="no platform_quant",
-            limit="platform_quant='luna_quant'",
-            remedy=_OTHER_CHIP_OR_DIALECT,
-            edit=_if_it_helps(PLATFORM_QUANT, program.device.platform_quant),
+        yield refuses(
+            "no platform_quant",
+            "platform_quant='luna_quant'",
+            _OTHER_CHIP_OR_DIALECT,
+            _if_it_helps(PLATFORM_QUANT, program.device.platform_quant),
         )
 
 
 def _softmax_dim(view: NodeView, program: Program) -> Iterator[Problem]:
     if program.device.platform_quant is not PlatformQuant.unused and not view.has("dim"):
-        yield Problem(
-            severity=Severity.refuse,
-            found="axis only",
-            limit="the attribute dim beside axis",
-            remedy=_OTHER_CHIP_OR_DIALECT,
-            edit=_if_it_helps("softmax_dim_attribute", program.device.platform_quant),
+        yield refuses(
+            "axis only",
+            "the attribute dim beside axis",
+            _OTHER_CHIP_OR_DIALECT,
+            _if_it_helps("softmax_dim_attribute", program.device.platform_quant),
         )
 
 
@@ -64,18 +62,17 @@ def _if_it_helps(edit: str, asked: PlatformQuant) -> str:
 
 
 def _backend(view: NodeView, program: Program) -> Iterator[Problem]:
-    if view.kind in program.device.missing_operators:
-        yield Problem(
-            severity=Severity.refuse,
-            found=view.node.op,
-            limit=f"the packer has no implementation of it for {program.platform.value}",
-            remedy="Choose platform arcs, whose chip is supported best",
+    if view.operator is not None and view.operator.name in program.device.missing_operators:
+        yield refuses(
+            view.node.op,
+            f"the packer has no implementation of it for {program.platform.value}",
+            "Choose platform arcs, whose chip is supported best",
         )
 
 
 CHECKS = (
     Check("quant_mode", _rounding, ROUNDING, measured),
     Check("platform_quant", _platform_quant, ROUNDING),
-    Check("softmax dim", _softmax_dim, {"QSoftmax"}),
+    Check("softmax dim", _softmax_dim, {ops.QSOFTMAX}),
     Check("backend", _backend),
 )

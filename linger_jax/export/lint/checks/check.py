@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from linger_jax.export.lint.finding import Problem
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import OnnxOperator
 from linger_jax.targets import Executor
 
 
@@ -29,15 +30,15 @@ class Check:
     Attributes:
       name: for messages.
       look: what it has to say about a node.
-      kinds: operators, under linger's names; None for all.
+      operators: None for all.
       chips: those that it asks for, by what is known of their executor.
     """
 
     name: str
     look: Callable[[NodeView, Program], Iterable[Problem]]
-    kinds: Collection[str] | None = None
+    operators: Collection[OnnxOperator] | None = None
     chips: Callable[[Executor], bool] = every
 
     def concerns(self, view: NodeView, program: Program) -> bool:
         """Whether it asks about a node."""
-        return self.chips(program.device.executor) and (self.kinds is None or view.kind in self.kinds)
+        return self.chips(program.device.executor) and (self.operators is None or view.operator in self.operators)

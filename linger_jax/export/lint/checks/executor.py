@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check, measured
-from linger_jax.export.lint.checks.known_operators import AS_2D, THINKER
-from linger_jax.export.lint.finding import Problem, Severity, differs
+from linger_jax.export.lint.finding import Problem, differs, notes
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import AS_2D, USE_THINKER
+from linger_jax.kinds import onnx_operators as ops
 
 NON_NEGATIVE_DIM = "glu_dim_non_negative"
 
@@ -18,7 +19,7 @@ def _convolution_1d(view: NodeView, program: Program) -> Iterator[Problem]:
     yield differs(
         view.node.op,
         f"the executor of {program.platform} computes other values",
-        f"{THINKER}: it writes a 2-D convolution of height 1",
+        f"{USE_THINKER}: it writes a 2-D convolution of height 1",
         AS_2D,
     )
 
@@ -43,7 +44,7 @@ def _transpose(view: NodeView, program: Program) -> Iterator[Problem]:
 
 def _layer_norm(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    if view.written != view.kind:
+    if view.written == ops.QLAYER_NORM.packing.name:
         yield differs(
             view.node.op,
             "the executor normalizes at Q10, training at Q15",
@@ -61,21 +62,20 @@ def _gated_linear_unit(view: NodeView, program: Program) -> Iterator[Problem]:
         )
         return
     if dim is not None and dim < 0:
-        yield differs(f"dim {dim}", "0 or more: a negative one is misread", THINKER, NON_NEGATIVE_DIM)
+        yield differs(f"dim {dim}", "0 or more: a negative one is misread", USE_THINKER, NON_NEGATIVE_DIM)
     if data is not None:
-        yield Problem(
-            severity=Severity.note,
-            found=f"input {data.name} in share memory",
-            limit="activations in PSRAM",
-            remedy="Give the packer the option",
-            options=PackOptions(psram=(data.name,)),
+        yield notes(
+            f"input {data.name} in share memory",
+            "activations in PSRAM",
+            "Give the packer the option",
+            PackOptions(psram=(data.name,)),
         )
 
 
 CHECKS = (
-    Check("conv1d", _convolution_1d, {"QConv1d"}, lambda executor: executor.conv1d_differs),
-    Check("sigmoid", _sigmoid, {"QSigmoid"}, lambda executor: executor.sigmoid_differs),
-    Check("transpose", _transpose, {"Transpose"}, lambda executor: executor.transpose_of_four_axes_crashes),
-    Check("layer norm", _layer_norm, {"QLayerNorm"}),
-    Check("gated linear unit", _gated_linear_unit, {"QGLU"}, measured),
+    Check("conv1d", _convolution_1d, {ops.QCONV1D}, lambda executor: executor.conv1d_differs),
+    Check("sigmoid", _sigmoid, {ops.QSIGMOID}, lambda executor: executor.sigmoid_differs),
+    Check("transpose", _transpose, {ops.TRANSPOSE}, lambda executor: executor.transpose_of_four_axes_crashes),
+    Check("layer norm", _layer_norm, {ops.QLAYER_NORM}),
+    Check("gated linear unit", _gated_linear_unit, {ops.QGLU}, measured),
 )

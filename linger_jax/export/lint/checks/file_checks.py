@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.finding import Problem, notes, refuses
 from linger_jax.export.lint.memory_plan import MemoryUse, lives, memory_use, stays_in_share_memory
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
@@ -15,11 +15,10 @@ _KIB = 1024
 def _parameters(program: Program, options: PackOptions) -> Iterator[Problem]:
     del options
     if not program.graph.constants:
-        yield Problem(
-            severity=Severity.refuse,
-            found="no constants",
-            limit="at least one: the packer fails on a file without",
-            remedy="Export a model that has a layer with weights",
+        yield refuses(
+            "no constants",
+            "at least one: the packer fails on a file without",
+            "Export a model that has a layer with weights",
         )
 
 
@@ -32,16 +31,9 @@ def _memory(program: Program, options: PackOptions) -> Iterator[Problem]:
     limit = f"{program.device.share_memory // _KIB} KiB and {program.device.psram // _KIB} KiB"
     for more in _relief(program):
         if _fits(program, memory_use(program, options | more)):
-            yield Problem(
-                severity=Severity.note, found=found, limit=limit, remedy="Give the packer the option", options=more
-            )
+            yield notes(found, limit, "Give the packer the option", more)
             return
-    yield Problem(
-        severity=Severity.refuse,
-        found=found,
-        limit=limit,
-        remedy="Use a smaller input, fewer features, or several layers in the place of the largest",
-    )
+    yield refuses(found, limit, "Use a smaller input, fewer features, or several layers in the place of the largest")
 
 
 def _fits(program: Program, use: MemoryUse) -> bool:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
-from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.finding import Problem, differs, notes
 from linger_jax.export.lint.memory_plan import stays_in_share_memory
 from linger_jax.export.lint.node_view import NodeView, Tensor
 from linger_jax.export.lint.pack_options import PackOptions
-from linger_jax.export.lint.program import PASSING, Program
+from linger_jax.export.lint.program import Program
+from linger_jax.kinds import onnx_operators as ops
 
-PRODUCTS = frozenset({"QBmm", "QMatmul"})
 _REMEDY = "Give the packer the option"
 
 
@@ -30,7 +30,7 @@ def _linear_rows(view: NodeView, program: Program) -> Iterator[Problem]:
     count, result = rows(view), view.outputs[0]
     if count < 2:
         return
-    rectified = [s for s in program.readers.get(result.name, ()) if s.kind == "Relu"]
+    rectified = [s for s in program.readers.get(result.name, ()) if s.operator is ops.RELU]
     options = PackOptions(psram=(result.name,))
     if rectified and not any(stays_in_share_memory(program)):
         options = PackOptions(threshold4=0)
@@ -38,32 +38,25 @@ def _linear_rows(view: NodeView, program: Program) -> Iterator[Problem]:
         data = view.input(0)
         around = (data.name,) if data is not None else ()
         options = PackOptions(psram=(*around, result.name, *(s.outputs[0].name for s in rectified)))
-    yield Problem(
-        severity=Severity.note,
-        found=f"{count} rows with the result in share memory",
-        limit="1 row, or the result in PSRAM",
-        remedy=_REMEDY,
-        options=options,
-    )
+    yield notes(f"{count} rows with the result in share memory", "1 row, or the result in PSRAM", _REMEDY, options)
 
 
 def _attention_on_input(view: NodeView, program: Program) -> Iterator[Problem]:
     """No placement makes attention right whose linear layers read the graph input itself."""
     scores = _made_by(view.input(0), program)
-    if scores is None or scores.kind not in PRODUCTS:
+    if scores is None or scores.operator not in ops.PRODUCTS:
         return
-    products = [s for s in program.readers.get(view.outputs[0].name, ()) if s.kind in PRODUCTS]
+    products = [s for s in program.readers.get(view.outputs[0].name, ()) if s.operator in ops.PRODUCTS]
     for product in (scores, *products):
         for tensor in product.inputs:
             linear = _made_by(tensor, program)
-            data = linear.input(0) if linear is not None and linear.kind == "QLinear" else None
+            data = linear.input(0) if linear is not None and linear.operator is ops.QLINEAR else None
             if linear is None or data is None or rows(linear) < 2 or program.origin(data).maker is not None:
                 continue
-            yield Problem(
-                severity=Severity.differs,
-                found=f"attention whose {linear.node.name} reads the graph input {program.origin(data).name}",
-                limit="attention behind another layer: no placement of tensors makes this one right",
-                remedy="Put a layer in front of the attention, or choose platform arcs",
+            yield differs(
+                f"attention whose {linear.node.name} reads the graph input {program.origin(data).name}",
+                "attention behind another layer: no placement of tensors makes this one right",
+                "Put a layer in front of the attention, or choose platform arcs",
             )
             return
 
@@ -72,13 +65,13 @@ def _made_by(tensor: Tensor | None, program: Program) -> NodeView | None:
     """The node that computes a tensor, looking through those that move it about."""
     while tensor is not None:
         maker = program.maker(tensor)
-        if maker is None or maker.kind not in PASSING:
+        if maker is None or maker.operator is None or not maker.operator.passes_grid:
             return maker
         tensor = maker.input(0)
     return None
 
 
 CHECKS = (
-    Check("linear rows", _linear_rows, {"QLinear"}, lambda executor: executor.linear_rows_are_corrupted),
-    Check("attention", _attention_on_input, {"QSoftmax"}, lambda executor: executor.attention_on_input_differs),
+    Check("linear rows", _linear_rows, {ops.QLINEAR}, lambda executor: executor.linear_rows_are_corrupted),
+    Check("attention", _attention_on_input, {ops.QSOFTMAX}, lambda executor: executor.attention_on_input_differs),
 )

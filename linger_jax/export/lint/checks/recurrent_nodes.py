@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
-from linger_jax.export.lint.checks.known_operators import THINKER
-from linger_jax.export.lint.finding import Problem, Severity, differs
+from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
+from linger_jax.kinds import USE_THINKER
+from linger_jax.kinds import onnx_operators as ops
 
 BATCH_FIRST_0 = "lstm_batch_first_0"
 TIME_ON_AXIS_1 = "lstm_time_on_axis_1"
@@ -32,11 +33,11 @@ def _time_axis(view: NodeView, program: Program) -> Iterator[Problem]:
         yield differs(
             f"data [{', '.join(map(str, shape))}]",
             "[1, time, features]",
-            THINKER if one_sample else "Export with an example of one sample",
+            USE_THINKER if one_sample else "Export with an example of one sample",
             TIME_ON_AXIS_1 if one_sample else "",
         )
     elif batch_first:
-        yield differs(f"batch_first {batch_first}", "0, with data [1, time, features]", THINKER, BATCH_FIRST_0)
+        yield differs(f"batch_first {batch_first}", "0, with data [1, time, features]", USE_THINKER, BATCH_FIRST_0)
 
 
 def _hidden_scale(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -53,22 +54,16 @@ def _hidden_scale(view: NodeView, program: Program) -> Iterator[Problem]:
 def _initial_state(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     if view.integer("has_hidden", 0) or view.integer("has_cell", 0):
-        yield Problem(
-            severity=Severity.refuse,
-            found="an initial state",
-            limit="none: the packer takes it for the weights",
-            remedy="Give the layer no state",
-        )
+        yield refuses("an initial state", "none: the packer takes it for the weights", "Give the layer no state")
 
 
 def _prefetch(view: NodeView, program: Program) -> Iterator[Problem]:
     del view, program
-    yield Problem(
-        severity=Severity.note,
-        found="weights are prefetched",
-        limit="no prefetch: the packer's default plan crashes the executor",
-        remedy="Give the packer the option",
-        options=PackOptions(prefetch=False),
+    yield notes(
+        "weights are prefetched",
+        "no prefetch: the packer's default plan crashes the executor",
+        "Give the packer the option",
+        PackOptions(prefetch=False),
     )
 
 
@@ -82,10 +77,10 @@ def _gru(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 CHECKS = (
-    Check("layers", _layers, {"QLSTM", "QGRU"}),
-    Check("time axis", _time_axis, {"QLSTM"}),
-    Check("hidden scale", _hidden_scale, {"QLSTM"}),
-    Check("initial state", _initial_state, {"QLSTM"}),
-    Check("weight prefetch", _prefetch, {"QLSTM"}),
-    Check("gru", _gru, {"QGRU"}),
+    Check("layers", _layers, ops.RECURRENT),
+    Check("time axis", _time_axis, {ops.QLSTM}),
+    Check("hidden scale", _hidden_scale, {ops.QLSTM}),
+    Check("initial state", _initial_state, {ops.QLSTM}),
+    Check("weight prefetch", _prefetch, {ops.QLSTM}),
+    Check("gru", _gru, {ops.QGRU}),
 )

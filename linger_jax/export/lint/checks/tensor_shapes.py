@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
-from linger_jax.export.lint.finding import Problem, Severity
+from linger_jax.export.lint.finding import Problem, differs, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
-
-RANKS: Mapping[str, tuple[int, ...]] = {
-    "QConv2d": (4,),
-    "QConvTranspose2d": (4,),
-    "QAvgPool2d": (4,),
-    "MaxPool": (4,),
-    "QBatchNorm2d": (4,),
-    "QConv1d": (3,),
-    "QLSTM": (3,),
-    "QGRU": (3,),
-    "QBmm": (2, 3),
-    "QMatmul": (2, 3),
-}
-BATCHED = CONVOLUTIONS | TRANSPOSED | {"QAvgPool1d", "QAvgPool2d", "MaxPool", "QBatchNorm1d", "QBatchNorm2d"}
+from linger_jax.kinds import ONNX_OPERATORS, Role
+from linger_jax.kinds import onnx_operators as ops
 
 
 def _rank(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    allowed = RANKS[view.kind]
-    for tensor in view.inputs[: 2 if view.kind in ("QBmm", "QMatmul") else 1]:
+    assert view.operator is not None
+    allowed = view.operator.ranks
+    for position in view.operator.positions(Role.data, len(view.inputs)):
+        tensor = view.inputs[position]
         if tensor is not None and tensor.shape is not None and len(tensor.shape) not in allowed:
-            yield Problem(
-                severity=Severity.refuse,
-                found=f"a {len(tensor.shape)}-D input ({tensor.text})",
-                limit=" or ".join(f"{rank}-D" for rank in allowed),
-                remedy="Reshape in the model: merge or split axes before the layer",
+            yield refuses(
+                f"a {len(tensor.shape)}-D input ({tensor.text})",
+                " or ".join(f"{rank}-D" for rank in allowed),
+                "Reshape in the model: merge or split axes before the layer",
             )
 
 
@@ -43,11 +31,10 @@ def _batch(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     shape = view.shape()
     if shape is not None and shape and shape[0] != 1:
-        yield Problem(
-            severity=Severity.differs,
-            found=f"a batch of {shape[0]}",
-            limit="1: the executor computes the first sample only",
-            remedy="Export with an example of one sample",
+        yield differs(
+            f"a batch of {shape[0]}",
+            "1: the executor computes the first sample only",
+            "Export with an example of one sample",
         )
 
 
@@ -59,11 +46,8 @@ def _broadcast(view: NodeView, program: Program) -> Iterator[Problem]:
     pairs = itertools.zip_longest(reversed(one), reversed(other), fillvalue=1)
     stretched = sum(a != b for a, b in pairs)
     if stretched > 1:
-        yield Problem(
-            severity=Severity.refuse,
-            found=f"{stretched} axes are broadcast",
-            limit="1",
-            remedy="Repeat the smaller operand in the model, or add in two steps",
+        yield refuses(
+            f"{stretched} axes are broadcast", "1", "Repeat the smaller operand in the model, or add in two steps"
         )
 
 
@@ -71,17 +55,12 @@ def _softmax_length(view: NodeView, program: Program) -> Iterator[Problem]:
     shape, axis = view.shape(), view.integer("axis", view.integer("dim", -1))
     most = program.device.softmax_length
     if shape and axis is not None and -len(shape) <= axis < len(shape) and shape[axis] > most:
-        yield Problem(
-            severity=Severity.refuse,
-            found=f"an axis of {shape[axis]}",
-            limit=f"up to {most}",
-            remedy="Take the softmax over fewer values",
-        )
+        yield refuses(f"an axis of {shape[axis]}", f"up to {most}", "Take the softmax over fewer values")
 
 
 CHECKS = (
-    Check("rank", _rank, RANKS),
-    Check("batch", _batch, BATCHED),
-    Check("broadcast", _broadcast, {"QAdd"}),
-    Check("softmax length", _softmax_length, {"QSoftmax"}),
+    Check("rank", _rank, {operator for operator in ONNX_OPERATORS if operator.ranks}),
+    Check("batch", _batch, {operator for operator in ONNX_OPERATORS if operator.first_sample_only}),
+    Check("broadcast", _broadcast, {ops.QADD}),
+    Check("softmax length", _softmax_length, {ops.QSOFTMAX}),
 )

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
-from linger_jax.export.lint.checks.known_operators import AS_2D, THINKER
-from linger_jax.export.lint.finding import Problem, Severity, refuses
+from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import CONVOLUTIONS, TRANSPOSED
+from linger_jax.kinds import AS_2D, USE_THINKER
+from linger_jax.kinds import onnx_operators as ops
 
-WINDOWED = CONVOLUTIONS | TRANSPOSED
-AVERAGES = frozenset({"QAvgPool1d", "QAvgPool2d"})
-POOLS = AVERAGES | {"MaxPool"}
+WINDOWED = ops.CONVOLUTIONS | ops.TRANSPOSED
+POOLS = ops.AVERAGES | {ops.MAX_POOL}
 
 
 def _by(values: tuple[int, ...]) -> str:
@@ -29,15 +28,14 @@ def _list(values: tuple[int, ...]) -> str:
 
 def _dilation(view: NodeView, program: Program) -> Iterator[Problem]:
     dilations = view.integers("dilations") or ()
-    allowed = (1,) if view.kind in TRANSPOSED else tuple(program.device.conv2d_kernel)
+    allowed = (1,) if view.operator in ops.TRANSPOSED else tuple(program.device.conv2d_kernel)
     if all(d in allowed for d in dilations):
         return
-    packs = view.kind == "QConv1d"
-    yield Problem(
-        severity=Severity.note if packs else Severity.refuse,
-        found=f"dilation {_by(dilations)}",
-        limit=f"{_list(allowed)}{'; others pack, and are not measured' if packs else ''}",
-        remedy="Change the dilation of the layer",
+    packs = view.operator is ops.QCONV1D
+    yield (notes if packs else refuses)(
+        f"dilation {_by(dilations)}",
+        f"{_list(allowed)}{'; others pack, and are not measured' if packs else ''}",
+        "Change the dilation of the layer",
     )
 
 
@@ -45,11 +43,11 @@ def _kernel(view: NodeView, program: Program) -> Iterator[Problem]:
     kernel = view.integers("kernel_shape") or ()
     dilations = view.integers("dilations") or (1,) * len(kernel)
     device = program.device
-    if view.kind == "QConv2d":
+    if view.operator is ops.QCONV2D:
         largest = [device.conv2d_kernel.get(d) for d in dilations]
         text = f"1 to {_list(tuple(sorted({k for k in largest if k})))} with dilation {_by(dilations)}"
     else:
-        one = device.transposed_kernel if view.kind in TRANSPOSED else device.conv1d_kernel
+        one = device.transposed_kernel if view.operator in ops.TRANSPOSED else device.conv1d_kernel
         largest, text = [one] * len(kernel), f"1 to {one}"
     if any(most is not None and not 1 <= k <= most for k, most in zip(kernel, largest, strict=False)):
         yield refuses(f"kernel {_by(kernel)}", text, "Use a smaller kernel, or several layers in a row")
@@ -107,11 +105,10 @@ def _symmetry(view: NodeView, program: Program) -> Iterator[Problem]:
     pads = view.integers("pads") or ()
     half = len(pads) // 2
     if pads[:half] != pads[half:]:
-        yield Problem(
-            severity=Severity.note,
-            found=f"padding {_list(pads)}",
-            limit="the same before and behind; other paddings pack, and are not measured",
-            remedy="Give the layer a number as its padding",
+        yield notes(
+            f"padding {_list(pads)}",
+            "the same before and behind; other paddings pack, and are not measured",
+            "Give the layer a number as its padding",
         )
 
 
@@ -120,7 +117,7 @@ def _groups(view: NodeView, program: Program) -> Iterator[Problem]:
     groups, weight = view.integer("group", 1) or 1, view.shape(1)
     if groups == 1 or weight is None:
         return
-    if view.kind in TRANSPOSED:
+    if view.operator in ops.TRANSPOSED:
         yield refuses(f"{groups} groups", "1", "Use a transposed convolution without groups")
         return
     results, channels = weight[0] // groups, weight[1]
@@ -130,11 +127,11 @@ def _groups(view: NodeView, program: Program) -> Iterator[Problem]:
             "one channel a group (depthwise), or several results a group",
             "Use more features, or fewer groups",
         )
-    elif view.kind == "QConv1d" and channels == results == 1:
+    elif view.operator is ops.QCONV1D and channels == results == 1:
         yield refuses(
             f"{groups} groups of one channel, one result each",
             "no depthwise 1-D convolution: the packer stops",
-            f"{THINKER}: it writes a 2-D convolution of height 1",
+            f"{USE_THINKER}: it writes a 2-D convolution of height 1",
             AS_2D,
         )
 
@@ -144,11 +141,8 @@ def _pool_stride(view: NodeView, program: Program) -> Iterator[Problem]:
     plane = shape[2:] if shape is not None else (None,) * len(strides)
     allowed = program.device.strides
     if any(s not in allowed and s != extent for s, extent in zip(strides, plane, strict=False)):
-        yield Problem(
-            severity=Severity.differs,
-            found=f"stride {_by(strides)}",
-            limit=f"{_list(allowed)} or the whole plane",
-            remedy="Change the stride of the pooling",
+        yield differs(
+            f"stride {_by(strides)}", f"{_list(allowed)} or the whole plane", "Change the stride of the pooling"
         )
 
 
@@ -172,6 +166,6 @@ CHECKS = (
     Check("padding", _padding, WINDOWED | POOLS),
     Check("symmetric padding", _symmetry, WINDOWED),
     Check("groups", _groups, WINDOWED),
-    Check("pool stride", _pool_stride, AVERAGES),
-    Check("pool kernel", _pool_kernel, {"MaxPool"}),
+    Check("pool stride", _pool_stride, ops.AVERAGES),
+    Check("pool kernel", _pool_kernel, {ops.MAX_POOL}),
 )

@@ -1,7 +1,9 @@
 """What each operator of a file computes, one file an idea."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from linger_jax.errors import LingerError
+from linger_jax.export.runner.integer_tensor import Value
 from linger_jax.export.runner.operators import (
     run_boundary,
     run_elementwise,
@@ -13,8 +15,9 @@ from linger_jax.export.runner.operators import (
 )
 from linger_jax.export.runner.operators.node_call import Call as Call
 from linger_jax.export.runner.operators.node_call import RunRule
+from linger_jax.kinds import OPERATOR_OF_NAME, OnnxOperator
 
-_RULES: Mapping[str, RunRule] = {
+RULES: Mapping[OnnxOperator, RunRule] = {
     **run_boundary.RULES,
     **run_weighted.RULES,
     **run_elementwise.RULES,
@@ -23,16 +26,25 @@ _RULES: Mapping[str, RunRule] = {
     **run_recurrent.RULES,
     **run_moves.RULES,
 }
-# The packer's own names (docs/specification/onnx_export.md section 4.1): same inputs, same attributes.
-_INTERNAL_NAMES = {
-    **{f"{name}Int": f"Q{name}" for name in ("Linear", "Conv1d", "Conv2d", "ConvTranspose2d", "BatchNorm2d")},
-    **{f"{name}Int": f"Q{name}" for name in ("AvgPool2d", "Bmm", "Softmax", "LSTM", "GRU", "LayerNorm")},
-    **{f"iq{name}": f"Q{name}" for name in ("Add", "Mul", "Cat", "Sigmoid", "Tanh")},
-    "GluInt": "QGLU",
-}
+"""Rule of every operator that can be run."""
 
-RULES: Mapping[str, RunRule] = {
-    **_RULES,
-    **{f"linger::{name}": _RULES[f"linger::{ours}"] for name, ours in _INTERNAL_NAMES.items()},
-}
-"""Rule of every operator that a file may hold, by name."""
+RUN_NAMES: frozenset[str] = frozenset(name for name, operator in OPERATOR_OF_NAME.items() if operator in RULES)
+"""Names under which a file may hold them, the packer's own included: same inputs, same attributes."""
+
+
+def run_node(operator: OnnxOperator, call: Call) -> Sequence[Value]:
+    """What a node makes of its operands.
+
+    Args:
+      operator: of the node, one of :data:`RULES`.
+      call: the node and its operands.
+
+    Raises:
+      ExportError: the node is faulty: an attribute or operand is missing, or shapes do not fit.
+    """
+    try:
+        return RULES[operator](call)
+    except LingerError:
+        raise
+    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:  # how NumPy and JAX refuse operands
+        raise call.error(f"its operands and attributes do not fit together: {error}") from error

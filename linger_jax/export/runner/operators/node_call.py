@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx import Dialect, FileNode
+from linger_jax.export.onnx import LINGER_FILES, FileDialect, FileNode
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
 from linger_jax.plan import Semantics
 
@@ -30,7 +30,7 @@ class Call:
     node: FileNode
     operands: tuple[Value | None, ...]
     semantics: Semantics
-    dialect: Dialect = "linger"
+    dialect: FileDialect = LINGER_FILES
 
     def tensor(self, position: int, letter: str = "x") -> IntegerTensor:
         """An operand that must be quantized; a constant of the file lies at the scale that the node states for it.

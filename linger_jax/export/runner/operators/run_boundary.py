@@ -8,6 +8,8 @@ from linger_jax.config import RoundMode
 from linger_jax.export.runner.common_scale import requantize, saturated
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
 from linger_jax.export.runner.operators.node_call import Call, RunRule
+from linger_jax.kinds import OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 
 
 def quant(call: Call) -> Sequence[Value]:
@@ -24,4 +26,4 @@ def dequant(call: Call) -> Sequence[Value]:
     return [call.tensor(0).real()]
 
 
-RULES: Mapping[str, RunRule] = {"linger::Quant": quant, "linger::Dequant": dequant}
+RULES: Mapping[OnnxOperator, RunRule] = {ops.QUANT: quant, ops.DEQUANT: dequant}

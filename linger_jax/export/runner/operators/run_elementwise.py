@@ -9,6 +9,8 @@ from jax import lax
 from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.node_call import Call, RunRule
+from linger_jax.kinds import OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator
 from linger_jax.numerics.products import matmul
 
@@ -62,10 +64,10 @@ def _both_directions(call: Call, parts: Sequence[IntegerTensor], axis: int) -> I
     return IntegerTensor(lax.concatenate(values, axis), finest, bits, call.node.scale("scale_o"))
 
 
-RULES: Mapping[str, RunRule] = {
-    "linger::QAdd": add,
-    "linger::QMul": multiply,
-    "linger::QBmm": matrix_product,
-    "linger::QMatmul": matrix_product,
-    "linger::QCat": concatenate,
+RULES: Mapping[OnnxOperator, RunRule] = {
+    ops.QADD: add,
+    ops.QMUL: multiply,
+    ops.QBMM: matrix_product,
+    ops.QMATMUL: matrix_product,
+    ops.QCAT: concatenate,
 }

@@ -11,6 +11,8 @@ from linger_jax.config import RoundMode
 from linger_jax.export.runner.common_scale import requantize, saturated
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.node_call import Call, RunRule
+from linger_jax.kinds import BIAS_BITS, OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator, chip_kernels
 from linger_jax.numerics.normalization import RESULT_FRACTION_BITS, normalize
 from linger_jax.numerics.products import rounded_product
@@ -90,7 +92,7 @@ def gated_linear_unit(call: Call) -> Sequence[Value]:
 def layer_norm(call: Call) -> Sequence[Value]:
     """``QLayerNorm`` over the axes that its weight has (docs/specification/layers.md section 6)."""
     node, x = call.node, call.tensor(0)
-    weight, bias = call.parameter(1, node.integer("w_bits")), call.constant(2, _FULL_WIDTH)
+    weight, bias = call.parameter(1, node.integer("w_bits")), call.constant(2, BIAS_BITS)
     rows = normalize(x.value.astype(jnp.float32), jnp.float32(x.scale), weight.ndim, x.bits)
     ranked = (1,) * (x.value.ndim - weight.ndim) + weight.shape
     total = rounded_product(rows.steps.astype(jnp.float32), jnp.asarray(weight.astype(np.float32).reshape(ranked)))
@@ -101,12 +103,12 @@ def layer_norm(call: Call) -> Sequence[Value]:
     return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
-RULES: Mapping[str, RunRule] = {
-    "linger::QSigmoid": _squashing(chip_kernels.sigmoid),
-    "linger::QTanh": _squashing(chip_kernels.tanh),
-    "linger::QGelu": _gated(chip_kernels.gelu),
-    "linger::QSwish": _gated(chip_kernels.swish),
-    "linger::QSoftmax": softmax,
-    "linger::QLayerNorm": layer_norm,
-    "linger::QGLU": gated_linear_unit,
+RULES: Mapping[OnnxOperator, RunRule] = {
+    ops.QSIGMOID: _squashing(chip_kernels.sigmoid),
+    ops.QTANH: _squashing(chip_kernels.tanh),
+    ops.QGELU: _gated(chip_kernels.gelu),
+    ops.QSWISH: _gated(chip_kernels.swish),
+    ops.QSOFTMAX: softmax,
+    ops.QLAYER_NORM: layer_norm,
+    ops.QGLU: gated_linear_unit,
 }

@@ -11,6 +11,8 @@ from jax import lax
 
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.node_call import Call, RunRule
+from linger_jax.kinds import OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 
 
 def _passing(function: Callable[[Call, Array], Array]) -> RunRule:
@@ -152,22 +154,22 @@ def _integers(call: Call, name: str, position: int, default: Sequence[int] | Non
     return default
 
 
-RULES: Mapping[str, RunRule] = {
-    "Relu": _passing(_relu),
-    "Reshape": _passing(_reshape),
-    "Flatten": _passing(_flatten),
-    "Transpose": _passing(_transpose),
-    "Squeeze": _passing(_squeeze),
-    "linger::Squeeze": _passing(_squeeze),
-    "Unsqueeze": _passing(_unsqueeze),
-    "Gather": _passing(_gather),
-    "Slice": _passing(_slice),
-    "Expand": _passing(_expand),
-    "Tile": _passing(_tile),
-    "Identity": _passing(_identity),
-    "Pad": pad,
-    "Clip": clip,
-    "Split": split,
-    "Concat": join_floats,
-    "ArgMax": index_of_largest,
+RULES: Mapping[OnnxOperator, RunRule] = {
+    ops.RELU: _passing(_relu),
+    ops.RESHAPE: _passing(_reshape),
+    ops.FLATTEN: _passing(_flatten),
+    ops.TRANSPOSE: _passing(_transpose),
+    ops.SQUEEZE: _passing(_squeeze),
+    ops.QUANTIZED_SQUEEZE: _passing(_squeeze),
+    ops.UNSQUEEZE: _passing(_unsqueeze),
+    ops.GATHER: _passing(_gather),
+    ops.SLICE: _passing(_slice),
+    ops.EXPAND: _passing(_expand),
+    ops.TILE: _passing(_tile),
+    ops.IDENTITY: _passing(_identity),
+    ops.PAD: pad,
+    ops.CLIP: clip,
+    ops.SPLIT: split,
+    ops.CONCAT: join_floats,
+    ops.ARG_MAX: index_of_largest,
 }

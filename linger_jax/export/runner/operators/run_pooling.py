@@ -12,6 +12,8 @@ from jax import lax
 
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, limits
 from linger_jax.export.runner.operators.node_call import Call, RunRule
+from linger_jax.kinds import OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.pooling import divide
 
 Pairs = list[tuple[int, int]]
@@ -100,9 +102,9 @@ def _padding(call: Call, plane: Sequence[int], reach: Sequence[int], stride: Seq
     return pairs
 
 
-RULES: Mapping[str, RunRule] = {
-    "MaxPool": maximum,
-    "linger::QAvgPool1d": average,
-    "linger::QAvgPool2d": average,
-    "linger::QGlobalAveragePool2d": whole_plane,
+RULES: Mapping[OnnxOperator, RunRule] = {
+    ops.MAX_POOL: maximum,
+    ops.QAVG_POOL1D: average,
+    ops.QAVG_POOL2D: average,
+    ops.QGLOBAL_AVERAGE_POOL2D: whole_plane,
 }

@@ -13,7 +13,8 @@ import numpy as np
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.interpret.recurrent import chip_cell
-from linger_jax.kinds import CellKind
+from linger_jax.kinds import BIAS_BITS, CellKind, OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
     LoopVariant,
@@ -21,8 +22,6 @@ from linger_jax.numerics.recurrent import (
     Scales,
     forward,
 )
-
-BIAS_BITS = 32
 
 
 def _layer(kind: CellKind, states: tuple[str, ...]) -> RunRule:
@@ -73,9 +72,8 @@ def _layer(kind: CellKind, states: tuple[str, ...]) -> RunRule:
 
 
 def _time_axis(call: Call) -> int:
-    """Where the time lies. The executor takes its length from axis 1 where ``batch_first`` is 0, from axis 0 else."""
-    batch_first = bool(call.node.integer("batch_first"))
-    return int(batch_first if call.dialect == "linger" else not batch_first)
+    """Where the time lies, as the file's dialect has it."""
+    return call.dialect.time_axes[bool(call.node.integer("batch_first"))]
 
 
 def _matrix(call: Call, position: int, scale: float) -> Array:
@@ -96,7 +94,7 @@ def _initial(call: Call, states: tuple[str, ...], given: int, rows: int) -> tupl
     return tuple(call.plain(1 + i)[0] for i in range(len(states)))
 
 
-RULES: Mapping[str, RunRule] = {
-    "linger::QLSTM": _layer("lstm", ("hidden", "cell")),
-    "linger::QGRU": _layer("gru", ("hidden",)),
+RULES: Mapping[OnnxOperator, RunRule] = {
+    ops.QLSTM: _layer("lstm", ("hidden", "cell")),
+    ops.QGRU: _layer("gru", ("hidden",)),
 }

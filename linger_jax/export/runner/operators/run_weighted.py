@@ -13,11 +13,12 @@ from linger_jax.config import RoundMode
 from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.node_call import Call, RunRule
+from linger_jax.kinds import BIAS_BITS, OnnxOperator
+from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator
 from linger_jax.numerics.convolution import integer_convolution
 from linger_jax.numerics.products import contraction
 
-BIAS_BITS = 32
 HostIntegers = npt.NDArray[np.integer]
 
 
@@ -117,13 +118,13 @@ def _pads(pads: tuple[int, ...], axes: int) -> tuple[tuple[int, ...], tuple[int,
     return pads[:axes], pads[axes:] or pads[:axes]
 
 
-RULES: Mapping[str, RunRule] = {
-    "linger::QLinear": linear,
-    "linger::QConv1d": convolution,
-    "linger::QConv2d": convolution,
-    "linger::QConvTranspose1d": transposed_convolution,
-    "linger::QConvTranspose2d": transposed_convolution,
-    "linger::QBatchNorm1d": batch_norm,
-    "linger::QBatchNorm2d": batch_norm,
-    "linger::Gather": look_up,
+RULES: Mapping[OnnxOperator, RunRule] = {
+    ops.QLINEAR: linear,
+    ops.QCONV1D: convolution,
+    ops.QCONV2D: convolution,
+    ops.QCONV_TRANSPOSE1D: transposed_convolution,
+    ops.QCONV_TRANSPOSE2D: transposed_convolution,
+    ops.QBATCH_NORM1D: batch_norm,
+    ops.QBATCH_NORM2D: batch_norm,
+    ops.TABLE_GATHER: look_up,
 }

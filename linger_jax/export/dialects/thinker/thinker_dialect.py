@@ -1,0 +1,70 @@
+"""The rules of the dialect, in the order in which they are applied."""
+
+from __future__ import annotations
+
+from linger_jax.export.dialects.dialect import Dialect, Rewrite
+from linger_jax.export.dialects.linger_dialect import LINGER
+from linger_jax.export.dialects.thinker.boundaries import dequantize_outputs, no_identity, quantize_inputs
+from linger_jax.export.dialects.thinker.large_planes import height_one
+from linger_jax.export.dialects.thinker.matrices import three_axes
+from linger_jax.export.dialects.thinker.names_and_attributes import add_platform_attributes, rename
+from linger_jax.export.dialects.thinker.padding import kernels_as_wide_as_strides, pads_in_convolutions
+from linger_jax.export.dialects.thinker.pools import pools_on_their_grid
+from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
+from linger_jax.export.dialects.thinker.reshapes import one_reshape, reshapes_for_axes
+from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
+from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits
+from linger_jax.export.onnx import file_dialect
+
+THINKER = Dialect(
+    files=file_dialect.THINKER_FILES,
+    summary="for the vendor's packer",
+    rewrites=(
+        *LINGER.rewrites,
+        Rewrite("biases of sequences", "docs/specification/onnx_export.md section 3, row QLSTM", both_biases),
+        Rewrite("sequences of one sample", "docs/specification/onnx_export.md section 5, row LSTM", one_sequence),
+        Rewrite(
+            "final states from outputs", "docs/specification/onnx_export.md section 3, row QLSTM", last_state_of_output
+        ),
+        Rewrite("Quants at the inputs", "docs/specification/onnx_export.md section 2, packer view", quantize_inputs),
+        Rewrite(
+            "Dequants at the outputs", "docs/specification/onnx_export.md section 2, packer view", dequantize_outputs
+        ),
+        Rewrite("no Identity", "docs/specification/onnx_export.md section 4.1, row Identity", no_identity),
+        Rewrite("Pad in convolutions", "docs/specification/onnx_export.md section 4.1, row Pad", pads_in_convolutions),
+        Rewrite("Slices for Split", "docs/specification/onnx_export.md section 4.1, row Split", slices_for_splits),
+        Rewrite(
+            "planes of height one", "docs/specification/onnx_export.md sections 4.1 and 5, rows of one axis", height_one
+        ),
+        Rewrite(
+            "kernels as wide as strides",
+            "docs/specification/onnx_export.md section 4.3, row stride",
+            kernels_as_wide_as_strides,
+        ),
+        Rewrite("pools on their grid", "docs/specification/onnx_export.md section 5, row AvgPool", pools_on_their_grid),
+        Rewrite(
+            "left shifts in QCat", "docs/specification/onnx_export.md section 5, row QCat", operands_on_the_result_grid
+        ),
+        Rewrite(
+            "products of three axes",
+            "docs/specification/onnx_export.md sections 4.3 and 5, rows rank and Transpose",
+            three_axes,
+        ),
+        Rewrite("saturation for Clip", "docs/specification/onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
+        Rewrite(
+            "Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes
+        ),
+        Rewrite("one Reshape", "docs/specification/onnx_export.md section 4.1, row Reshape", one_reshape),
+        Rewrite("packer's names", "docs/specification/onnx_export.md section 4.1", rename),
+        Rewrite("platform attributes", "docs/specification/onnx_export.md section 4.2", add_platform_attributes),
+    ),
+    one_sample=True,
+    biases_as_evaluated=True,
+    checked=True,
+)
+"""What the vendor's packer reads and its executor computes to the bit, where there is such a graph.
+
+What has no accepted form is left as it is: the device lint names it.
+
+Source: docs/specification/onnx_export.md sections 1, 4 and 5; docs/decisions.md D19.
+"""
