@@ -95,6 +95,7 @@ def test_a_file_with_a_flipped_bit(tmp_path: Path) -> None:
     assert "is truncated or damaged" in error_of(path)
 
 
+@pytest.mark.model
 def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
