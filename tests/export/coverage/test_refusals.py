@@ -37,6 +37,10 @@ def refusal(folder, model, *inputs, **kwargs):
         (lambda y: lax.pad(y, 0.0, ((0, 0, 0), (0, 0, 1))), "padding between elements"),
         (lambda y: jnp.pad(y, ((0, 0), (1, 0)), constant_values=0.3), "padding with 0.3.* not on the grid"),
         (lambda y: y.at[:, 0].set(0.0), "scatter"),
+        (
+            lambda y: nn.avg_pool(y.reshape(1, 2, 2, 2, 1), (2, 2, 2), count_include_pad=False),
+            "works on 3 axes of an image",
+        ),
         (lambda y: (y, jnp.ones(3)), "output y1 does not depend on the model's input; leave it out"),
         (lambda y: nn.Dropout(0.5, deterministic=False, rng_collection="params")(y), "this call draws random numbers"),
     ],
