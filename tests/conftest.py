@@ -36,7 +36,17 @@ hypothesis.settings.load_profile("patient")
 ROOT = Path(__file__).parent
 
 TIERS = {
-    "unit": (".", "config", "converters/files", "export/lint", "export/packing", "plan", "staging"),
+    "unit": (
+        ".",
+        "config",
+        "converters/files",
+        "export/lint",
+        "export/packing",
+        "kinds",
+        "plan",
+        "staging",
+        "targets",
+    ),
     "kernel": ("nn", "numerics", "quantizers"),
     "model": (),
 }

@@ -15,7 +15,7 @@ from linger_jax.compat.jaxprs import as_function, closed_jaxpr, function_name, j
 CALL = "jit"
 """A nested function: parameters ``jaxpr`` and ``name``."""
 REMAT = "remat"
-"""``jax.checkpoint``: parameters ``jaxpr``, ``policy``, ``prevent_cse``."""
+"""``jax.checkpoint``: parameters ``jaxpr``, ``policy``, ``prevent_cse`` (a flag, or one for each operand)."""
 SCAN = "scan"
 """Parameters ``jaxpr``, ``consts`` and ``carry`` (how many operands are which; the rest are sliced), ``length``,
 ``reverse``, ``unroll``."""

@@ -29,7 +29,9 @@ def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
             results = interpret(inner, body, operands)
             return results, inner.state, inner.non_finite
 
-        checkpointed = jax.checkpoint(run, policy=node.attributes["policy"], prevent_cse=node.attributes["prevent_cse"])
+        barriers: Any = node.attributes["prevent_cse"]  # of all operands, or a flag for each
+        barriers = barriers if isinstance(barriers, bool) else (True, list(barriers))
+        checkpointed = jax.checkpoint(run, policy=node.attributes["policy"], prevent_cse=barriers)
         inside = {path: ctx.state[path] for path in node.attributes[USED]}
         # Where somebody records nothing is differentiated, and nothing may be traced twice.
         evaluated = run if ctx.recording is not None else checkpointed

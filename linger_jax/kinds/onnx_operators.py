@@ -279,19 +279,25 @@ ARG_MAX = standard("ArgMax", _DATA, passes_grid=False)
 _FLOATS = "it computes with floats, and a file runs in integers"
 SIGMOID = foreign("Sigmoid", TAKEN, _FLOATS)
 TANH = foreign("Tanh", TAKEN, _FLOATS)
-CAST = foreign(
-    "Cast",
-    refused(Refusal("the packer fails when it writes one", "Remove the cast: give the file what it needs")),
-    "the scale of what it makes is not known",
+_FOREIGN = (
+    foreign(
+        "Cast",
+        refused(Refusal("the packer fails when it writes one", "Remove the cast: give the file what it needs")),
+        "the scale of what it makes is not known",
+    ),
+    foreign("Shape", TAKEN, "shapes are numbers in our files"),
+    foreign("Resize", refused(UNKNOWN), _FLOATS),
+    foreign("LogSoftmax", refused(UNKNOWN), _FLOATS),
+    foreign("ShuffleChannel", refused(UNKNOWN), "it is no operator of the ONNX standard"),
 )
-SHAPE = foreign("Shape", TAKEN, "shapes are numbers in our files")
-RESIZE = foreign("Resize", refused(UNKNOWN), _FLOATS)
-LOG_SOFTMAX = foreign("LogSoftmax", refused(UNKNOWN), _FLOATS)
-SHUFFLE_CHANNEL = foreign("ShuffleChannel", refused(UNKNOWN), "it is no operator of the ONNX standard")
+"""What no rule and no check asks about; the last three are taken for one chip (``targets.Device.own_operators``)."""
 
 # --- the table ------------------------------------------------------------------------------------------------------
 
-ONNX_OPERATORS: tuple[OnnxOperator, ...] = tuple(row for row in globals().values() if isinstance(row, OnnxOperator))
+ONNX_OPERATORS: tuple[OnnxOperator, ...] = (
+    *(row for row in globals().values() if isinstance(row, OnnxOperator)),
+    *_FOREIGN,
+)
 """All rows."""
 
 

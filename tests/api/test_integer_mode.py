@@ -197,6 +197,7 @@ class Everything(nn.Module):
         return nn.RNN(nn.GRUCell(5))(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "compat"), [(Everything(), "chip"), (ResidualCnn(), "reference")])
 def test_every_layer_and_operator_equals_fake_quantization(model, compat):
     x = random_array(0, 3, 8, 8, 4)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import linger_jax
 from linger_jax.nn import TorchGRUCell
@@ -41,6 +42,7 @@ def frame_batch(seed):
     return (jnp.asarray(frames, jnp.float32), jnp.asarray(lengths, jnp.int32)), jnp.asarray(labels, jnp.int32)
 
 
+@pytest.mark.slow
 def test_a_model_over_sequences_of_different_length_is_quantized_whole_and_learns():
     qmodel, batch = linger_jax.init(KeywordSpotter()), frame_batch
     inputs, _ = batch(0)

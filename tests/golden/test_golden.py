@@ -36,6 +36,7 @@ def _files_by_operator() -> dict[tuple[str, str], list[Path]]:
 FILES = _files_by_operator()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", sorted(FILES), ids=" ".join)
 def test_no_case_fails_and_every_covered_operator_has_cases_that_pass(operator):
     outcomes = [replay_file(path) for path in FILES[operator]]

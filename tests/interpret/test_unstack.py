@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import linger_jax
-from tests.interpret.steps import gradients, prepared, same_bits, trained
-from tests.models import random_array
+from tests.interpret.steps import gradients, same_bits, trained
+from tests.models import prepared, random_array
 
 X = random_array(0, 5, 6)
 

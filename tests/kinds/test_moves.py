@@ -12,6 +12,8 @@ from jax.ad_checkpoint import checkpoint_name
 from linger_jax.compat import equations, operation
 from linger_jax.kinds import MOVE_OF_PRIMITIVE, MOVES, GridOf
 
+pytestmark = pytest.mark.kernel
+
 X = jnp.asarray(np.arange(1.0, 7.0, dtype=np.float32).reshape(2, 3))
 START = jnp.int32(1)
 

@@ -23,10 +23,11 @@ from linger_jax.kinds import (
     Role,
 )
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.targets import device_of, packed_platforms
 
 EVERY = pytest.mark.parametrize("operator", ONNX_OPERATORS, ids=str)
 
-# Section 4.1 of docs/specification/onnx_export.md, row by row: a row of the table that goes is missed here.
+# docs/specification/onnx_export.md section 4.1, row by row: a row of the table that goes is missed here.
 TRANSLATED = {
     **{f"Q{name}": f"{name}Int" for name in ("Linear", "Conv1d", "Conv2d", "ConvTranspose2d", "BatchNorm2d")},
     **{f"Q{name}": f"{name}Int" for name in ("AvgPool2d", "Bmm", "Softmax", "LSTM", "GRU")},
@@ -157,6 +158,13 @@ def test_columns_agree(operator):
     if operator.same_as is not None:
         assert RULES[operator.same_as] is RULES[operator]
         assert operator.same_as.packing.takes_name
+
+
+@pytest.mark.parametrize("platform", packed_platforms())
+def test_operators_of_one_chip_are_rows(platform):
+    device = device_of(platform)
+    assert device.missing_operators <= {row.name for row in ONNX_OPERATORS if row.packing.takes_name}
+    assert device.own_operators <= {row.name for row in ONNX_OPERATORS if not row.packing.takes_name}
 
 
 def test_roles_of_inputs():

@@ -135,11 +135,10 @@ def test_a_layer_is_quantized_passed_or_float_with_a_reason(layer):
     module, shape = LAYERS[layer]
     model = Behind(module, tokens=shape is None)
     x = jax.ShapeDtypeStruct(shape or (2, 3), jnp.float32 if shape else jnp.int32)
-    keys = {"params": jax.random.key(0)}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", LingerWarning)
-        variables = jax.eval_shape(model.init, keys, x)
+        variables = jax.eval_shape(lambda x: model.init({"params": jax.random.key(0)}, x), x)
         rows = linger_jax.init(model).plan(variables, x).rows()
     rows = [row for row in rows if row.name != "entry"]
     assert rows, "the layer leaves no trace in the plan"

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from linger_jax.errors import PlatformLimitError
@@ -153,7 +154,7 @@ def test_part_gives_a_shared_table_one_width_for_look_up_and_product():
             return table.attend(table(tokens))
 
     config = {"part1": {"name": "table", "quant_info": {"weight_bits": 4, "output_bits": 16}}}
-    plan = planned(Tied(), jnp.array([[1, 2]]), config=config)
+    plan = planned(Tied(), np.array([[1, 2]], np.int32), config=config)
     assert bits(plan, "table", "weight_quantizer") == 4
     assert ("table", "embedding", "weight_quantizer") not in plan.quantizers
     assert [row.bits for row in plan.rows()] == [4, 16]

@@ -121,7 +121,7 @@ def test_layer_without_a_rule_is_float_with_the_reason():
 
 def test_constrain_plan_has_layers_only_and_no_quantizers():
     model = ResidualCnn(blocks=1)
-    variables = jax.eval_shape(model.init, jax.random.key(0), IMAGE)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(IMAGE.shape)))
     plan = linger_jax.constrain(model).plan(variables, IMAGE)
     assert summary(plan) == [
         ("stem", "Conv", "constrained"),

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-from jax.extend.core import Jaxpr, JaxprEqn, jaxpr_as_fun, jaxprs_in_params
 
+from linger_jax import compat
+from linger_jax.compat import ClosedJaxpr, JaxprEqn, as_function, operation
 from linger_jax.staging import LayerInfo, Staged, layer_p, scope_p, split_call, stage
 
 
@@ -21,22 +22,22 @@ def staged_call(
 
 def run_staged(staged: Staged, variables: Any, arrays: list[Any]) -> Any:
     """``(model output, updated collections)`` from the jaxpr alone, equation by equation."""
-    outputs = jaxpr_as_fun(staged.jaxpr)(*jax.tree.leaves(variables), *arrays)
+    outputs = as_function(staged.jaxpr)(*jax.tree.leaves(variables), *arrays)
     return jax.tree.unflatten(staged.out_tree, outputs)
 
 
-def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+def equations(closed: ClosedJaxpr) -> Iterator[JaxprEqn]:
     """Every equation in order, those of inner jaxprs after the equation that holds them; layers stay closed."""
-    for eqn in jaxpr.eqns:
+    for eqn in compat.equations(closed):
         yield eqn
         if eqn.primitive is not layer_p:
-            for inner in jaxprs_in_params(eqn.params):
+            for inner in operation(eqn).jaxprs:
                 yield from equations(inner)
 
 
 def layers(staged: Staged) -> list[LayerInfo]:
     """The layer markers in order."""
-    return [e.params["info"] for e in equations(staged.jaxpr.jaxpr) if e.primitive is layer_p]
+    return [e.params["info"] for e in equations(staged.jaxpr) if e.primitive is layer_p]
 
 
 def layer_names(staged: Staged) -> list[str]:
@@ -46,5 +47,5 @@ def layer_names(staged: Staged) -> list[str]:
 
 def scopes(staged: Staged) -> list[str]:
     """``path`` or ``path.method`` of every scope that opens, in order."""
-    opened = [e.params for e in equations(staged.jaxpr.jaxpr) if e.primitive is scope_p and e.params["enter"]]
+    opened = [e.params for e in equations(staged.jaxpr) if e.primitive is scope_p and e.params["enter"]]
     return [".".join(p["path"] if p["method"] == "__call__" else (*p["path"], p["method"])) for p in opened]

@@ -79,7 +79,7 @@ def test_jitted_module_that_was_staged_before_runs_as_float():
     variables = drawn(model, X)
     staged_call(model, variables, X)
     jaxpr = jax.make_jaxpr(model.apply)(variables, X)
-    assert not [e for e in equations(jaxpr.jaxpr) if e.primitive.name.startswith("linger")]
+    assert not [e for e in equations(jaxpr) if e.primitive.name.startswith("linger")]
 
 
 def test_jitted_class_of_another_model_does_not_lend_its_paths():
@@ -121,9 +121,7 @@ def test_gradient_inside_the_model_dissolves_the_layer_and_says_so():
 
     model = Slope()
     staged, _ = staged_call(model, drawn(model, X), X)
-    lost = [
-        e.params["info"].kind.name for e in equations(staged.jaxpr.jaxpr) if e.primitive.name == "linger_lost_layer"
-    ]
+    lost = [e.params["info"].kind.name for e in equations(staged.jaxpr) if e.primitive.name == "linger_lost_layer"]
     assert lost == ["dense"]
 
 

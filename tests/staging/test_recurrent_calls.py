@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from linger_jax.compat import equations
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from tests.models import drawn, random_array
 from tests.staging.staging_run import layer_names, layers, run_staged, scopes, staged_call
@@ -201,7 +202,7 @@ FLOAT = {
 
 
 def composites(staged):
-    return {e.params["composite"] for e in staged.jaxpr.jaxpr.eqns if e.primitive.name == "linger_scope"} - {None}
+    return {e.params["composite"] for e in equations(staged.jaxpr) if e.primitive.name == "linger_scope"} - {None}
 
 
 @pytest.mark.parametrize(("model", "reason"), FLOAT.values(), ids=FLOAT.keys())

@@ -16,6 +16,7 @@ import numpy as np
 
 import linger_jax
 from linger_jax.api.call_checks import refuse_empty
+from linger_jax.compat import evaluated_now, is_tracer
 from linger_jax.config import Platform
 from linger_jax.export.lower.evaluation_record import Record, RecordedArrays, as_record, recorded_arrays
 from linger_jax.interpret import Context, Mode, Recording, fixed_values, interpret
@@ -77,7 +78,7 @@ class AbstractModel:
             ctx = Context(
                 settings=settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
             )
-            with jax.ensure_compile_time_eval():  # scales hang on scales alone
+            with evaluated_now():  # scales hang on scales alone
                 interpret(ctx, plan.graph, [*leaves, *arrays])
             scales.update(recording.scales)
             return dataclasses.replace(recorded_arrays(recording), scales={})
@@ -91,7 +92,7 @@ class AbstractModel:
 
     def _known(self, path: Path, scale: Any) -> float:
         """A scale; within a loop, where it is not known, the one that went in."""
-        return self._scale(path) if isinstance(scale, jax.core.Tracer) else float(scale)
+        return self._scale(path) if is_tracer(scale) else float(scale)
 
     def _scale(self, path: Path) -> float:
         quantizer = self.plan.quantizers[path]

@@ -24,6 +24,7 @@ def found() -> Matrix:
     return matrix()
 
 
+@pytest.mark.slow
 def test_the_page_is_what_trying_everything_yields(found: Matrix) -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == page(found), "run python -m tests.support_matrix"
 

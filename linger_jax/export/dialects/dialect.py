@@ -44,7 +44,10 @@ class Rewrite:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How files of a dialect are made. ``dialects/__init__.py`` lists all; a new one is a row there.
+    """How files of a dialect are made.
+
+    A new dialect is a record in a file of its own, a place in the list of ``dialects/__init__.py``, and what a reader
+    has to know of it in ``export/onnx/file_dialect.py``.
 
     Attributes:
       files: what a reader has to know of its files.

@@ -8,10 +8,10 @@ import numpy as np
 
 from linger_jax.export.dialects.dialect import Destination, Dialect, Rewrite
 from linger_jax.export.onnx import (
-    LINGER_FILES,
     GraphNode,
     Made,
     OnnxGraph,
+    file_dialect,
     index_constant,
     insert,
     makers,
@@ -125,7 +125,7 @@ def quants_of_inputs_first(graph: OnnxGraph, destination: Destination) -> None:
 
 _SOURCE = "docs/specification/onnx_export.md section 2"
 LINGER = Dialect(
-    files=LINGER_FILES,
+    files=file_dialect.LINGER_FILES,
     summary="as linger 3.0.9 writes",
     rewrites=(
         Rewrite("products with their axes of length one", _SOURCE, products_with_unit_axes),

@@ -1,7 +1,6 @@
 """ONNX files as values: graphs, edits of graphs, reading and writing."""
 
 from linger_jax.export.onnx.file_dialect import LINGER_FILES as LINGER_FILES
-from linger_jax.export.onnx.file_dialect import THINKER_FILES as THINKER_FILES
 from linger_jax.export.onnx.file_dialect import FileDialect as FileDialect
 from linger_jax.export.onnx.graph_edits import AXES_ARE_INPUTS as AXES_ARE_INPUTS
 from linger_jax.export.onnx.graph_edits import Made as Made

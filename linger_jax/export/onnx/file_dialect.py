@@ -1,4 +1,7 @@
-"""What a reader of a file has to know of the dialect that the file is written in."""
+"""What a reader of a file has to know of the dialect that the file is written in.
+
+How a file of a dialect is made stands in ``export/dialects``.
+"""
 
 from __future__ import annotations
 

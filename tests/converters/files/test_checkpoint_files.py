@@ -50,6 +50,7 @@ def assert_equal_weights(variables: Any, want: dict[str, torch.Tensor]) -> None:
 # --- files ---
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("as_text", [False, True])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_file_of_either_format(tmp_path: Path, zipped: bool, as_text: bool) -> None:
@@ -94,6 +95,7 @@ def test_a_file_with_a_flipped_bit(tmp_path: Path) -> None:
     assert "is truncated or damaged" in error_of(path)
 
 
+@pytest.mark.model
 def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
@@ -195,6 +197,7 @@ def test_a_compiled_part_of_a_model_is_read() -> None:
     assert [(row.key, row.how) for row in report.rows] == [("head.weight", "name"), ("head.bias", "name")]
 
 
+@pytest.mark.model
 def test_a_module_called_module_is_no_prefix() -> None:
     class Flax(nn.Module):
         @nn.compact
@@ -223,6 +226,7 @@ def test_numpy_arrays_count_as_tensors() -> None:
     assert_equal_weights(imported({key: value.numpy() for key, value in want.items()})[0], want)
 
 
+@pytest.mark.model
 def test_a_live_module() -> None:
     module = torch.nn.Linear(5, 3)
     variables, report = imported(module)

@@ -7,7 +7,8 @@ import onnx
 import pytest
 
 import linger_jax
-from tests.export.calls import normal, to_file, trained
+from tests.export.calls import to_file, trained
+from tests.models import normal
 
 
 def by_unstack(x):

@@ -9,6 +9,8 @@ from linger_jax.export.lint import Severity
 from tests.export.lint.boundaries import BOUNDARIES
 
 
+@pytest.mark.model
+@pytest.mark.slow
 @pytest.mark.packer
 @pytest.mark.filterwarnings("ignore:.*does not run it as it is:linger_jax.LingerWarning")
 @pytest.mark.parametrize("name", BOUNDARIES)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import linger_jax
 from linger_jax.errors import ExportError
 from linger_jax.export.runner import OnnxRunner
 from tests.export.runner.onnx_models import ACT, node, quant, write
@@ -186,6 +187,15 @@ def test_weights_beyond_their_declared_width_are_refused(tmp_path):
     path = write(tmp_path / "m.onnx", nodes, {"x": [1, 2]}, ["y"], {"w": np.array([[100, 3]], np.int8)})
     with pytest.raises(ExportError, match=r"QLinear_y.*input 1 must hold 4-bit integers"):
         OnnxRunner(path).run(np.zeros((1, 2), np.float32))
+
+
+def test_operands_that_do_not_fit_are_refused_and_the_node_is_named(tmp_path):
+    attributes = {**ACT, "w_bits": 8, "scale_x": 32.0, "scale_w": 128.0, "scale_o": 16.0}
+    nodes = [quant("x", "q", 32.0), node("linger.QLinear", ["q", "w"], ["y"], **attributes)]
+    path = write(tmp_path / "m.onnx", nodes, {"x": [1, 2]}, ["y"], {"w": np.ones((1, 3), np.int8)})
+    with pytest.raises(ExportError, match=r"QLinear_y \(linger::QLinear\): its operands .* do not fit"):
+        OnnxRunner(path).run(np.zeros((1, 2), np.float32))
+    assert linger_jax.check_onnx(path).platform == ACT["platform"]  # the lint looks at such a file all the same
 
 
 def test_a_scale_that_is_no_power_of_two_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from tests.interpret.steps import TQT, same_bits, scale_for
 from tests.models import prepared, random_array
 from tests.plan.planned import planned, row_of
 
-X = random_array(0, 6, 5)
+X = random_array(1, 6, 5)
 UNTIED = {"tie_concat_scales": False}
 
 

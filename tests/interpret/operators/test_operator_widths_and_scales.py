@@ -152,7 +152,7 @@ def test_clipped_constant_is_warned_about_once_with_its_place():
         "the constant 0.5 counts as 0.49609375: in 8 bits at scale 2^8 it is clipped",
         "the constant 1.29999995 counts as 0.9921875: in 8 bits at scale 2^7 it is clipped",
     ]
-    assert "_linger_qtensor_qmul_0 at test_operator_defects.py:" in str(caught[0].message)
+    assert "_linger_qtensor_qmul_0 at test_operator_widths_and_scales.py:" in str(caught[0].message)
     (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == "mul")
     assert row.reason.startswith("the constant 0.5 counts as 0.49609375")
     qmodel.apply(variables, A, mutable=["quant"])
@@ -196,7 +196,8 @@ class CalledTwice(nn.Module):
 
 def test_value_keeps_its_scale_when_its_layer_runs_again():
     x = jax.random.normal(jax.random.key(0), (6, 4))
-    qmodel, variables = prepared(CalledTwice(64.0), x)
+    qmodel = linger_jax.init(CalledTwice(64.0))
+    variables = qmodel.init(jax.random.key(0), x)
     first, second = qmodel.apply_qtensor(variables, x, mutable=["quant"])[0]
     gently, _ = linger_jax.init(CalledTwice(1.0)).apply_qtensor(variables, x, mutable=["quant"])[0]
     assert float(first.scale) > float(second.scale)

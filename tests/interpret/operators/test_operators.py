@@ -89,7 +89,7 @@ def test_sum_is_never_finer_than_its_coarser_operand():
 
 
 def test_sum_rounds_its_operands_to_the_output_scale_in_evaluation_only():
-    x, y = on_grid(3, 64.0, 40, largest=100), on_grid(4, 64.0, 40, largest=100)
+    x, y = on_grid(4, 64.0, 40, largest=100), on_grid(7, 64.0, 40, largest=100)
     train, state = run(lambda x, y: x + y, x, y)
     evaluated, _ = run(lambda x, y: x + y, x, y, evaluate=True)
     scale = float(state["output_quantizer"]["scale"])

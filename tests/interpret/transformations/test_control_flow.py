@@ -204,3 +204,26 @@ def test_scan_of_the_user_s_own_over_quantized_inputs_computes_in_float_and_is_e
     output, _ = trained(qmodel, variables, X)
     hidden, _ = trained(*prepared_entry(variables), X)
     np.testing.assert_allclose(output, np.cumsum(hidden, 0), rtol=1e-6)
+
+
+class Barriers(nn.Module):
+    """A checkpoint that keeps the compiler from sharing computations of one of its operands, but not of the other."""
+
+    checkpointed: bool
+
+    @nn.compact
+    def __call__(self, x):
+        def block(x, kernel):
+            return nn.relu(x @ kernel) + x
+
+        block = jax.checkpoint(block, prevent_cse=(True, False)) if self.checkpointed else block
+        return nn.Dense(2)(block(x, self.param("kernel", nn.initializers.lecun_normal(), (4, 4))))
+
+
+def test_a_checkpoint_with_a_flag_for_each_operand_computes_what_it_holds():
+    qmodel, variables = prepared(Barriers(True), X)
+    plain, same = prepared(Barriers(False), X)
+    same_bits(variables, same)
+    same_bits(trained(qmodel, variables, X), trained(plain, same, X))
+    ours, wanted = gradients(qmodel, variables, X), gradients(plain, same, X)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours, wanted)

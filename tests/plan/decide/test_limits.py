@@ -117,7 +117,7 @@ def test_average_over_a_whole_axis_is_exempt_and_others_are_not():
 
 def test_constrained_model_is_not_checked():
     model = Deep({"kernel": 15})
-    variables = jax.eval_shape(model.init, jax.random.key(0), IMAGE)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(IMAGE.shape)))
     plan = linger_jax.constrain(model).plan(variables, IMAGE)
     assert row_of(plan, "deep.conv").status == "constrained"
 

@@ -42,7 +42,7 @@ def test_custom_layer_is_disabled_by_the_type_of_its_module():
 
 
 def test_strict_refuses_a_float_product_with_its_source_line():
-    with pytest.raises(PlanError, match=r"(?s)strict: .*params\.w.*\(test_custom_layers\.py:\d+\)"):
+    with pytest.raises(PlanError, match=r"(?s)strict: .*params\.w.*\(test_choosing_custom_layers\.py:\d+\)"):
         planned(Product(lambda x, w: x @ jnp.tanh(w)), X, strict=True)
 
 

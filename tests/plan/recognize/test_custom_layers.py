@@ -249,7 +249,7 @@ def test_tied_embedding_is_a_product_with_its_quantized_table():
             table = nn.Embed(5, 4, name="table")
             return table.attend(table(tokens))
 
-    plan = planned(Tied(), jnp.array([[1, 2]]))
+    plan = planned(Tied(), np.array([[1, 2]], np.int32))
     assert summary(plan) == [("table", "Embed", "quantized"), ("table.embedding", "custom linear", "quantized")]
     assert [".".join(path) for path in plan.quantizers] == [
         "table.weight_quantizer",

@@ -58,7 +58,7 @@ def _may(node: GraphNode, destination: Destination) -> bool:
     if node.operator is ops.QCONV1D:
         (kernel,), (dilation,) = node.attributes["kernel_shape"], node.attributes["dilations"]
         device = destination.device
-        return device is not None and int(kernel) <= device.largest_kernel("QConv2d", int(dilation))
+        return device is not None and int(kernel) <= device.largest_kernel(ops.QCONV2D.name, int(dilation))
     return node.operator.pointwise or node.operator is ops.QCAT
 
 

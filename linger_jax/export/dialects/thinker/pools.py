@@ -65,7 +65,8 @@ def _is_convolution(node: GraphNode, destination: Destination) -> bool:
         return False
     window = zip(a["kernel_shape"], a["strides"], a["pads"], strict=False)
     return all(
-        k <= device.largest_kernel("QConv2d", 1) and s <= k and s in device.strides and p <= k for k, s, p in window
+        k <= device.largest_kernel(ops.QCONV2D.name, 1) and s <= k and s in device.strides and p <= k
+        for k, s, p in window
     )
 
 

@@ -14,10 +14,10 @@ from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.reshapes import one_reshape, reshapes_for_axes
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
 from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits
-from linger_jax.export.onnx import THINKER_FILES
+from linger_jax.export.onnx import file_dialect
 
 THINKER = Dialect(
-    files=THINKER_FILES,
+    files=file_dialect.THINKER_FILES,
     summary="for the vendor's packer",
     rewrites=(
         *LINGER.rewrites,
@@ -66,5 +66,5 @@ THINKER = Dialect(
 
 What has no accepted form is left as it is: the device lint names it.
 
-Source: docs/specification/onnx_export.md sections 1, 4 and 5, decision D19 (docs/decisions.md).
+Source: docs/specification/onnx_export.md sections 1, 4 and 5; docs/decisions.md D19.
 """
