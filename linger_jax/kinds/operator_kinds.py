@@ -29,7 +29,7 @@ class ChipFunction:
       exact: the float function to the last bit, by its name in ``numerics.float_functions``, where results crowd and
         their last bits decide a threshold; None where the float operation of the model is exact enough.
 
-    Readers: interpret/kernel_functions.py, export/lower/lower_operators.py.
+    Readers: interpret/kernel_functions.py, export/lower/lower_operators.py, export/runner/operators/run_functions.py.
 
     Source: docs/specification/chip_kernels.md.
     """

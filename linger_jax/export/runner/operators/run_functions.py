@@ -11,7 +11,7 @@ from linger_jax.config import RoundMode
 from linger_jax.export.runner.common_scale import requantize, saturated
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators.node_call import Call, RunRule
-from linger_jax.kinds import BIAS_BITS, OnnxOperator
+from linger_jax.kinds import BIAS_BITS, OPERATORS, OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator, chip_kernels
 from linger_jax.numerics.normalization import RESULT_FRACTION_BITS, normalize
@@ -59,16 +59,20 @@ def _gated(kernel: Callable[[Array, Platform], Array]) -> RunRule:
     return rule
 
 
-def softmax(call: Call) -> Sequence[Value]:
+def _rows(kernel: Callable[[Array, Platform], Array]) -> RunRule:
     """``QSoftmax`` along ``axis``."""
-    node, x = call.node, call.tensor(0)
-    grid = 2.0**chip_kernels.SOFTMAX_INPUT_FRACTION_BITS
-    rows = jnp.moveaxis(
-        requantize(x.accumulator(), x.scale, grid, _FULL_WIDTH, RoundMode.floor_add).value, _axis(call), -1
-    )
-    y = jnp.moveaxis(chip_kernels.softmax(rows, node.platform), -1, _axis(call))
-    one = 2.0**chip_kernels.SOFTMAX_RESULT_FRACTION_BITS
-    return [requantize(Accumulator.of(y, 2**31), one, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+
+    def rule(call: Call) -> Sequence[Value]:
+        node, x = call.node, call.tensor(0)
+        grid = 2.0**chip_kernels.SOFTMAX_INPUT_FRACTION_BITS
+        rows = jnp.moveaxis(
+            requantize(x.accumulator(), x.scale, grid, _FULL_WIDTH, RoundMode.floor_add).value, _axis(call), -1
+        )
+        y = jnp.moveaxis(kernel(rows, node.platform), -1, _axis(call))
+        one, output = 2.0**chip_kernels.SOFTMAX_RESULT_FRACTION_BITS, node.scale("scale_o")
+        return [requantize(Accumulator.of(y, 2**31), one, output, node.integer("o_bits"), node.round_mode)]
+
+    return rule
 
 
 def _axis(call: Call) -> int:
@@ -103,12 +107,18 @@ def layer_norm(call: Call) -> Sequence[Value]:
     return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
+_RULE_OF_FORM: Mapping[str, Callable[[Callable[..., Array]], RunRule]] = {
+    "squashing": _squashing,
+    "gated": _gated,
+    "rows": _rows,
+}
+
 RULES: Mapping[OnnxOperator, RunRule] = {
-    ops.QSIGMOID: _squashing(chip_kernels.sigmoid),
-    ops.QTANH: _squashing(chip_kernels.tanh),
-    ops.QGELU: _gated(chip_kernels.gelu),
-    ops.QSWISH: _gated(chip_kernels.swish),
-    ops.QSOFTMAX: softmax,
+    **{
+        kind.node_in_file: _RULE_OF_FORM[kind.function.form](getattr(chip_kernels, kind.function.kernel))
+        for kind in OPERATORS
+        if kind.function is not None
+    },
     ops.QLAYER_NORM: layer_norm,
     ops.QGLU: gated_linear_unit,
 }
