@@ -1,7 +1,7 @@
 """One training step for each way to train a model: float, linger_jax, qwix.
 
-A step is `step(state, batch) -> (state, loss)` with the parameters, every other collection and the optimizer's state in
-`state`: value and gradients, then the optimizer's update. All contenders start from the same float variables.
+A step is ``step(state, batch) -> (state, loss)`` with the parameters, every other collection and the optimizer's state
+in ``state``: value and gradients, then the optimizer's update. All contenders start from the same float variables.
 """
 
 from __future__ import annotations

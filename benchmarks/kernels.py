@@ -2,10 +2,10 @@
 
     python benchmarks/kernels.py --shape 32,8,128,128 --bits 8
 
-A row is one kernel of one platform. `kernel` takes and gives int32, `operator` starts and ends with float32 on a grid
-as a quantized operator does, `lookup` reads a table of 2^bits results that is made in the same program: exact too, and
-here to show what the kernels are worth. Ratios are time over time of `jnp.tanh`, medians over turns. Rerun it after an
-update of jaxlib.
+A row is one kernel of one platform. ``kernel`` takes and gives int32, ``operator`` starts and ends with float32 on a
+grid as a quantized operator does, ``lookup`` reads a table of 2^bits results that is made in the same program: exact
+too, and here to show what the kernels are worth. Ratios are time over time of ``jnp.tanh``, medians over turns. Rerun
+it after an update of jaxlib.
 """
 
 from __future__ import annotations

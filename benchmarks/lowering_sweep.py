@@ -2,8 +2,8 @@
 
     python benchmarks/lowering_sweep.py --family first_layers --repeat 9
 
-`linger_jax/numerics/convolution/lowering_rules.py` was written from this table. A row is one operator of one shape;
-times are ratios to the stock operator (median over turns), the rule's choice is marked, and `lost` is what it loses
+``linger_jax/numerics/convolution/lowering_rules.py`` was written from this table. A row is one operator of one shape;
+times are ratios to the stock operator (median over turns), the rule's choice is marked, and ``lost`` is what it loses
 against the best. Rerun it after an update of jaxlib.
 """
 
@@ -41,7 +41,7 @@ OPERATORS = {
 def same(
     batch: int, size: int, channels: tuple[int, int], taps: int, *, stride: int = 1, groups: int = 1, rank: int = 2
 ) -> ConvShape:
-    """A convolution with padding SAME over `rank` axes of one size."""
+    """A convolution with padding SAME over ``rank`` axes of one size."""
     inputs, outputs = channels
     low, high = explicit_padding("SAME", [size], [taps], [stride])[0]
     return ConvShape(

@@ -3,7 +3,7 @@
     python benchmarks/onnx_runner.py --model mobilenet --repeat 15
 
 Prints the median time of each, their ratio (median over turns), the time to compile the runner, and whether outputs
-agree bit for bit; `integer` is `apply(..., mode="integer")`.
+agree bit for bit; ``integer`` is ``apply(..., mode="integer")``.
 """
 
 from __future__ import annotations

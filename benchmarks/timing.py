@@ -24,7 +24,7 @@ CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time
 def take_turns(
     contenders: Mapping[str, Callable[[], Any]], *, repeat: int, warm_up: int = 2, clock: str = "wall"
 ) -> Turns:
-    """Runs every contender `repeat` times, one after the other; a contender returns arrays, which are waited for."""
+    """Runs every contender ``repeat`` times, one after the other; a contender returns arrays, which are waited for."""
     now = CLOCKS[clock]
     for run in contenders.values():
         for _ in range(warm_up):

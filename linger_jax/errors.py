@@ -23,7 +23,7 @@ class ConfigProblem:
 
     @property
     def key_path(self) -> str:
-        """The path as people write it: `part1.name[0]`."""
+        """The path as people write it: ``part1.name[0]``."""
         text = ""
         for step in self.path:
             text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -36,7 +36,7 @@ class ConfigProblem:
 class ConfigError(LingerError):
     """A configuration file, mapping or value that cannot be used.
 
-    `problems` lists every fault that was found, not only the first.
+    ``problems`` lists every fault that was found, not only the first.
     """
 
     def __init__(self, message: str, problems: Sequence[ConfigProblem] = ()) -> None:
@@ -75,7 +75,7 @@ class ExportError(LingerError):
 class DeviceLintError(ExportError):
     """A file that the target device would refuse or compute otherwise.
 
-    `report` is the `linger_jax.DeviceReport` with every finding.
+    ``report`` is the ``linger_jax.DeviceReport`` with every finding.
     """
 
     def __init__(self, message: str, report: Any) -> None:

@@ -67,7 +67,7 @@ def _value(argument: Any) -> Any:
 
 
 def initialised(qmodel: linger_jax.QuantizedModel, *args: Any, **kwargs: Any) -> Variables:
-    """``qmodel.init`` with :func:`drawn` variables."""
+    """``qmodel.init`` with ``drawn`` variables."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return qmodel.adopt(drawn(qmodel.model, *args, **kwargs), *args, rngs=key, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Path patterns: their rule, and the golden cases of `disable_submodel`.
+"""Path patterns: their rule, and the golden cases of ``disable_submodel``.
 
 Source: docs/specification/config.md sections 1.2 and 2.2.
 """

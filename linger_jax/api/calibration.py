@@ -20,8 +20,8 @@ def calibration() -> Iterator[None]:
 
     The pass computes in float; each quantizer records its statistic. ``apply`` returns ``(output, updates)`` with both
     ``quant`` and ``params`` in ``updates``, because thresholds and clamped weights are parameters. A second pass over
-    calibrated quantizers is refused; for several batches use :func:`calibrate`. A function under ``jax.jit`` is traced
-    again inside the context.
+    calibrated quantizers is refused; for several batches use ``calibrate``. A function under ``jax.jit`` is
+    traced again inside the context.
     """
     with calibration_context(True):
         yield

@@ -29,12 +29,12 @@ def init(
     """Prepares an unmodified Flax model for calibration and quantization-aware training.
 
     Args:
-      model: a Linen module, unbound, or what :func:`linger_jax.trace_layers` made of one.
-      config: a YAML file, a mapping, a :class:`QuantConfig`, or None for the defaults.
+      model: a Linen module, unbound, or what ``linger_jax.trace_layers`` made of one.
+      config: a YAML file, a mapping, a ``QuantConfig``, or None for the defaults.
       disable_module: module types that stay float.
       disable_submodel: dotted module names that stay float, with everything below them; ``"name*"`` means the same.
       disable_ops: operators that stay float wherever they are met: ``add``, ``mul``, ``matmul``, ``cat``, ``sigmoid``,
-        ``tanh``, ``gelu``, ``swish``, ``softmax`` (:func:`linger_jax.supported` lists them).
+        ``tanh``, ``gelu``, ``swish``, ``softmax`` (``linger_jax.supported`` lists them).
       strict: an error, instead of a line in the plan, for everything that would run as float.
 
     Returns:
@@ -57,7 +57,7 @@ def constrain(
 ) -> QuantizedModel:
     """Prepares the float stage before quantization: weights, biases and outputs are clipped.
 
-    Arguments as in :func:`init`; the result has no quantizer state, its variables are the float model's.
+    Arguments as in ``init``; the result has no quantizer state, its variables are the float model's.
 
     Source: docs/specification/config.md section 5.
     """

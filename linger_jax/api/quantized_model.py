@@ -36,7 +36,7 @@ from linger_jax.typing import Tree, Variables
 
 
 class QuantizedModel:
-    """An unmodified Flax model, interpreted with quantizers; made by :func:`linger_jax.init`.
+    """An unmodified Flax model, interpreted with quantizers; made by ``linger_jax.init``.
 
     ``init``, ``adopt``, ``plan`` and ``apply`` take the model's own positional and keyword arguments, ``rngs`` and
     ``method``. All state is in the variables; an instance only remembers plans, compiled functions and the ranks it was
@@ -81,7 +81,7 @@ class QuantizedModel:
           The float collections and ``quant``; under TQT also ``learning_data`` inside ``params``.
 
         Raises:
-          LingerError: as :meth:`adopt`.
+          LingerError: as ``adopt``.
         """
         if rngs is None:
             rngs = jax.random.key(self.settings.config.seed)
@@ -132,7 +132,7 @@ class QuantizedModel:
           *args, **kwargs, rngs, method: as in ``nn.Module.apply``; arrays may be shapes likewise.
 
         Raises:
-          LingerError: as :meth:`adopt`, a model without layers excepted.
+          LingerError: as ``adopt``, a model without layers excepted.
         """
         variables = fold_variables(self.settings, float_collections(variables))
         refuse_empty(args, kwargs)
@@ -148,7 +148,8 @@ class QuantizedModel:
           *args, **kwargs, rngs, method: as in ``nn.Module.apply``.
 
         Raises:
-          LingerError: the model is not quantized (``open_quant: false``, or a constrained model), or as :meth:`apply`.
+          LingerError: the model is not quantized (``open_quant: false``, or a constrained model), or as
+        ``apply``.
         """
         if not self.active or self.settings.purpose != "quantize":
             raise LingerError("only a quantized model has integers to record; this one runs as float")
@@ -169,7 +170,7 @@ class QuantizedModel:
     # --- another configuration ---
 
     def replace_config(self, changes: Mapping[str, Any] | QuantConfig | str | os.PathLike[str]) -> QuantizedModel:
-        """This model with other bits, clamps or parts; :meth:`take_over` then brings its variables along.
+        """This model with other bits, clamps or parts; ``take_over`` then brings its variables along.
 
         Args:
           changes: keys of the configuration that change, a section's key by key and parts as a whole
@@ -240,7 +241,7 @@ class QuantizedModel:
         Args:
           variables: all collections, ``quant`` included.
           *args, **kwargs, rngs, method: as in ``nn.Module.apply``.
-          mutable: collections to return updated, as in ``nn.Module.apply``. Under :func:`linger_jax.calibration` the
+          mutable: collections to return updated, as in ``nn.Module.apply``. Under ``linger_jax.calibration`` the
             update always holds ``quant`` and ``params``, since calibration writes both (thresholds, clamped weights).
           mode: ``fake_quant`` computes in float32 on quantized values; ``integer`` evaluates with the chip's integers,
             exact where float32 sums are not (docs/integer_evaluation.md). A model's own argument of this name is passed
@@ -267,7 +268,7 @@ class QuantizedModel:
         mode: Arithmetic = "fake_quant",
         **kwargs: Any,
     ) -> Any:
-        """Like :meth:`apply`; outputs that lie on an integer grid come as :class:`QTensor`."""
+        """Like ``apply``; outputs that lie on an integer grid come as ``QTensor``."""
         return self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=True)
 
     def calibration_pass(
@@ -280,10 +281,10 @@ class QuantizedModel:
         method: Any,
         joins: bool,
     ) -> Tree:
-        """One batch of :func:`linger_jax.calibrate`, within its context.
+        """One batch of ``linger_jax.calibrate``, within its context.
 
         Args:
-          variables, args, kwargs, rngs, method: as in :meth:`apply`.
+          variables, args, kwargs, rngs, method: as in ``apply``.
           joins: whether this batch joins earlier ones; otherwise quantizers that are calibrated already are refused.
 
         Returns:

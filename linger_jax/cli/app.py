@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit: 0 for success, 1 for an error of the ``LingerError`` family, 2 for wrong usage.
 
     Args:
-        arguments: the command line without the program's name; None takes the process's own.
+      arguments: the command line without the program's name; None takes the process's own.
     """
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     with warnings.catch_warnings():

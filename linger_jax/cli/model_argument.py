@@ -51,7 +51,7 @@ def check_call(model: nn.Module, variables: Mapping[str, Any], inputs: tuple[Any
     Args:
       model: the float model.
       variables: its own, or those of its quantized form.
-      inputs: shapes, from :func:`example_input`.
+      inputs: shapes, from ``example_input``.
 
     Raises:
       LingerError: it does not; the message is the model's own.

@@ -1,7 +1,7 @@
 """The closed sets of values that configuration keys take.
 
-Each member's name is its text in a YAML file and, except for `Compat`, `Lowering` and `QuantMethod.ONNX`, the name the
-reference toolkit uses. `Platform` stands beside what is known of each chip, in `linger_jax.targets`.
+Each member's name is its text in a YAML file and, except for ``Compat``, ``Lowering`` and ``QuantMethod.ONNX``, the
+name the reference toolkit uses. ``Platform`` stands beside what is known of each chip, in ``linger_jax.targets``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class RoundMode(StrEnum):
     round = "round"
     """Ties go to the even neighbour."""
     ceil = "ceil"
-    """Known to the reference, which computes `round` for it: refused under `Compat.chip`."""
+    """Known to the reference, which computes ``round`` for it: refused under ``Compat.chip``."""
 
 
 class ActivationType(StrEnum):
-    """Activation that follows a layer; only `Relu` changes a quantizer."""
+    """Activation that follows a layer; only ``Relu`` changes a quantizer."""
 
     none = "none"
     Relu = "Relu"
@@ -50,9 +50,9 @@ class QuantMethod(StrEnum):
     NATIVE = "NATIVE"
     CUDA = "CUDA"
     COMPILE = "COMPILE"
-    """Computes as `NATIVE`."""
+    """Computes as ``NATIVE``."""
     TRITON = "TRITON"
-    """Computes as `NATIVE`."""
+    """Computes as ``NATIVE``."""
     CUDA_GS = "CUDA_GS"
     ONNX = "ONNX"
     """Quantizers pass values through, as during export."""
@@ -62,9 +62,9 @@ class QatMethod(StrEnum):
     """How a quantizer's scale is found in training."""
 
     TQT = "TQT"
-    """Trained threshold `learning_data`."""
+    """Trained threshold ``learning_data``."""
     MOM = "MOM"
-    """Moving statistic `running_data`."""
+    """Moving statistic ``running_data``."""
 
 
 class Compat(StrEnum):

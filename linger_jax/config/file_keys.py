@@ -1,4 +1,4 @@
-"""What stands at the top level of a configuration file: the keys of `QuantConfig`, and parts."""
+"""What stands at the top level of a configuration file: the keys of ``QuantConfig``, and parts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from linger_jax.config.quant_config import QuantConfig
 from linger_jax.config.validation import describe_unknown
 
 FILE_KEYS = tuple(key for key in QuantConfig.model_fields if key != "parts")
-"""`parts` has no key of its own: each part is a section."""
+"""``parts`` has no key of its own: each part is a section."""
 
 NEVER_SAVED = "calibration"
 """The reference toolkit's switch for its calibration context; ignored where a file has it."""
 
 
 def is_part(key: object, value: object) -> bool:
-    """Tells whether a top-level key holds a mixed-precision part: a section with a `name` and a key of no other use."""
+    """Tells whether a top-level key holds a mixed-precision part: a section with a ``name`` and a key of its own."""
     return key not in FILE_KEYS and isinstance(value, Mapping) and "name" in value
 
 

@@ -11,7 +11,7 @@ from linger_jax.errors import LingerWarning
 
 
 def check_device(config: QuantConfig) -> None:
-    """Warns if `config.device` names a platform that JAX does not have here, and names those it has.
+    """Warns if ``config.device`` names a platform that JAX does not have here, and names those it has.
 
     Call it once where a model is built. Nothing is moved: arrays stay where JAX puts them.
     """

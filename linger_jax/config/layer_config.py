@@ -15,12 +15,12 @@ class LayerConfig:
     """The settings of one module, complete: nothing in it needs the global configuration again."""
 
     quant_info: QuantInfo
-    """Widths, rounding and calibration. `activate_bits` holds for the operators the module calls."""
+    """Widths, rounding and calibration. ``activate_bits`` holds for the operators the module calls."""
     clamp_info: ClampInfo
     input_bits: int
-    """Width of the module's `input_quantizer`."""
+    """Width of the module's ``input_quantizer``."""
     output_bits: int
-    """Width of the module's `output_quantizer`."""
+    """Width of the module's ``output_quantizer``."""
     part: str | None
     """The section of the part that the module belongs to, None where no part names it."""
 
@@ -28,11 +28,11 @@ class LayerConfig:
 def layer_config(
     path: str, *, quant_info: QuantInfo, clamp_info: ClampInfo, parts: Sequence[Part], compat: Compat
 ) -> LayerConfig:
-    """Returns the settings of the module at the dotted `path`.
+    """Returns the settings of the module at the dotted ``path``.
 
-    The module belongs to the first part that names it or one of its ancestors. Under `compat: chip` the keys that the
-    part names replace those of the global sections; under `compat: reference` the keys it does not name fall back to
-    the class defaults, as in the reference toolkit, and a trailing `*` in a name is an ordinary character.
+    The module belongs to the first part that names it or one of its ancestors. Under ``compat: chip`` the keys that the
+    part names replace those of the global sections; under ``compat: reference`` the keys it does not name fall back to
+    the class defaults, as in the reference toolkit, and a trailing ``*`` in a name is an ordinary character.
 
     Source: docs/specification/config.md section 1.2, docs/decisions.md D10.
     """

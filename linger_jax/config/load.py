@@ -18,24 +18,24 @@ from linger_jax.config.yaml_source import KeyPath, Source, read_yaml
 from linger_jax.errors import ConfigError, ConfigProblem, LingerWarning
 
 ConfigSource = str | os.PathLike[str] | Mapping[str, Any] | QuantConfig | None
-"""What every `config` argument takes: a YAML file, a mapping of its keys, a configuration, None for the defaults."""
+"""What every ``config`` argument takes: a YAML file, a mapping of its keys, a configuration, None for the defaults."""
 
 
 def load_config(
     source: ConfigSource = None, *, overrides: Mapping[str, Any] | None = None, base: QuantConfig | None = None
 ) -> QuantConfig:
-    """Returns the configuration that `source` describes (docs/specification/config.md section 1).
+    """Returns the configuration that ``source`` describes (docs/specification/config.md section 1).
 
     Args:
-        source: a YAML file, a mapping of the same keys, or a configuration.
-        overrides: keys that win over those of `source`, a section's key by key. Parts among them (sections with a
-            `name`) replace those of `source`.
-        base: gives the keys that neither names; a file or mapping replaces its parts. Without it, the defaults do.
-            It has no effect where `source` is a configuration, which names every key.
+      source: a YAML file, a mapping of the same keys, or a configuration.
+      overrides: keys that win over those of ``source``, a section's key by key. Parts among them (sections with a
+        ``name``) replace those of ``source``.
+      base: gives the keys that neither names; a file or mapping replaces its parts. Without it, the defaults do.
+        It has no effect where ``source`` is a configuration, which names every key.
 
     Raises:
-        ConfigError: a file that is missing or no YAML, an unknown key or name, a value of another type or out of
-            range, or values that exclude each other. The message lists all of them with file, line and key.
+      ConfigError: a file that is missing or no YAML, an unknown key or name, a value of another type or out of
+        range, or values that exclude each other. The message lists all of them with file, line and key.
     """
     if isinstance(source, QuantConfig):
         source, base = None, source
@@ -70,7 +70,7 @@ def _forgiven(layer: Source) -> Source:
 
 @dataclass
 class _Keys:
-    """Keys on their way into a `QuantConfig`."""
+    """Keys on their way into a ``QuantConfig``."""
 
     settings: dict[str, Any]
     parts: list[tuple[str | None, Any]]
@@ -140,7 +140,7 @@ def _path_in_file(path: KeyPath, part_names: Sequence[str | None]) -> KeyPath:
 
 
 def _where(path: KeyPath, layers: Sequence[Source]) -> str:
-    """Names the layer that gave the key at `path`, or the nearest section around it; the last one wins."""
+    """Names the layer that gave the key at ``path``, or the nearest section around it; the last one wins."""
     for length in range(len(path), 0, -1):
         for layer in reversed(layers):
             if layer.holds(path[:length]):

@@ -21,14 +21,14 @@ _DEVICE_NAME = re.compile(r"[A-Za-z]\w*(:\d+)?")
 
 
 class QuantConfig(Section):
-    """Everything that decides how a model is quantized. Frozen and hashable, so it can be a static argument of `jit`.
+    """Everything that decides how a model is quantized. Frozen and hashable, so it can be a static argument of ``jit``.
 
-    Build it with keyword arguments, or read it with `load_config`. There is no process-wide configuration: each model
+    Build it with keyword arguments, or read it with ``load_config``. There is no process-wide configuration: each model
     carries its own.
 
     Raises:
-        ConfigError: an unknown key, a value of another type or out of range, or values that exclude each other; the
-            message lists all of them with what is allowed.
+      ConfigError: an unknown key, a value of another type or out of range, or values that exclude each other; the
+        message lists all of them with what is allowed.
     """
 
     homes: ClassVar = (
@@ -38,15 +38,15 @@ class QuantConfig(Section):
     )
 
     open_quant: StrictBool = True
-    """False makes `init` return a model that computes exactly the float model."""
+    """False makes ``init`` return a model that computes exactly the float model."""
     quant_method: QuantMethod = QuantMethod.NATIVE
     """Rule set of fake quantization."""
     device: StrictStr | None = None
-    """JAX platform (`cpu`, `gpu`, `cuda`, `tpu`); null leaves the choice to JAX. Arrays stay where JAX puts them."""
+    """JAX platform (``cpu``, ``gpu``, ``cuda``, ``tpu``); null leaves it to JAX. Arrays stay where JAX puts them."""
     dtype: StrictStr = "float32"
     """Only float32: every exact result rests on it."""
     seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 42
-    """Seed of `init` when no key is given, and of the command line tools."""
+    """Seed of ``init`` when no key is given, and of the command line tools."""
     platform: Platform = DEFAULT_PLATFORM
     """Target chip."""
     clamp_info: ClampInfo = ClampInfo()
@@ -56,11 +56,11 @@ class QuantConfig(Section):
     parts: tuple[Part, ...] = ()
     """Mixed-precision sections; the first that names a module counts."""
     compat: Compat = Compat.chip
-    """`chip`: what the chip's executor computes; `reference`: linger 3.0.9 bit for bit, defects included."""
+    """``chip``: what the chip's executor computes; ``reference``: linger 3.0.9 bit for bit, defects included."""
     lowering: Lowering = Lowering.auto
     """Whether CPU-optimised but equal forms of convolution and pooling may be used."""
     custom_layers: StrictBool = True
-    """Whether a product with a parameter outside any known layer counts as a layer. Off under `compat: reference`."""
+    """Whether a product with a parameter outside any known layer counts as a layer. Off under ``compat: reference``."""
     tie_concat_scales: StrictBool | None = None
     """Whether layers whose outputs meet in one concatenation share a scale; null: where the chip needs it."""
 
@@ -97,24 +97,24 @@ class QuantConfig(Section):
         return self
 
     def for_path(self, path: str) -> LayerConfig:
-        """Returns the settings of the module at the dotted `path`; the root module's is the empty string."""
+        """Returns the settings of the module at the dotted ``path``; the root module's is the empty string."""
         return layer_config(
             path, quant_info=self.quant_info, clamp_info=self.clamp_info, parts=self.parts, compat=self.compat
         )
 
     def unmatched_part_names(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Returns the names in parts that fit none of the module `paths` of a model: probably misspelt."""
+        """Returns the names in parts that fit none of the module ``paths`` of a model: probably misspelt."""
         names = (name for part in self.parts for name in part.name)
         return unmatched(names, paths, literal=self.compat is Compat.reference)
 
     @property
     def quantizes_custom_layers(self) -> bool:
-        """`custom_layers` as it counts: never under `compat: reference` (docs/decisions.md D23)."""
+        """``custom_layers`` as it counts: never under ``compat: reference`` (docs/decisions.md D23)."""
         return self.custom_layers and self.compat is Compat.chip
 
     @property
     def ties_concat_scales(self) -> bool:
-        """`tie_concat_scales` as it counts: null resolved, never under `compat: reference` (docs/decisions.md D22)."""
+        """``tie_concat_scales`` as it counts: null resolved; off under ``compat: reference``."""
         if self.compat is Compat.reference:
             return False
         asked = self.tie_concat_scales

@@ -1,7 +1,7 @@
-"""What the reference toolkit lets pass in a configuration: used under `compat: reference` only (docs/decisions.md D11).
+"""What the reference toolkit lets pass in a configuration: under ``compat: reference`` only (docs/decisions.md D11).
 
-It ignores unknown keys, prints a line for an unknown enum name and leaves the key as it was, and takes the `name` of a
-part apart into letters where it is a plain string.
+It ignores unknown keys, prints a line for an unknown enum name and leaves the key as it was, and takes the ``name`` of
+a part apart into letters where it is a plain string.
 """
 
 from __future__ import annotations

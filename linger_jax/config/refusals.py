@@ -1,6 +1,6 @@
 """Values that are well formed and still refused, because no chip or no exact result stands behind them.
 
-`compat: reference` accepts most of them: the reference toolkit stores these keys and never reads them.
+``compat: reference`` accepts most of them: the reference toolkit stores these keys and never reads them.
 """
 
 from __future__ import annotations

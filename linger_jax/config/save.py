@@ -1,4 +1,4 @@
-"""Writes a configuration as YAML that both `load_config` and the reference toolkit read."""
+"""Writes a configuration as YAML that both ``load_config`` and the reference toolkit read."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from linger_jax.config.validation import Section
 
 
 def config_to_mapping(config: QuantConfig) -> dict[str, Any]:
-    """Returns the configuration as plain keys and values; `load_config` of them gives an equal configuration.
+    """Returns the configuration as plain keys and values; ``load_config`` of them gives an equal configuration.
 
-    Parts become the sections `part1`, `part2`, ... and hold the keys they name. The numbers are padded (`part01`) so
-    that sorting the keys keeps their order, which is their precedence.
+    Parts become the sections ``part1``, ``part2``, ... and hold the keys they name. The numbers are padded (``part01``)
+    so that sorting the keys keeps their order, which is their precedence.
     """
     keys = {key: _plain(getattr(config, key)) for key in FILE_KEYS}
     keys["dtype"] = f"torch.{config.dtype}"

@@ -64,7 +64,7 @@ class QuantInfo(Section):
     round_mode: RoundMode = RoundMode.floor_add
     """Rounding of activation quantizers; weights and biases always round ties to even."""
     activation_type: ActivationType = ActivationType.none
-    """Activation that the quantizers' statistics assume; only `Relu` has an effect."""
+    """Activation that the quantizers' statistics assume; only ``Relu`` has an effect."""
     qat_method: QatMethod = QatMethod.MOM
     """Where training takes scales from: a moving statistic, or a trained threshold. Global: a part cannot change it."""
     w_calibrate_name: Name = "abs_max"
@@ -92,11 +92,11 @@ class _Overlay(Section):
 
 
 class PartClampInfo(_Overlay, ClampInfo):
-    """`ClampInfo` of a part: only the keys it names count."""
+    """``ClampInfo`` of a part: only the keys it names count."""
 
 
 class PartQuantInfo(_Overlay, QuantInfo):
-    """`QuantInfo` of a part: only the keys it names count."""
+    """``QuantInfo`` of a part: only the keys it names count."""
 
     homes: ClassVar = {key: home for key, home in QuantInfo.homes.items() if key not in ("input_bits", "output_bits")}
 
@@ -107,7 +107,7 @@ class PartQuantInfo(_Overlay, QuantInfo):
 
 
 def _as_overlay(section: Any) -> Any:
-    """Lets a part be built with a plain `QuantInfo` or `ClampInfo`: the keys given to it are the named ones."""
+    """Lets a part be built with a plain ``QuantInfo`` or ``ClampInfo``: the keys given to it are the named ones."""
     if type(section) in (QuantInfo, ClampInfo):
         return {key: getattr(section, key) for key in section.model_fields_set}
     return section

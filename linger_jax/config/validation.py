@@ -35,7 +35,7 @@ class Section(BaseModel):
     """A frozen, hashable group of configuration keys; unknown keys and values of another type are errors.
 
     Raises:
-        ConfigError: lists everything wrong with the keys of this section and of the sections in it.
+      ConfigError: lists everything wrong with the keys of this section and of the sections in it.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -25,7 +25,7 @@ class Source:
     """Path of a key -> its line, counted from 1; empty where the keys do not come from a file."""
 
     def holds(self, path: KeyPath) -> bool:
-        """Tells whether the key at `path` is among these."""
+        """Tells whether the key at ``path`` is among these."""
         found: Any = self.mapping
         for step in path:
             try:
@@ -35,7 +35,7 @@ class Source:
         return True
 
     def where(self, path: KeyPath) -> str:
-        """Returns the origin of the key at `path`, with its line or that of the nearest section around it."""
+        """Returns the origin of the key at ``path``, with its line or that of the nearest section around it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
                 return f"{self.title}, line {self.lines[path[:length]]}"
@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> Source:
     """Reads a configuration file; an empty one is an empty mapping.
 
     Raises:
-        ConfigError: the file is missing, unreadable, no YAML, no mapping, or names a key twice.
+      ConfigError: the file is missing, unreadable, no YAML, no mapping, or names a key twice.
     """
     title = str(path)
     try:

@@ -42,7 +42,7 @@ def load_linger_checkpoint(
 ) -> tuple[Tree, ImportReport]:
     """Imports a checkpoint of quantization-aware training with linger.
 
-    Weights go where :func:`from_torch` puts them, scales, statistics and flags into ``quant``, thresholds
+    Weights go where ``from_torch`` puts them, scales, statistics and flags into ``quant``, thresholds
     (``learning_data``) into ``params``. Under ``compat: reference`` evaluation then gives linger's bits. Bit widths,
     clamps, platform and rounding are not in a checkpoint; they come from the configuration of ``qmodel``.
 
@@ -50,20 +50,20 @@ def load_linger_checkpoint(
     in linger (docs/specification/config.md section 3).
 
     Args:
-      source: as in :func:`from_torch`.
+      source: as in ``from_torch``.
       qmodel: from ``linger_jax.init``, with the configuration that the checkpoint was trained with.
       variables: present values, kept where the checkpoint has none; None for fresh ones.
       x: example input; a tuple holds several positional arguments. Only shapes and dtypes matter.
-      mapping: as in :func:`from_torch`; also names operators and average pools
+      mapping: as in ``from_torch``; also names operators and average pools
         (``{"_linger_qtensor_qadd_0": "block._linger_qtensor_qadd_0", "pool": "_linger_avg_pool_0"}``).
-      match, flatten_order: as in :func:`from_torch`, for the weights.
+      match, flatten_order: as in ``from_torch``, for the weights.
       strict: a quantizer of the plan without its entries, or entries that no quantizer takes, are errors.
       dry_run: only match and report; the variables returned are empty, and no value is read.
       rngs, method, **kwargs: of the model's call.
 
     Returns:
       ``(variables, report)``: every collection, and what became of each tensor. BatchNorm's counters of batches are
-      kept in ``quant``, so that :func:`to_torch` can write them.
+      kept in ``quant``, so that ``to_torch`` can write them.
 
     Raises:
       ConversionError: the checkpoint cannot be read or does not fit; everything is told in one error.

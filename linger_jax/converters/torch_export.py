@@ -50,7 +50,7 @@ def to_torch(
     method: Callable[..., Any] | str | None = None,
     **kwargs: Any,
 ) -> dict[str, Any]:
-    """Writes variables as a PyTorch state dict, the inverse of :func:`from_torch` and :func:`load_linger_checkpoint`.
+    """Writes variables as a PyTorch state dict; the inverse of ``from_torch`` and ``load_linger_checkpoint``.
 
     Args:
       model: a Flax module, or a constrained model: the float state dict. A quantized model: the complete state that
@@ -58,9 +58,9 @@ def to_torch(
       variables: all collections.
       x: example input; a tuple holds several positional arguments. Only shapes and dtypes matter.
       mapping: what things are called in PyTorch: the report of the import that the variables came from, or a mapping
-        of names like that of :func:`from_torch`, or a YAML file of one. Without it the model's own paths are the names,
-        which linger cannot know of average pools: name those (``{"pool": "_linger_avg_pool_0"}``).
-      flatten_order, rngs, method, **kwargs: as in :func:`from_torch`.
+        of names like that of ``from_torch``, or a YAML file of one. Without it the model's own paths are the
+        names, which linger cannot know of average pools: name those (``{"pool": "_linger_avg_pool_0"}``).
+      flatten_order, rngs, method, **kwargs: as in ``from_torch``.
 
     Returns:
       Tensors by key, in the order of execution.
@@ -86,14 +86,14 @@ def save_torch(
     x: Any,
     **options: Any,
 ) -> None:
-    """Saves what :func:`to_torch` returns; an existing file is replaced only when all is written.
+    """Saves what ``to_torch`` returns; an existing file is replaced only when all is written.
 
     Args:
       path: of the file: ``.safetensors``, or anything else for ``torch.load``.
-      model, variables, x, **options: as in :func:`to_torch`.
+      model, variables, x, **options: as in ``to_torch``.
 
     Raises:
-      ConversionError: the folder does not exist or cannot be written to; and as :func:`to_torch`.
+      ConversionError: the folder does not exist or cannot be written to; and as ``to_torch``.
     """
     tensors = to_torch(model, variables, x, **options)
     if os.fspath(path).endswith(".safetensors"):
@@ -112,7 +112,7 @@ def torch_arrays(
     method: Any,
     kwargs: Mapping[str, Any],
 ) -> Arrays:
-    """:func:`to_torch` as NumPy arrays."""
+    """``to_torch`` as NumPy arrays."""
     qmodel = model if isinstance(model, QuantizedModel) else None
     module = model.model if isinstance(model, QuantizedModel) else model
     call = model_call(module, x, rngs, method, kwargs)

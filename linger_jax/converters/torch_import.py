@@ -52,7 +52,7 @@ def from_torch(
     method: Callable[..., Any] | str | None = None,
     **kwargs: Any,
 ) -> tuple[Tree, ImportReport]:
-    """Imports a PyTorch checkpoint into a Flax model.
+    r"""Imports a PyTorch checkpoint into a Flax model.
 
     Layouts are converted on the way (convolutions ``OIHW -> HWIO``, linear layers ``[out, in] -> [in, out]``,
     transposed convolutions flipped, BatchNorm with its statistics). PyTorch flattens images channels first: the rows
@@ -69,7 +69,7 @@ def from_torch(
       mapping: PyTorch key, module or prefix to dotted Flax path, for whatever is not found otherwise:
         ``{"backbone.conv1": "Conv_0", "head": None}``; None leaves it out. A prefix of several modules is matched
         inside, by name and by order. Also a list of regular expressions and replacements, of which the first that
-        matches a whole key or module counts (``[(r"layers\\.(\\d+)\\.fc", r"Block_\\1.Dense_0")]``), a YAML file of
+        matches a whole key or module counts (``[(r"layers\.(\d+)\.fc", r"Block_\1.Dense_0")]``), a YAML file of
         either, or the report of another import.
       match: what to do beyond ``mapping``. ``"name"`` matches equal names (case, ``_`` and ``.`` do not count; names
         that Flax made up, such as ``Conv_0``, never match). ``"order"`` matches by order and shape along the data flow.
@@ -151,7 +151,7 @@ class FoundWeights:
         return jax.tree.unflatten(jax.tree.structure(self.shapes), leaves), report
 
     def foreseen(self) -> ImportReport:
-        """What :meth:`fill` would report, from shapes alone."""
+        """What ``fill`` would report, from shapes alone."""
         rows = []
         for step in self.planned:
             rows.append(row_of(step, self.state.shape(step.key), self.state.other_float(step.key)))

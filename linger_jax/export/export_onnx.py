@@ -53,7 +53,7 @@ def export_onnx(
     the rows of a Dense behind a flattened image are permuted. Other values keep Flax's order.
 
     Args:
-      qmodel: the model, from :func:`linger_jax.init`.
+      qmodel: the model, from ``linger_jax.init``.
       variables: all its collections.
       x: an example input, or a tuple of the positional arguments; its shape becomes the file's. For ``thinker`` a batch
         is cut to its first sample: the device takes one.

@@ -75,7 +75,7 @@ def accept(ctx: Context, path: Path, x: Value) -> QTensor:
 
 
 def accept_operand(ctx: Context, node: Node, position: int, x: Value) -> QTensor:
-    """One operand of an operator, as :func:`accept`; Python numbers become float32 scalars.
+    """One operand of an operator, as ``accept``; Python numbers become float32 scalars.
 
     Source: docs/specification/ops.md section 3.
     """

@@ -88,7 +88,7 @@ class OnnxOperator:
 
     Attributes:
       name: in a file.
-      domain: :data:`LINGER`, or empty for an operator of the ONNX standard.
+      domain: ``LINGER``, or empty for an operator of the ONNX standard.
       family: whom rules treat like it; read by lowering, rewrites and lint.
       inputs: what each input holds; read by the rewrites that change shapes, the lint of ranks and widths, and the
         estimate of memory.

@@ -42,7 +42,7 @@ _WANTS_PLANES = f"{USE_THINKER}: it writes the 2-D form"
 QUANT = auxiliary("Quant", _DATA, result_grid=("scale_x", "data_bits"), states_platform=True)
 DEQUANT = auxiliary("Dequant", _DATA, result_grid=None, states_platform=False)
 TABLE_GATHER = auxiliary("Gather", _WEIGHT, _NUMBERS, result_grid=("scale_w", "w_bits"), states_platform=True)
-"""Rows of a stored table; the standard's :data:`GATHER` picks elements of a computed tensor."""
+"""Rows of a stored table; the standard's ``GATHER`` picks elements of a computed tensor."""
 QUANTIZED_SQUEEZE = auxiliary("Squeeze", _DATA, _NUMBERS, result_grid=None, states_platform=False, reshapes=True)
 """Squeeze of integers, as linger writes it."""
 
@@ -273,7 +273,7 @@ IDENTITY = standard(
     passes_grid=True,
 )
 CONCAT = standard("Concat", _DATA, packing=refused(UNKNOWN), passes_grid=False, variadic=True)
-"""Of floats; integers are joined by :data:`QCAT`."""
+"""Of floats; integers are joined by ``QCAT``."""
 ARG_MAX = standard("ArgMax", _DATA, passes_grid=False)
 
 _FLOATS = "it computes with floats, and a file runs in integers"

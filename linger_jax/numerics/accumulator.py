@@ -30,8 +30,8 @@ class Accumulator:
     """Exact integers.
 
     Attributes:
-        value: int32 where ``most`` fits in it, else int64 (readable only inside ``wide.region()``).
-        most: largest magnitude that an element can have.
+      value: int32 where ``most`` fits in it, else int64 (readable only inside ``wide.region()``).
+      most: largest magnitude that an element can have.
     """
 
     value: jax.Array
@@ -62,8 +62,8 @@ class Accumulator:
         """value / 2^shift rounded to integers, nothing saturated.
 
         Args:
-            shift: a Python integer, or an int32 scalar of at least -31; negative: a left shift.
-            mode: rounding; ``ceil`` computes as ``round``, which is what the reference does for it.
+          shift: a Python integer, or an int32 scalar of at least -31; negative: a left shift.
+          mode: rounding; ``ceil`` computes as ``round``, which is what the reference does for it.
         """
         left = max(0, -shift) if isinstance(shift, int) else _MOST_LEFT
         most = self.most << left
@@ -79,12 +79,12 @@ class Accumulator:
         """clip(round(value / 2^shift)): the integers of a result.
 
         Args:
-            shift: a Python integer, or an int32 scalar; negative: a left shift.
-            bits: width of the result; beyond it saturates.
-            mode: as in :meth:`shifted`.
+          shift: a Python integer, or an int32 scalar; negative: a left shift.
+          bits: width of the result; beyond it saturates.
+          mode: as in ``shifted``.
 
         Returns:
-            int32.
+          int32.
 
         Source: docs/specification/onnx_export.md section 3, docs/specification/quantizers.md section 1.
         """

@@ -36,12 +36,12 @@ def round_shift(v: jax.Array, shift: int | jax.Array) -> jax.Array:
     """rs(v, s): floor(v / 2^s + 1/2), halves go up, without overflowing the width of v.
 
     Args:
-        v: int64 array.
-        shift: a Python integer, or an integer array broadcastable to v's shape. 0 changes nothing, a negative shift is
-            a left shift (bits beyond the width are lost), 64 and more give 0.
+      v: int64 array.
+      shift: a Python integer, or an integer array broadcastable to v's shape. 0 changes nothing, a negative shift is
+        a left shift (bits beyond the width are lost), 64 and more give 0.
 
     Returns:
-        int64 array of v's shape.
+      int64 array of v's shape.
 
     Source: docs/specification/chip_kernels.md section 1.
     """
@@ -56,14 +56,14 @@ def round_shift(v: jax.Array, shift: int | jax.Array) -> jax.Array:
 
 
 def round_shift_with_room(v: jax.Array, shift: int | jax.Array) -> jax.Array:
-    """`round_shift` by one addition and one shift.
+    """``round_shift`` by one addition and one shift.
 
     Args:
-        v: int64 array, |v| < 2^62.
-        shift: a Python integer >= 1, or an int64 array of such, broadcastable to v's shape; more than 62 counts as 62.
+      v: int64 array, |v| < 2^62.
+      shift: a Python integer >= 1, or an int64 array of such, broadcastable to v's shape; more than 62 counts as 62.
 
     Returns:
-        int64 array of v's shape.
+      int64 array of v's shape.
     """
     most = _WIDTH - 2
     if isinstance(shift, int):
@@ -76,12 +76,12 @@ def floor_shift(v: jax.Array, shift: int | jax.Array) -> jax.Array:
     """floor(v / 2^s), the arithmetic right shift.
 
     Args:
-        v: int64 array.
-        shift: a Python integer >= 0, or an integer array of such, broadcastable to v's shape; 64 and more leave the
-            sign: 0 or -1.
+      v: int64 array.
+      shift: a Python integer >= 0, or an integer array of such, broadcastable to v's shape; 64 and more leave the
+        sign: 0 or -1.
 
     Returns:
-        int64 array of v's shape.
+      int64 array of v's shape.
     """
     if isinstance(shift, int):
         return v if shift == 0 else lax.shift_right_arithmetic(v, jnp.full_like(v, min(shift, _WIDTH - 1)))

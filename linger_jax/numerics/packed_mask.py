@@ -28,11 +28,11 @@ def pack(mask: jax.Array) -> jax.Array:
     devices, and not the last one, where neighbours would have to be shuffled inside a vector register.
 
     Args:
-        mask: bool array of any shape.
+      mask: bool array of any shape.
 
     Returns:
-        uint8 array, an eighth of `mask`'s length along one axis; `mask` itself where it is small or no inner axis is a
-        multiple of eight.
+      uint8 array, an eighth of ``mask``'s length along one axis; ``mask`` itself where it is small or no inner axis is
+      a multiple of eight.
     """
     axis = _axis(mask.shape)
     if axis is None:
@@ -43,7 +43,7 @@ def pack(mask: jax.Array) -> jax.Array:
 
 
 def unpack(packed: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """The mask of this shape that `pack` was given: bool array."""
+    """The mask of this shape that ``pack`` was given: bool array."""
     axis = _axis(shape)
     if axis is None:
         return packed
@@ -55,13 +55,13 @@ def unpack(packed: jax.Array, shape: Sequence[int]) -> jax.Array:
 
 @jax.custom_vjp
 def relu(x: jax.Array) -> jax.Array:
-    """max(x, 0), keeping a packed mask for the gradient, which is that of `jax.nn.relu` (0 at 0).
+    """max(x, 0), keeping a packed mask for the gradient, which is that of ``jax.nn.relu`` (0 at 0).
 
     Args:
-        x: float array of any shape.
+      x: float array of any shape.
 
     Returns:
-        Array of `x`'s shape and dtype; NaN stays NaN.
+      Array of ``x``'s shape and dtype; NaN stays NaN.
     """
     return lax.max(x, jnp.zeros_like(x))
 

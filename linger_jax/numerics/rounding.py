@@ -24,10 +24,10 @@ def round_half_even(v: jax.Array) -> jax.Array:
     """Nearest integer, ties to the even neighbour; a zero result is +0.
 
     Args:
-        v: float array of any shape.
+      v: float array of any shape.
 
     Returns:
-        Array of `v`'s shape and dtype. NaN and infinities pass through.
+      Array of ``v``'s shape and dtype. NaN and infinities pass through.
 
     Source: docs/specification/quantizers.md section 1.
     """
@@ -35,16 +35,16 @@ def round_half_even(v: jax.Array) -> jax.Array:
 
 
 def round_half_up(v: jax.Array) -> jax.Array:
-    """floor(v + 0.5) with the addition rounded to `v`'s precision (`floor_add`).
+    """floor(v + 0.5) with the addition rounded to ``v``'s precision (``floor_add``).
 
     In float32 0.49999997 gives 1, and odd integers of magnitude 2^23..2^24 move to the next even integer.
     The result is never -0, because a sum of +0.5 and anything is not.
 
     Args:
-        v: float32 array of any shape.
+      v: float32 array of any shape.
 
     Returns:
-        Array of `v`'s shape and dtype. NaN and infinities pass through.
+      Array of ``v``'s shape and dtype. NaN and infinities pass through.
 
     Source: docs/specification/quantizers.md section 1.
     """
@@ -55,10 +55,10 @@ def round_down(v: jax.Array) -> jax.Array:
     """floor(v); a zero result is +0.
 
     Args:
-        v: float array of any shape.
+      v: float array of any shape.
 
     Returns:
-        Array of `v`'s shape and dtype. NaN and infinities pass through.
+      Array of ``v``'s shape and dtype. NaN and infinities pass through.
 
     Source: docs/specification/quantizers.md section 1.
     """
@@ -69,12 +69,12 @@ def round_scaled(x: jax.Array, scale: jax.Array, mode: RoundMode) -> jax.Array:
     """Round x * scale, scale >= 1 a power of two, to integers kept in float32.
 
     Args:
-        x: float32 array of any shape.
-        scale: float32 scalar.
-        mode: rounding mode; `RoundMode.ceil` computes as `RoundMode.round`, which is what the reference does for it.
+      x: float32 array of any shape.
+      scale: float32 scalar.
+      mode: rounding mode; ``RoundMode.ceil`` computes as ``RoundMode.round``, which is what the reference does for it.
 
     Returns:
-        float32 array of `x`'s shape, zeros positive, not saturated.
+      float32 array of ``x``'s shape, zeros positive, not saturated.
 
     Source: docs/specification/quantizers.md section 1.
     """

@@ -1,7 +1,7 @@
 """From a statistic or a learned threshold to the power-of-two scale of a quantizer.
 
-The rule is `e = clip(round((b - 1) - L), 0, 23)` with `L = log2(statistic)` in float32. No logarithm is computed here:
-the exponent falls by one at 23 float32 boundaries, which are known in advance for each bit width.
+The rule is ``e = clip(round((b - 1) - L), 0, 23)`` with ``L = log2(statistic)`` in float32. No logarithm is computed
+here: the exponent falls by one at 23 float32 boundaries, which are known in advance for each bit width.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NAN = np.float32(np.nan)
 
 
 class ExponentTies(StrEnum):
-    """Which exponent a tie of `(b - 1) - L` takes."""
+    """Which exponent a tie of ``(b - 1) - L`` takes."""
 
     half_even = "half_even"
     """NATIVE rules."""
@@ -48,12 +48,12 @@ def scale_of_statistic(statistic: jax.Array, bits: int, ties: ExponentTies = Exp
     """Scale that a MOM statistic leads to.
 
     Args:
-        statistic: float32 array, `running_data`; at least 1e-6, infinite or NaN.
-        bits: bit width, 2..32.
-        ties: rule for ties.
+      statistic: float32 array, ``running_data``; at least 1e-6, infinite or NaN.
+      bits: bit width, 2..32.
+      ties: rule for ties.
 
     Returns:
-        float32 array of the same shape, 2^e with e in 0..23; NaN for an infinite statistic and for NaN.
+      float32 array of the same shape, 2^e with e in 0..23; NaN for an infinite statistic and for NaN.
 
     Source: docs/specification/quantizers.md sections 3 and 8.
     """
@@ -68,13 +68,13 @@ def scale_of_threshold(
     """Scale that a learned threshold leads to, and whether the exponent was within its limits.
 
     Args:
-        log2_threshold: float32 array, `learning_data`.
-        bits: bit width.
-        ties: rule for ties.
+      log2_threshold: float32 array, ``learning_data``.
+      bits: bit width.
+      ties: rule for ties.
 
     Returns:
-        scale: float32 array of the same shape, 2^e with e in 0..23; NaN for an infinite threshold and for NaN.
-        within: bool array, 0 <= round((b - 1) - L) <= 23 before clipping; the ends are within.
+      scale: float32 array of the same shape, 2^e with e in 0..23; NaN for an infinite threshold and for NaN.
+      within: bool array, 0 <= round((b - 1) - L) <= 23 before clipping; the ends are within.
 
     Source: docs/specification/quantizers.md sections 3, 4 and 8.
     """
@@ -91,10 +91,10 @@ def power_of_two(exponent: jax.Array) -> jax.Array:
     """2^exponent, exact.
 
     Args:
-        exponent: int32 array, -126..127.
+      exponent: int32 array, -126..127.
 
     Returns:
-        float32 array of the same shape.
+      float32 array of the same shape.
     """
     pattern = lax.shift_left(exponent + np.int32(_EXPONENT_BIAS), jnp.full_like(exponent, _MANTISSA_BITS))
     return lax.bitcast_convert_type(pattern, jnp.float32)
@@ -109,23 +109,23 @@ def exponent_of_power_of_two(scale: jax.Array) -> jax.Array:
     """log2 of an exact power of two.
 
     Args:
-        scale: float32 array of powers of two, 2^-126..2^127.
+      scale: float32 array of powers of two, 2^-126..2^127.
 
     Returns:
-        int32 array of the same shape.
+      int32 array of the same shape.
     """
     pattern = lax.bitcast_convert_type(scale, jnp.int32)
     return lax.shift_right_logical(pattern, jnp.full_like(pattern, _MANTISSA_BITS)) - np.int32(_EXPONENT_BIAS)
 
 
 def log2_rounded(x: jax.Array) -> jax.Array:
-    """log2 as the reference stores it in `learning_data`: computed in float64, rounded once to float32.
+    """log2 as the reference stores it in ``learning_data``: computed in float64, rounded once to float32.
 
     Args:
-        x: float32 array.
+      x: float32 array.
 
     Returns:
-        float32 array of the same shape; -inf for 0.
+      float32 array of the same shape; -inf for 0.
 
     Source: docs/specification/quantizers.md section 3, docs/specification/config.md section 4.
     """
@@ -138,10 +138,10 @@ def exp2_rounded(x: jax.Array) -> jax.Array:
     """2^x computed in float64 and rounded once to float32.
 
     Args:
-        x: float32 array.
+      x: float32 array.
 
     Returns:
-        float32 array of the same shape.
+      float32 array of the same shape.
     """
     with wide_types():
         return lax.convert_element_type(lax.exp2(lax.convert_element_type(x, jnp.float64)), jnp.float32)
@@ -150,18 +150,18 @@ def exp2_rounded(x: jax.Array) -> jax.Array:
 def derived_threshold(bits: int, octave: int, ties: ExponentTies = ExponentTies.half_even) -> int:
     """Mantissa from which a statistic 2^octave * (1 + mantissa / 2^23) takes the smaller exponent.
 
-    Found without a library logarithm: the float32 value of log2 at which `round(f32((b - 1) - L))` drops is searched
+    Found without a library logarithm: the float32 value of log2 at which ``round(f32((b - 1) - L))`` drops is searched
     for, and the statistic whose exact logarithm rounds to it is computed in decimal arithmetic.
 
     Args:
-        bits: bit width, 2..32.
-        octave: exponent n of the statistic.
-        ties: rule for ties.
+      bits: bit width, 2..32.
+      octave: exponent n of the statistic.
+      ties: rule for ties.
 
     Returns:
-        Mantissa in 0..2^23; 2^23 when the whole octave keeps the larger exponent.
+      Mantissa in 0..2^23; 2^23 when the whole octave keeps the larger exponent.
 
-    Source: docs/specification/quantizers.md section 3 (the rule); `tables/mom_scale_thresholds.json` holds its values
+    Source: docs/specification/quantizers.md section 3 (the rule); ``tables/mom_scale_thresholds.json`` holds its values
     for eight widths.
     """
     smaller = bits - 2 - octave
@@ -184,7 +184,7 @@ def derived_threshold(bits: int, octave: int, ties: ExponentTies = ExponentTies.
 
 @functools.cache
 def published_thresholds() -> dict[int, dict[int, int]]:
-    """Thresholds by bit width and octave, from `tables/mom_scale_thresholds.json` (`half_even`)."""
+    """Thresholds by bit width and octave, from ``tables/mom_scale_thresholds.json`` (``half_even``)."""
     text = resources.files("linger_jax.numerics").joinpath("tables/mom_scale_thresholds.json").read_text("utf-8")
     table: dict[str, dict[str, int]] = json.loads(text)["T"]
     return {int(bits): {int(octave): value for octave, value in row.items()} for bits, row in table.items()}

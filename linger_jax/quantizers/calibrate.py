@@ -41,27 +41,27 @@ def calibrate(
     """Set a quantizer's threshold, statistic and scale from a tensor.
 
     Args:
-        spec: the quantizer.
-        x: float32 array of any shape, not empty.
-        state: entries of this quantizer.
-        accumulate: True joins the statistic with one that an earlier batch left, taking the larger (the smaller of two
-            explicit scales), and does not clamp a second time; False replaces it. On a fresh state both are the same.
-            Under MOM a weight whose `is_init_mom_clamp_weight` is set has been clamped before and is not clamped again.
-        given_scale: float32 scalar: scale of a bias quantizer, input scale * weight scale.
-        min_scale: float32 scalar: upper limit of the stored scale (quantized addition).
+      spec: the quantizer.
+      x: float32 array of any shape, not empty.
+      state: entries of this quantizer.
+      accumulate: True joins the statistic with one that an earlier batch left, taking the larger (the smaller of two
+        explicit scales), and does not clamp a second time; False replaces it. On a fresh state both are the same.
+        Under MOM a weight whose ``is_init_mom_clamp_weight`` is set has been clamped before and is not clamped again.
+      given_scale: float32 scalar: scale of a bias quantizer, input scale * weight scale.
+      min_scale: float32 scalar: upper limit of the stored scale (quantized addition).
 
     Returns:
-        x: clamped, not quantized: for parameters the new parameter.
-        new_state: the same entries, shapes and dtypes as `state`. Under `Compat.reference` the scale stays as it was
-            unless the calibration function sets one.
+      x: clamped, not quantized: for parameters the new parameter.
+      new_state: the same entries, shapes and dtypes as ``state``. Under ``Compat.reference`` the scale stays as it was
+        unless the calibration function sets one.
 
     Raises:
-        LingerError: `x` is empty or not float32.
-        CalibrationError: unknown calibration name; a function that returns no CalibrationResult or an empty one; MOM
-            under `Compat.reference`, where the reference fails.
-        StateError: an entry is missing.
+      LingerError: ``x`` is empty or not float32.
+      CalibrationError: unknown calibration name; a function that returns no CalibrationResult or an empty one; MOM
+        under ``Compat.reference``, where the reference fails.
+      StateError: an entry is missing.
 
-    The caller refuses a second calibration and non-finite data (`has_non_finite`): both need the layer's name.
+    The caller refuses a second calibration and non-finite data (``has_non_finite``): both need the layer's name.
 
     Source: docs/specification/config.md section 4, docs/decisions.md D7.
     """
@@ -103,10 +103,10 @@ def has_non_finite(x: jax.Array) -> jax.Array:
     """Whether a tensor holds NaN or an infinity.
 
     Args:
-        x: float array of any shape.
+      x: float array of any shape.
 
     Returns:
-        bool scalar array.
+      bool scalar array.
     """
     return ~jnp.all(lax.is_finite(lax.stop_gradient(x)))
 

@@ -28,12 +28,12 @@ _W_LIKE_SCALES = (np.float32(1e-6), np.float32(2.0**24))
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CalibrationResult:
-    """What a calibration function found. At least one of `learning_data` and `scale` is set."""
+    """What a calibration function found. At least one of ``learning_data`` and ``scale`` is set."""
 
     learning_data: jax.Array | None = None
     """float32 [1]: log2 of the statistic; decides the scale of later training."""
     scale: jax.Array | None = None
-    """float32 scalar: scale to store; by default it follows from `learning_data` by the scale rule."""
+    """float32 scalar: scale to store; by default it follows from ``learning_data`` by the scale rule."""
     statistic: jax.Array | None = None
     """float32 scalar: the statistic itself, where known exactly; by default 2^learning_data."""
 
@@ -49,11 +49,11 @@ def register_calibrate_method(name: str, function: CalibrationFunction) -> None:
     """Make a calibration function available to configurations under a name.
 
     Args:
-        name: the text used in `a_calibrate_name` and `w_calibrate_name`.
-        function: called as function(quantizer, t, bits) with traced arrays; pure.
+      name: the text used in ``a_calibrate_name`` and ``w_calibrate_name``.
+      function: called as function(quantizer, t, bits) with traced arrays; pure.
 
     Raises:
-        CalibrationError: the name belongs to another function. Registering the same function again changes nothing.
+      CalibrationError: the name belongs to another function. Registering the same function again changes nothing.
 
     Source: docs/specification/config.md section 4.
     """
@@ -74,10 +74,10 @@ def calibrate_method(name: str) -> CalibrationFunction:
     """The calibration function registered under a name.
 
     Args:
-        name: registered name.
+      name: registered name.
 
     Raises:
-        CalibrationError: nothing is registered under this name; the message lists the known names.
+      CalibrationError: nothing is registered under this name; the message lists the known names.
     """
     methods = calibrate_methods()
     if name not in methods:
@@ -92,9 +92,9 @@ def abs_max(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationRes
     """learning_data = log2(max(max |t|, 1e-6)).
 
     Args:
-        quantizer: the quantizer that is calibrated.
-        t: float32 array of any shape, not empty.
-        bits: its width; not read.
+      quantizer: the quantizer that is calibrated.
+      t: float32 array of any shape, not empty.
+      bits: its width; not read.
 
     Source: docs/specification/config.md section 4.
     """
@@ -103,14 +103,15 @@ def abs_max(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationRes
 
 
 def top_10(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResult:
-    """learning_data = log2 of the tenth largest magnitude, at least 1e-6; `abs_max` for up to eleven elements.
+    """learning_data = log2 of the tenth largest magnitude, at least 1e-6; ``abs_max`` for up to eleven elements.
 
-    Under `Compat.reference` there is no floor of 1e-6 for more than eleven elements, so that learning_data may be -inf.
+    Under ``Compat.reference`` there is no floor of 1e-6 for more than eleven elements, so that learning_data may be
+    -inf.
 
     Args:
-        quantizer: the quantizer that is calibrated.
-        t: float32 array of any shape, not empty.
-        bits: its width; not read.
+      quantizer: the quantizer that is calibrated.
+      t: float32 array of any shape, not empty.
+      bits: its width; not read.
 
     Source: docs/specification/config.md section 4.
     """
@@ -124,9 +125,9 @@ def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
     """The step 2^i, i in -10..9, with the least L2 error; learning_data = i + bits - 1, and the scale.
 
     Args:
-        quantizer: the quantizer that is calibrated; not read.
-        t: float32 array of any shape, not empty.
-        bits: its width.
+      quantizer: the quantizer that is calibrated; not read.
+      t: float32 array of any shape, not empty.
+      bits: its width.
 
     Source: docs/specification/config.md section 4.
     """

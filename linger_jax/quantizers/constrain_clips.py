@@ -15,11 +15,11 @@ def static_clip(x: jax.Array, bound: float | None) -> jax.Array:
     """clip(x, -bound, bound), or ``x`` where the configuration sets no bound.
 
     Args:
-        x: float32 array of any shape.
-        bound: in float units, or None.
+      x: float32 array of any shape.
+      bound: in float units, or None.
 
     Returns:
-        float32 array of `x`'s shape; the gradient passes where -bound <= x <= bound.
+      float32 array of ``x``'s shape; the gradient passes where -bound <= x <= bound.
     """
     return x if bound is None else ste_clip(x, float(bound))
 
@@ -28,11 +28,11 @@ def dynamic_clip(weight: jax.Array, factor: float | None) -> jax.Array:
     """clip(w, -c, c) with c = min(factor * mean|w|, max|w|) over the whole tensor, or ``w`` where there is no factor.
 
     Args:
-        weight: float32 array of any shape.
-        factor: multiple of the mean magnitude, or None.
+      weight: float32 array of any shape.
+      factor: multiple of the mean magnitude, or None.
 
     Returns:
-        float32 array of `weight`'s shape; c carries no gradient.
+      float32 array of ``weight``'s shape; c carries no gradient.
     """
     if factor is None:
         return weight

@@ -37,15 +37,15 @@ class Grid:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def fake_quant(grid: Grid, x: jax.Array, scale: jax.Array) -> jax.Array:
-    """Round to the grid and saturate; the gradient reaches `x` where nothing was cut.
+    """Round to the grid and saturate; the gradient reaches ``x`` where nothing was cut.
 
     Args:
-        grid: limits and rules.
-        x: float32 array of any shape.
-        scale: float32 scalar, a power of two; receives no gradient.
+      grid: limits and rules.
+      x: float32 array of any shape.
+      scale: float32 scalar, a power of two; receives no gradient.
 
     Returns:
-        float32 array of `x`'s shape, integer / scale. NaN stays NaN; under the NATIVE rules an infinity becomes NaN.
+      float32 array of ``x``'s shape, integer / scale. NaN stays NaN; under the NATIVE rules an infinity becomes NaN.
 
     Source: docs/specification/quantizers.md sections 1, 4, 8 and 10.
     """
@@ -74,17 +74,17 @@ fake_quant.defvjp(_fake_quant_forward, _fake_quant_backward)
 def fake_quant_with_threshold(
     grid: Grid, x: jax.Array, scale: jax.Array, threshold: jax.Array, learns: jax.Array
 ) -> jax.Array:
-    """`fake_quant` whose scale came from a learned threshold, which receives its gradient.
+    """``fake_quant`` whose scale came from a learned threshold, which receives its gradient.
 
     Args:
-        grid: limits and rules.
-        x: float32 array of any shape.
-        scale: float32 scalar, a power of two; receives no gradient.
-        threshold: float32 [1], `learning_data`; its value is not read here.
-        learns: bool scalar; false blocks the threshold's gradient.
+      grid: limits and rules.
+      x: float32 array of any shape.
+      scale: float32 scalar, a power of two; receives no gradient.
+      threshold: float32 [1], ``learning_data``; its value is not read here.
+      learns: bool scalar; false blocks the threshold's gradient.
 
     Returns:
-        float32 array of `x`'s shape.
+      float32 array of ``x``'s shape.
 
     Source: docs/specification/quantizers.md sections 4 and 8; the gradient is that of "Trained Quantization Thresholds"
     (Jain et al., 2019) without its normalisation.
@@ -116,7 +116,7 @@ fake_quant_with_threshold.defvjp(_threshold_forward, _threshold_backward)
 
 
 def passes_gradient(grid: Grid, x: jax.Array, scale: jax.Array) -> jax.Array:
-    """Where `fake_quant` passes the gradient: a bool array of `x`'s shape; `scale` may be an array of `x`'s rank."""
+    """Where ``fake_quant`` passes the gradient: bools of ``x``'s shape; ``scale`` may be an array of ``x``'s rank."""
     return _forward(grid, x, scale)[1]
 
 
@@ -135,7 +135,7 @@ def _forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax
 
 
 def _masked(passes: jax.Array, g: jax.Array, scale: jax.Array) -> jax.Array:
-    """`g` where it passes, else zero; a poisoned scale poisons the gradient too."""
+    """``g`` where it passes, else zero; a poisoned scale poisons the gradient too."""
     return jnp.where(passes, g, jnp.where(scale == scale, _ZERO, _NAN))
 
 

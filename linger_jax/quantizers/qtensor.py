@@ -22,7 +22,7 @@ _BITS = range(2, 33)
 class QTensor:
     """A fake-quantized array together with its grid; a JAX pytree.
 
-    Invariants: `scale` is a power of two (integer steps per unit; Q-format n means 2^n) and `value * scale` is an
+    Invariants: ``scale`` is a power of two (integer steps per unit; Q-format n means 2^n) and ``value * scale`` is an
     integer in -2^(bits-1) .. 2^(bits-1) - 1. Symmetric, no zero point (docs/specification/quantizers.md section 9,
     docs/specification/ops.md section 1).
     """
@@ -36,12 +36,12 @@ class QTensor:
 
     @property
     def integers(self) -> jax.Array:
-        """int32 array of the integers. `value` holds them exactly up to 24 bits; wider ones are rounded to float32."""
+        """int32 array of the integers. ``value`` holds up to 24 bits exactly; wider ones are rounded to float32."""
         return saturated_int32(self.value * self.scale)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of `value`."""
+        """Shape of ``value``."""
         return tuple(self.value.shape)
 
 
@@ -49,13 +49,13 @@ def from_tensor_to_qtensor(value: Any, scale: Any, bits: Any) -> QTensor:
     """A quantized value made by hand: an input that was quantized elsewhere, for example by a sensor.
 
     Args:
-        value: float32 array, integers divided by `scale`; it is taken as it is, in value and in gradient.
-        scale: integer steps per unit, a power of two: a number, or a float32 scalar array.
-        bits: width of the integers, 2 to 32.
+      value: float32 array, integers divided by ``scale``; it is taken as it is, in value and in gradient.
+      scale: integer steps per unit, a power of two: a number, or a float32 scalar array.
+      bits: width of the integers, 2 to 32.
 
     Raises:
-        LingerError: a value of another dtype, a number that is no power of two, or a width out of range. What only the
-            compiled function knows (a traced scale, integers beyond the width) is not checked.
+      LingerError: a value of another dtype, a number that is no power of two, or a width out of range. What only the
+        compiled function knows (a traced scale, integers beyond the width) is not checked.
     """
     if not isinstance(bits, numbers.Integral) or int(bits) not in _BITS:
         raise LingerError(f"a QTensor has 2 to 32 bits, got {bits!r}")
@@ -78,7 +78,7 @@ def from_qtensor_to_tensor(value: QTensor) -> jax.Array:
     """The float32 array of a quantized value, unchanged in value and in gradient.
 
     Raises:
-        LingerError: something else than a `QTensor`.
+      LingerError: something else than a ``QTensor``.
     """
     if not isinstance(value, QTensor):
         raise LingerError(f"expected a QTensor, got {type(value).__name__}")

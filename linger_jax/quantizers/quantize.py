@@ -31,26 +31,27 @@ def quantize(
 ) -> tuple[jax.Array, State]:
     """Fake-quantize a tensor and advance the quantizer's state.
 
-    The same bits come out with and without `jax.jit`, with and without `jax_enable_x64`, under `vmap`, `scan` and
-    `remat`, and for one device or many (the statistic is that of the global tensor).
+    The same bits come out with and without ``jax.jit``, with and without ``jax_enable_x64``, under ``vmap``, ``scan``
+    and ``remat``, and for one device or many (the statistic is that of the global tensor).
 
     Args:
-        spec: the quantizer.
-        x: float32 array of any shape, 0-dimensional included. Its gradient is masked where a value was cut.
-        state: entries of this quantizer (`initial_state`). `state["learning_data"]` is differentiable; nothing else is.
-        training: True moves the statistic and derives the scale from it; False uses the stored scale.
-        given_scale: float32 scalar power of two: the scale handed to a bias quantizer, or the fixed scale of an
-            activation quantizer. Statistics stay untouched. Ignored when not training.
-        min_scale: float32 scalar: upper limit of the scale (quantized addition).
-        clip: training only: clip to +-clip before the statistic (layer outputs); a value on the bound passes gradient.
+      spec: the quantizer.
+      x: float32 array of any shape, 0-dimensional included. Its gradient is masked where a value was cut.
+      state: entries of this quantizer (``initial_state``). ``state["learning_data"]`` is differentiable; nothing else
+      is.
+      training: True moves the statistic and derives the scale from it; False uses the stored scale.
+      given_scale: float32 scalar power of two: the scale handed to a bias quantizer, or the fixed scale of an
+        activation quantizer. Statistics stay untouched. Ignored when not training.
+      min_scale: float32 scalar: upper limit of the scale (quantized addition).
+      clip: training only: clip to +-clip before the statistic (layer outputs); a value on the bound passes gradient.
 
     Returns:
-        y: float32 array of `x`'s shape, integers over `new_state["scale"]`. Under QuantMethod.ONNX `x` itself.
-        new_state: the same entries, shapes and dtypes as `state`.
+      y: float32 array of ``x``'s shape, integers over ``new_state["scale"]``. Under QuantMethod.ONNX ``x`` itself.
+      new_state: the same entries, shapes and dtypes as ``state``.
 
     Raises:
-        LingerError: `x` is not float32, or is empty where a statistic is needed.
-        StateError: an entry that the rule reads is missing.
+      LingerError: ``x`` is not float32, or is empty where a statistic is needed.
+      StateError: an entry that the rule reads is missing.
 
     Source: docs/specification/quantizers.md sections 1 to 8 and 10, docs/specification/ops.md section 2.
     """
@@ -75,12 +76,12 @@ def gradient_mask(spec: QuantizerSpec, x: jax.Array, scale: jax.Array) -> jax.Ar
     """Where fake quantization in training passes the gradient.
 
     Args:
-        spec: the quantizer.
-        x: float32 array of any shape.
-        scale: float32, a power of two; a scalar or of `x`'s rank.
+      spec: the quantizer.
+      x: float32 array of any shape.
+      scale: float32, a power of two; a scalar or of ``x``'s rank.
 
     Returns:
-        bool array of `x`'s shape.
+      bool array of ``x``'s shape.
 
     Source: docs/specification/quantizers.md sections 4 and 8.
     """
@@ -93,13 +94,13 @@ def rescale(
     """The scale that follows from the statistic or threshold as it is, for a quantizer whose width was changed.
 
     Args:
-        spec: the quantizer.
-        state: its entries; a quantizer that never saw data keeps its scale.
-        given_scale: float32 scalar handed in (bias quantizers), or None.
-        min_scale: upper limit of the scale, or None.
+      spec: the quantizer.
+      state: its entries; a quantizer that never saw data keeps its scale.
+      given_scale: float32 scalar handed in (bias quantizers), or None.
+      min_scale: upper limit of the scale, or None.
 
     Returns:
-        The entries with the new `scale`.
+      The entries with the new ``scale``.
     """
     if given_scale is not None:
         return {**state, SCALE: _scale_given(spec, given_scale, min_scale)}
@@ -115,14 +116,14 @@ def rescale(
 
 
 def limit_scale(scale: jax.Array, min_scale: jax.Array | None) -> jax.Array:
-    """Apply the min_scale rule of the quantized addition: no scale above `min_scale`.
+    """Apply the min_scale rule of the quantized addition: no scale above ``min_scale``.
 
     Args:
-        scale: float32 scalar.
-        min_scale: float32 scalar or None.
+      scale: float32 scalar.
+      min_scale: float32 scalar or None.
 
     Returns:
-        float32 scalar; NaN stays NaN.
+      float32 scalar; NaN stays NaN.
 
     Source: docs/specification/quantizers.md section 6.
     """
@@ -136,10 +137,10 @@ def scale_within_range(scale: jax.Array) -> jax.Array:
     """Clip a given or stored scale to [1, 2^23].
 
     Args:
-        scale: float32 scalar.
+      scale: float32 scalar.
 
     Returns:
-        float32 scalar; NaN stays NaN.
+      float32 scalar; NaN stays NaN.
 
     Source: docs/specification/quantizers.md sections 5 and 7.
     """
@@ -155,15 +156,15 @@ def scale_in_evaluation(spec: QuantizerSpec, state: State, min_scale: jax.Array 
     """The scale that an evaluation uses: the stored one, within its limits but under the CUDA rules.
 
     Args:
-        spec: the quantizer.
-        state: its entries.
-        min_scale: upper limit of the scale, or None.
+      spec: the quantizer.
+      state: its entries.
+      min_scale: upper limit of the scale, or None.
 
     Returns:
-        float32 scalar.
+      float32 scalar.
 
     Raises:
-        StateError: the entry is missing.
+      StateError: the entry is missing.
 
     Source: docs/specification/quantizers.md sections 7 and 8.
     """

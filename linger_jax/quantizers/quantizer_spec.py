@@ -24,7 +24,7 @@ class QuantizerSpec:
     """Static description of one quantizer: two equal specifications share compiled code.
 
     Raises:
-        ConfigError: a width outside 2..32, or `RoundMode.ceil` under `Compat.chip`, which has no such rounding.
+      ConfigError: a width outside 2..32, or ``RoundMode.ceil`` under ``Compat.chip``, which has no such rounding.
 
     Source: docs/specification/quantizers.md section 1.
     """
@@ -36,11 +36,11 @@ class QuantizerSpec:
     qat_method: QatMethod = QatMethod.MOM
     quant_method: QuantMethod = QuantMethod.NATIVE
     activation_type: ActivationType = ActivationType.none
-    """`Relu`: the statistic is the largest value instead of the largest magnitude."""
+    """``Relu``: the statistic is the largest value instead of the largest magnitude."""
     clamp_value: float | None = None
-    """Static clamp: `clamp_activation_value` of output quantizers, `clamp_weight_value`, `clamp_bias_value`."""
+    """Static clamp: ``clamp_activation_value`` of output quantizers, ``clamp_weight_value``, ``clamp_bias_value``."""
     clamp_factor: float | None = None
-    """Weights: clamp to this multiple of the mean magnitude; wins over `clamp_value`."""
+    """Weights: clamp to this multiple of the mean magnitude; wins over ``clamp_value``."""
     calibrate_name: str = "abs_max"
     """Registered name of the calibration function."""
     compat: Compat = Compat.chip

@@ -32,12 +32,12 @@ def initial_state(spec: QuantizerSpec) -> State:
     """Entries of a fresh quantizer.
 
     Args:
-        spec: the quantizer.
+      spec: the quantizer.
 
     Returns:
-        MOM: `running_data` float32 [] 0, `is_init` bool [] false; TQT: `learning_data` float32 [1] 2.1,
-        `is_calibrate` bool [] false; both: `scale` float32 [] 1; weight quantizers: `is_init_mom_clamp_weight` bool []
-        false.
+      MOM: ``running_data`` float32 [] 0, ``is_init`` bool [] false; TQT: ``learning_data`` float32 [1] 2.1,
+      ``is_calibrate`` bool [] false; both: ``scale`` float32 [] 1; weight quantizers: ``is_init_mom_clamp_weight`` bool
+      [] false.
 
     Source: docs/specification/quantizers.md section 2.
     """
@@ -58,12 +58,12 @@ def converted_state(spec: QuantizerSpec, state: Mapping[str, jax.Array]) -> Stat
     """Entries of one quantizer for a specification that may ask for another method.
 
     Args:
-        spec: the quantizer as it is to be.
-        state: its entries so far, perhaps those of the other method; leading axes (stacked layers) stay.
+      spec: the quantizer as it is to be.
+      state: its entries so far, perhaps those of the other method; leading axes (stacked layers) stay.
 
     Returns:
-        MOM from TQT: `running_data` = 2^learning_data; TQT from MOM: `learning_data` = log2 running_data; flags and all
-        other entries as they were. None where the entries are of neither method.
+      MOM from TQT: ``running_data`` = 2^learning_data; TQT from MOM: ``learning_data`` = log2 running_data; flags and
+      all other entries as they were. None where the entries are of neither method.
     """
     result: State = {}
     for name in initial_state(spec):
@@ -89,11 +89,11 @@ def require(state: Mapping[str, jax.Array], *names: str) -> None:
     """Check that the entries a rule reads are there.
 
     Args:
-        state: entries of one quantizer.
-        names: entries that must be present.
+      state: entries of one quantizer.
+      names: entries that must be present.
 
     Raises:
-        StateError: an entry is missing.
+      StateError: an entry is missing.
     """
     missing = [name for name in names if name not in state]
     if missing:

@@ -24,15 +24,15 @@ def largest_value(x: jax.Array, activation_type: ActivationType, clip: float | N
     XLA's CPU backend runs these three plain reductions at memory speed but drops NaN from a maximum.
 
     Args:
-        x: float32 array, not empty. With data parallel sharding the result is that of the global tensor.
-        activation_type: `Relu` takes the largest value instead of the largest magnitude.
-        clip: the result is that of clip(x, -clip, clip).
+      x: float32 array, not empty. With data parallel sharding the result is that of the global tensor.
+      activation_type: ``Relu`` takes the largest value instead of the largest magnitude.
+      clip: the result is that of clip(x, -clip, clip).
 
     Returns:
-        float32 scalar without gradient; NaN if `x` holds a NaN, infinite if it holds an infinity of a sign that counts.
+      float32 scalar without gradient; NaN if ``x`` holds a NaN, infinite if it holds an infinity of a sign that counts.
 
     Raises:
-        LingerError: `x` is empty.
+      LingerError: ``x`` is empty.
 
     Source: docs/specification/quantizers.md sections 3.1 and 10.
     """
@@ -52,15 +52,15 @@ def largest_value(x: jax.Array, activation_type: ActivationType, clip: float | N
 
 
 def moving_average(running: jax.Array, current: jax.Array, started: jax.Array) -> jax.Array:
-    """f32(f32(0.9 * running) + f32(0.1 * current)), or `current` at the first call.
+    """f32(f32(0.9 * running) + f32(0.1 * current)), or ``current`` at the first call.
 
     Args:
-        running: float32 scalar, at least 1e-6 once started.
-        current: float32 scalar, at least 1e-6.
-        started: bool scalar, `is_init`.
+      running: float32 scalar, at least 1e-6 once started.
+      current: float32 scalar, at least 1e-6.
+      started: bool scalar, ``is_init``.
 
     Returns:
-        float32 scalar; once NaN or infinite it stays so.
+      float32 scalar; once NaN or infinite it stays so.
 
     Source: docs/specification/quantizers.md section 3.1.
     """

@@ -16,11 +16,11 @@ def ste_clip(x: jax.Array, bound: jax.Array | float) -> jax.Array:
     """clip(x, -bound, bound) whose gradient passes where -bound <= x <= bound, ends included.
 
     Args:
-        x: float32 array of any shape.
-        bound: float32 scalar or Python number, not negative; receives no gradient.
+      x: float32 array of any shape.
+      bound: float32 scalar or Python number, not negative; receives no gradient.
 
     Returns:
-        float32 array of `x`'s shape; NaN stays NaN.
+      float32 array of ``x``'s shape; NaN stays NaN.
 
     Source: docs/specification/quantizers.md section 10, docs/specification/config.md section 5.
     """

@@ -22,14 +22,14 @@ def clamp_bound(spec: QuantizerSpec, w: jax.Array) -> jax.Array | None:
     """Bound c of the clamp clip(w, -c, c): mean|w| * factor, else the static value, else None.
 
     Args:
-        spec: the quantizer. The factor is read for weights only.
-        w: float32 array of any shape, not empty where a factor is set.
+      spec: the quantizer. The factor is read for weights only.
+      w: float32 array of any shape, not empty where a factor is set.
 
     Returns:
-        float32 scalar without gradient, or None where nothing is clamped.
+      float32 scalar without gradient, or None where nothing is clamped.
 
     Raises:
-        LingerError: `w` is empty and a factor is set.
+      LingerError: ``w`` is empty and a factor is set.
 
     Source: docs/specification/quantizers.md section 3.2, docs/specification/config.md section 4.
     """
@@ -44,18 +44,18 @@ def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[
     """The clamp of a weight quantizer's first MOM training step.
 
     Args:
-        spec: the quantizer; every kind and method may be passed, only MOM weight quantizers act.
-        w: float32 array of any shape, not empty where a factor is set.
-        state: entries of this quantizer.
+      spec: the quantizer; every kind and method may be passed, only MOM weight quantizers act.
+      w: float32 array of any shape, not empty where a factor is set.
+      state: entries of this quantizer.
 
     Returns:
-        w: clipped if `is_init_mom_clamp_weight` was false, else unchanged. Its gradient is the identity: the step
-            takes its gradients at the clipped value, as if the parameter had been overwritten before.
-        state: the same entries with `is_init_mom_clamp_weight` true.
+      w: clipped if ``is_init_mom_clamp_weight`` was false, else unchanged. Its gradient is the identity: the step
+        takes its gradients at the clipped value, as if the parameter had been overwritten before.
+      state: the same entries with ``is_init_mom_clamp_weight`` true.
 
     Raises:
-        LingerError: `w` is empty and a factor is set.
-        StateError: the flag is missing.
+      LingerError: ``w`` is empty and a factor is set.
+      StateError: the flag is missing.
 
     Source: docs/specification/quantizers.md section 3.2.
     """
@@ -74,14 +74,14 @@ def mean_magnitude(w: jax.Array, compat: Compat = Compat.chip) -> jax.Array:
     """mean |w|, summed in float64 and rounded once, so that order and sharding do not show.
 
     Args:
-        w: float32 array of any shape, not empty.
-        compat: `reference` adds in float32, in PyTorch's order over `w`'s memory layout.
+      w: float32 array of any shape, not empty.
+      compat: ``reference`` adds in float32, in PyTorch's order over ``w``'s memory layout.
 
     Returns:
-        float32 scalar without gradient.
+      float32 scalar without gradient.
 
     Raises:
-        LingerError: `w` is empty.
+      LingerError: ``w`` is empty.
     """
     if w.size == 0:
         raise LingerError(f"cannot clamp an empty tensor of shape {w.shape} to its mean magnitude")

@@ -1,8 +1,8 @@
 """The chips: one record each, with everything that differs from chip to chip.
 
-Code asks the record and never compares the name of a chip. A new chip is a member of :class:`Platform`, a record in a
-file of its own and a case of :func:`target_of`. Forgetting a field is a ``TypeError``, forgetting the case an error of
-mypy.
+Code asks the record and never compares the name of a chip. A new chip is a member of ``Platform``, a record in a
+file of its own and a case of ``target_of``. Forgetting a field is a ``TypeError``, forgetting the case an error
+of mypy.
 """
 
 from linger_jax.targets.device import Device as Device

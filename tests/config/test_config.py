@@ -28,7 +28,7 @@ DEFAULTS = json.loads((ROOT / "linger_jax/numerics/tables/config_defaults.json")
 
 
 def as_golden(layer):
-    """A `LayerConfig` in the words of the golden files."""
+    """A ``LayerConfig`` in the words of the golden files."""
     return {
         "weight_bits": layer.quant_info.weight_bits,
         "bias_bits": layer.quant_info.bias_bits,

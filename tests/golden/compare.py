@@ -10,7 +10,7 @@ import numpy.typing as npt
 GRADIENT_TOLERANCE = 2e-5
 """Absolute, times 1 + the largest magnitude of the golden gradient."""
 CALIBRATED_TOLERANCE = 2e-6
-"""Relative: `learning_data` from calibration, running statistics."""
+"""Relative: ``learning_data`` from calibration, running statistics."""
 
 
 def same_bits(name: str, got: npt.ArrayLike, want: npt.ArrayLike) -> list[str]:
@@ -26,7 +26,7 @@ def same_bits(name: str, got: npt.ArrayLike, want: npt.ArrayLike) -> list[str]:
 
 
 def close_to_largest(name: str, got: npt.ArrayLike, want: npt.ArrayLike, tolerance: float) -> list[str]:
-    """Shape and dtype agree, and entries to `tolerance` * (1 + largest magnitude of `want`); NaN equals NaN."""
+    """Shape and dtype agree, and entries to ``tolerance`` * (1 + largest magnitude of ``want``); NaN equals NaN."""
     got, want = np.asarray(got), np.asarray(want)
     form = _same_form(name, got, want)
     if form or got.size == 0:
@@ -37,7 +37,7 @@ def close_to_largest(name: str, got: npt.ArrayLike, want: npt.ArrayLike, toleran
 
 
 def close_relative(name: str, got: npt.ArrayLike, want: npt.ArrayLike, tolerance: float) -> list[str]:
-    """Shape and dtype agree, and each entry to `tolerance` of its own magnitude."""
+    """Shape and dtype agree, and each entry to ``tolerance`` of its own magnitude."""
     got, want = np.asarray(got), np.asarray(want)
     form = _same_form(name, got, want)
     if form or got.size == 0:
@@ -47,7 +47,7 @@ def close_relative(name: str, got: npt.ArrayLike, want: npt.ArrayLike, tolerance
 
 
 def gradients(name: str, got: npt.ArrayLike, want: npt.ArrayLike) -> list[str]:
-    """`close_to_largest` with the tolerance of gradients."""
+    """``close_to_largest`` with the tolerance of gradients."""
     return close_to_largest(name, got, want, GRADIENT_TOLERANCE)
 
 

@@ -124,7 +124,7 @@ def replay_files(
     seconds: float | None = None,
     keep: Path | None = None,
 ) -> Iterator[Outcome | None]:
-    """:func:`replay_file` of each path, in ``jobs`` processes of their own where there are many.
+    """``replay_file`` of each path, in ``jobs`` processes of their own where there are many.
 
     With ``seconds`` the paths are taken in a mixed order, and those that the time does not reach are left out.
     """

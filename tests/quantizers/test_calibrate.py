@@ -1,4 +1,4 @@
-"""Calibration under `chip`: clamp, statistic by name, state.
+"""Calibration under ``chip``: clamp, statistic by name, state.
 
 Source: docs/specification/config.md section 4.
 """

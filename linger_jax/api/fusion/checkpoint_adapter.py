@@ -75,7 +75,7 @@ class CheckpointAdapter:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CheckpointAdapter:
-        """Reads what :meth:`save` wrote.
+        """Reads what ``save`` wrote.
 
         Raises:
           ConversionError: the file cannot be read or holds something else.

@@ -16,11 +16,11 @@ from linger_jax.plan import Fusion, Plan, PlanSettings
 
 @dataclasses.dataclass(frozen=True)
 class FusedModel:
-    """What :func:`linger_jax.trace_layers` makes of a model: a frozen value, to be used where the model was.
+    """What ``linger_jax.trace_layers`` makes of a model: a frozen value, to be used where the model was.
 
     The user's module is not changed and its variables stay where they are; ``init`` and ``apply`` are called like a
-    Linen module's. Passed to :func:`linger_jax.init` each pair becomes one quantized convolution with a bias, passed to
-    :func:`linger_jax.constrain` one constrained layer.
+    Linen module's. Passed to ``linger_jax.init`` each pair becomes one quantized convolution with a bias, passed
+    to ``linger_jax.constrain`` one constrained layer.
 
     Attributes:
       model: the user's module.

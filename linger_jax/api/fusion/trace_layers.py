@@ -46,9 +46,9 @@ def trace_layers(
       fuse_bn: False finds activations only.
 
     Returns:
-      The fused model, for :func:`linger_jax.init`, :func:`linger_jax.constrain` or training in float; its variables,
-      which are those given; and the adapter that renames the keys of PyTorch checkpoints as linger's fused modules have
-      them.
+      The fused model, for ``linger_jax.init``, ``linger_jax.constrain`` or training in float; its
+      variables, which are those given; and the adapter that renames the keys of PyTorch checkpoints as linger's fused
+      modules have them.
 
     Raises:
       LingerError: not a module, a bound one, or an argument without elements.

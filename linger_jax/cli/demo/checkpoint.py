@@ -16,8 +16,8 @@ def save_training_state(path: Path, state: TrainState) -> None:
     """Write a checkpoint.
 
     Args:
-        path: a folder; one that exists is replaced.
-        state: what to keep.
+      path: a folder; one that exists is replaced.
+      state: what to keep.
     """
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path.absolute(), state, force=True)
@@ -27,8 +27,8 @@ def restore_training_state(path: Path, like: TrainState) -> TrainState:
     """Read a checkpoint.
 
     Args:
-        path: the folder.
-        like: a state of the same structure; its values are not read.
+      path: the folder.
+      like: a state of the same structure; its values are not read.
     """
     shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     with ocp.StandardCheckpointer() as checkpointer:
@@ -40,7 +40,7 @@ def require_equal(restored: TrainState, saved: TrainState, path: Path) -> None:
     """Check that a checkpoint came back bit for bit.
 
     Raises:
-        LingerError: it did not; the message names the entries.
+      LingerError: it did not; the message names the entries.
     """
     named, _ = jax.tree_util.tree_flatten_with_path(saved)
     different = [

@@ -20,14 +20,14 @@ def export_and_run(model: Model, variables: Mapping[str, Any], test: Split, fold
     """Writes ``digits.onnx``, compares the file with evaluation on the test images, and packs it if there is a packer.
 
     Args:
-        model: the quantized model.
-        variables: trained.
-        test: images and labels.
-        folder: for the file and the package.
-        console: where to print.
+      model: the quantized model.
+      variables: trained.
+      test: images and labels.
+      folder: for the file and the package.
+      console: where to print.
 
     Raises:
-        LingerError: the file computes other numbers than evaluation, or the chip would refuse it.
+      LingerError: the file computes other numbers than evaluation, or the chip would refuse it.
     """
     path = linger_jax.export_onnx(model, variables, test.images[:1], folder / "digits.onnx")  # type: ignore[arg-type]
     (logits,) = linger_jax.OnnxRunner(path).run(np.moveaxis(test.images, -1, 1))

@@ -40,7 +40,7 @@ def load_digits(seed: int) -> Digits:
     Half of the images are kept from training so that one image counts 0.14 points of test accuracy.
 
     Args:
-        seed: decides the split.
+      seed: decides the split.
     """
     bunch = datasets.load_digits()
     images = (bunch.images[..., None] / _LARGEST_PIXEL).astype(np.float32)

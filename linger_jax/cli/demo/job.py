@@ -31,14 +31,14 @@ def run_demo(out: Path, *, seed: int, quick: bool, console: Console) -> list[Sta
     """Run every stage, print the table and write the files.
 
     Args:
-        out: folder for the files; made if it is not there.
-        seed: of everything random: the same seed gives the same numbers on the same machine.
-        quick: one epoch a stage, and TQT only.
-        console: where to print.
+      out: folder for the files; made if it is not there.
+      seed: of everything random: the same seed gives the same numbers on the same machine.
+      quick: one epoch a stage, and TQT only.
+      console: where to print.
 
     Raises:
-        LingerError: the folder cannot be written, or a check failed: imported outputs that differ, a checkpoint that
-            comes back changed, an exported file that computes other numbers.
+      LingerError: the folder cannot be written, or a check failed: imported outputs that differ, a checkpoint that
+        comes back changed, an exported file that computes other numbers.
     """
     start = time.perf_counter()
     try:

@@ -44,8 +44,8 @@ def draw(stages: Sequence[Stage], path: Path) -> None:
     """Write the picture as PNG.
 
     Args:
-        stages: of the demo, in order; those without training have no curve, those without quantizers no scales.
-        path: the file.
+      stages: of the demo, in order; those without training have no curve, those without quantizers no scales.
+      path: the file.
     """
     with mpl.rc_context(_STYLE):
         figure: Any = Figure(figsize=(15, 12), layout="constrained", facecolor="white")

@@ -23,12 +23,12 @@ class Stage:
     """One line of the table.
 
     Attributes:
-        name: what was done.
-        accuracy: on the test split, in percent.
-        kib: parameters at their bit widths.
-        seconds: wall time, compilation and evaluation included.
-        curves: of its training.
-        exponents: of each quantizer that took part, by dotted name: integers of this tensor are steps of 2^-exponent.
+      name: what was done.
+      accuracy: on the test split, in percent.
+      kib: parameters at their bit widths.
+      seconds: wall time, compilation and evaluation included.
+      curves: of its training.
+      exponents: of each quantizer that took part, by dotted name: integers of this tensor are steps of 2^-exponent.
     """
 
     name: str
@@ -43,8 +43,8 @@ def results_table(stages: Sequence[Stage], reference: Stage) -> Table:
     """All stages, each with its distance to the float model in points.
 
     Args:
-        stages: in the order they ran.
-        reference: the float model.
+      stages: in the order they ran.
+      reference: the float model.
     """
     table = Table(title=f"Handwritten digits, {TEST_IMAGES} test images", title_style="bold")
     table.add_column("stage")

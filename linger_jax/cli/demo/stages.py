@@ -36,12 +36,12 @@ class Setting:
     """What all stages share.
 
     Attributes:
-        digits: the data.
-        seed: of weights and data order.
-        out: folder for files; it exists.
-        console: where progress is shown.
-        pretraining, fine_tuning, quantized: epochs of each kind of training. They are fixed beforehand: the last
-            epoch counts, whatever the validation or test split says.
+      digits: the data.
+      seed: of weights and data order.
+      out: folder for files; it exists.
+      console: where progress is shown.
+      pretraining, fine_tuning, quantized: epochs of each kind of training. They are fixed beforehand: the last
+        epoch counts, whatever the validation or test split says.
     """
 
     digits: Digits
@@ -62,10 +62,10 @@ class Quantized:
     """A quantized model after both of its stages.
 
     Attributes:
-        model: it.
-        variables: trained.
-        folder: of its files.
-        calibrated, trained: what is told of the stages.
+      model: it.
+      variables: trained.
+      folder: of its files.
+      calibrated, trained: what is told of the stages.
     """
 
     model: linger_jax.QuantizedModel
@@ -90,11 +90,11 @@ def import_checkpoint(setting: Setting, network: DigitNet) -> tuple[Variables, S
     """Read ``float.pt`` into the Flax model and compare both on the test images.
 
     Args:
-        setting: of the demo.
-        network: the trained PyTorch model, to compare with.
+      setting: of the demo.
+      network: the trained PyTorch model, to compare with.
 
     Raises:
-        LingerError: the outputs of the two models differ by more than 1e-5.
+      LingerError: the outputs of the two models differ by more than 1e-5.
     """
     name, start = "float, Flax", time.perf_counter()
     model, images = DigitClassifier(), setting.digits.test.images
@@ -141,12 +141,12 @@ def quantize(setting: Setting, config: linger_jax.QuantConfig, variables: Variab
     """Calibrate a model, then train it; its configuration, plan and training state go to a folder of its own.
 
     Args:
-        setting: of the demo.
-        config: how to quantize.
-        variables: of the constrained model.
+      setting: of the demo.
+      config: how to quantize.
+      variables: of the constrained model.
 
     Returns:
-        The model, calibrated (PTQ) and trained (QAT), both evaluated with stored scales.
+      The model, calibrated (PTQ) and trained (QAT), both evaluated with stored scales.
     """
     info, digits, start = config.quant_info, setting.digits, time.perf_counter()
     bits = f"W{info.weight_bits}A{info.activate_bits}"

@@ -64,10 +64,10 @@ def train_torch(digits: Digits, *, epochs: Iterable[int], count: int, seed: int)
     """Train the float network from scratch.
 
     Args:
-        digits: the data.
-        epochs: one entry an epoch.
-        count: how many epochs those are; the learning rate follows one cycle of this length.
-        seed: of the weights and of the order of the images. PyTorch's own random state is left as it was.
+      digits: the data.
+      epochs: one entry an epoch.
+      count: how many epochs those are; the learning rate follows one cycle of this length.
+      seed: of the weights and of the order of the images. PyTorch's own random state is left as it was.
     """
     steps = count * (len(digits.train) // BATCH_SIZE)
     with torch.random.fork_rng(devices=[]), _one_thread():

@@ -47,15 +47,15 @@ def train(
     """Train a float, a constrained or a quantized model.
 
     Args:
-        model: anything with Flax's ``apply``.
-        variables: where training starts; not changed.
-        digits: the data.
-        optimiser: any optax transformation.
-        epochs: epoch numbers; they and ``key`` decide the order of the images.
-        key: JAX key.
+      model: anything with Flax's ``apply``.
+      variables: where training starts; not changed.
+      digits: the data.
+      optimiser: any optax transformation.
+      epochs: epoch numbers; they and ``key`` decide the order of the images.
+      key: JAX key.
 
     Returns:
-        The state after the last epoch, whichever did best on the validation split.
+      The state after the last epoch, whichever did best on the validation split.
     """
     collections = {name: entries for name, entries in variables.items() if name != "params"}
     state = TrainState.create(apply_fn=model.apply, params=variables["params"], tx=optimiser, collections=collections)
@@ -107,10 +107,10 @@ def falling_rate(epochs: int, digits: Digits, rate: float, threshold_rate: float
     """AdamW whose rate falls to zero; the thresholds of TQT, where there are any, have their own rate.
 
     Args:
-        epochs: how many will be trained.
-        digits: the data.
-        rate: first learning rate of the weights.
-        threshold_rate: first learning rate of the thresholds, which are base-2 logarithms.
+      epochs: how many will be trained.
+      digits: the data.
+      rate: first learning rate of the weights.
+      threshold_rate: first learning rate of the thresholds, which are base-2 logarithms.
     """
     steps = epochs * (len(digits.train) // BATCH_SIZE)
     return optax.multi_transform(

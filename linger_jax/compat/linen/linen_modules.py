@@ -32,8 +32,10 @@ def intercepted_method(bound: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 def lifted_classes(module_type: type[nn.Module]) -> list[str]:
-    """Names of the classes that transformations (``nn.remat``, ``nn.scan``) have put around a module's own, outermost
-    first: ``CheckpointDense``, ``ScanBlock``."""
+    """Names of the classes that transformations have put around a module's own, outermost first.
+
+    ``nn.remat`` of a Dense is a ``CheckpointDense``, ``nn.scan`` of a Block a ``ScanBlock``.
+    """
     return [c.__name__ for c in module_type.__mro__ if c.__module__ == nn.transforms.__name__]
 
 

@@ -3,7 +3,7 @@
 Flax models are channels-last, PyTorch's are channels-first (docs/decisions.md D20). As long as both keep their axes
 apart that is a matter of naming: each axis is marked as ``channel``, ``spatial`` or ``plain`` (the same place in both).
 It becomes a permutation where a reshape merges a channel axis with spatial ones: PyTorch's flattened features count
-channels first. Such an axis carries an :class:`AxisOrder`, which every operation behind it carries on.
+channels first. Such an axis carries an ``AxisOrder``, which every operation behind it carries on.
 """
 
 from __future__ import annotations

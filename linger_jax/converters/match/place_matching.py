@@ -102,7 +102,7 @@ class _PlaceMatcher:
     def by_name(self) -> None:
         """Equal names, and the module that is nothing but the one function without a name.
 
-        The number in an operator's name counts the calls of its owner: alone it says nothing (:meth:`by_owner`).
+        The number in an operator's name counts the calls of its owner: alone it says nothing (``by_owner``).
         """
         for module in [m for m in self.modules if m in self.places and _operator(m) is None]:
             if self._fit(module, self.places[module]):

@@ -29,7 +29,7 @@ _HINTS = {
 
 @dataclasses.dataclass
 class ImportProblems:
-    """Collects problems; :meth:`raise_if_any` tells them all.
+    """Collects problems; ``raise_if_any`` tells them all.
 
     Attributes:
       source: name of the checkpoint.

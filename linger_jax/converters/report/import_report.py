@@ -105,7 +105,7 @@ class ImportReport:
         return pairs
 
     def save_mapping(self, path: str | os.PathLike[str]) -> None:
-        """Writes :attr:`mapping` as YAML, to pass as ``mapping`` another time."""
+        """Writes ``mapping`` as YAML, to pass as ``mapping`` another time."""
         save_names(self.mapping, path)
 
     @property

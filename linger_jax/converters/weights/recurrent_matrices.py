@@ -36,7 +36,7 @@ def recurrent_leaf(leaf: str) -> RecurrentLeaf | None:
 
 
 def numbered(name: str, layer: int) -> str:
-    """The inverse of :func:`recurrent_leaf`."""
+    """The inverse of ``recurrent_leaf``."""
     base = name.removesuffix("_reverse")
     return f"{base}_l{layer}" + ("_reverse" if name != base else "")
 

@@ -36,7 +36,7 @@ class DeviceReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the device computes the file's integers, given :attr:`pack_options`."""
+        """Whether the device computes the file's integers, given ``pack_options``."""
         return not self.blocking
 
     @property

@@ -48,8 +48,11 @@ def _transpose(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue
 
 
 def _reshape(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
-    """Axes of length one come and go without a look at the order; an image is flattened as it lies where that is
-    possible; everything else is reshaped in Flax's order."""
+    """A reshape, with as little done to the order of axes as is possible.
+
+    Axes of length one come and go without a look at the order; an image is flattened as it lies where that is possible;
+    everything else is reshaped in Flax's order.
+    """
     before, after = value.shape, step.shape()
     if before == after:
         return [value]

@@ -115,7 +115,7 @@ def slice_constants(
 
 
 def axes_as_inputs(graph: OnnxGraph) -> None:
-    """Attributes that are inputs from :data:`AXES_ARE_INPUTS` on become constants."""
+    """Attributes that are inputs from ``AXES_ARE_INPUTS`` on become constants."""
     for node in graph.nodes:
         name = node.operator.axes_attribute
         if name is not None and name in node.attributes:

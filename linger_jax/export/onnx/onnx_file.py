@@ -155,7 +155,7 @@ def read_model(model: ModelProto, path: str) -> FileGraph:
       path: what to call it in messages.
 
     Raises:
-      ExportError: as :func:`read_onnx`.
+      ExportError: as ``read_onnx``.
     """
     from onnx import TensorProto, numpy_helper
 

@@ -53,7 +53,7 @@ class GraphInput:
 
 
 class OnnxGraph:
-    """Nodes, constants and boundaries; tensors have provisional names until :meth:`rename_intermediates`.
+    """Nodes, constants and boundaries; tensors have provisional names until ``rename_intermediates``.
 
     Attributes:
       inputs: graph inputs in order.

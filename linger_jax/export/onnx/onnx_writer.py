@@ -29,7 +29,7 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: FileDialect)
     Args:
       graph: the graph.
       opset: ONNX operator set.
-      compat, dialect: written into the file's metadata, for :class:`OnnxRunner`.
+      compat, dialect: written into the file's metadata, for ``OnnxRunner``.
 
     Raises:
       ExportError: the onnx package is missing, the opset is not supported, or the checker complains.

@@ -68,7 +68,7 @@ def pack(
 
 
 def _memory(platform: Platform) -> dict[str, int]:
-    """Bytes of the device, by the names of :data:`MEMORY_KINDS`."""
+    """Bytes of the device, by the names of ``MEMORY_KINDS``."""
     device = device_of(platform)
     return {MEMORY_KINDS["SHARE_MEM"]: device.share_memory, MEMORY_KINDS["PSRAM"]: device.psram}
 
@@ -84,5 +84,5 @@ def _refused(path: Path, platform: Platform, output: str, status: int) -> str:
 
 
 def _bare(operator: str) -> str:
-    """`Conv2d` for the file's `QConv2d` and the packer's `Conv2dInt`; `add` for `QAdd` and `iqAdd`."""
+    """``Conv2d`` for the file's ``QConv2d`` and the packer's ``Conv2dInt``; ``add`` for ``QAdd`` and ``iqAdd``."""
     return operator.removesuffix("Int").removeprefix("iq").removeprefix("Q").lower()

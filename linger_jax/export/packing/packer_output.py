@@ -77,7 +77,7 @@ class Refusal:
 
 
 def memory_use(output: str) -> dict[str, int]:
-    """Bytes by kind of memory, in the order of :data:`MEMORY_KINDS`, others last."""
+    """Bytes by kind of memory, in the order of ``MEMORY_KINDS``, others last."""
     found = {kind: int(size) for kind, size in _NEED.findall(_plain(output))}
     order = [*MEMORY_KINDS, *found]
     return {MEMORY_KINDS.get(kind, kind): found[kind] for kind in dict.fromkeys(order) if kind in found}

@@ -49,7 +49,7 @@ def evaluate(graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str]) -
 def evaluate_batch(
     graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str], axes: Sequence[int]
 ) -> Mapping[str, Value]:
-    """:func:`evaluate` of every sample of a batch.
+    """``evaluate`` of every sample of a batch.
 
     Files are written for one sample and hold its shape in reshapes; so a batch is many samples, not a larger shape.
 

@@ -96,12 +96,12 @@ class OnnxRunner:
     def run_quantized(
         self, inputs: Inputs, names: Sequence[str] | None = None, *, batch_axis: int | Mapping[str, int] = 0
     ) -> Mapping[str, Value]:
-        """Runs the file and returns tensors as they are: :class:`IntegerTensor` where they are quantized.
+        """Runs the file and returns tensors as they are: ``IntegerTensor`` where they are quantized.
 
         Args:
-          inputs: as in :meth:`run`.
+          inputs: as in ``run``.
           names: tensors; None for the graph outputs.
-          batch_axis: as in :meth:`run`.
+          batch_axis: as in ``run``.
         """
         arrays = self._arrays(inputs)
         wanted = tuple(names) if names is not None else self.outputs

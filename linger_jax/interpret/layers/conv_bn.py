@@ -35,11 +35,11 @@ class ConvBN:
     """Parameters and static settings of one layer; float32, C output channels.
 
     Attributes:
-        kernel: [window..., in/groups, C].
-        conv_bias: [C], or None.
-        gamma, beta: [C], scale and shift of the normalization.
-        epsilon: added to the variance.
-        momentum: share of the old running statistics in the new ones, as in Flax (1 - PyTorch's).
+      kernel: [window..., in/groups, C].
+      conv_bias: [C], or None.
+      gamma, beta: [C], scale and shift of the normalization.
+      epsilon: added to the variance.
+      momentum: share of the old running statistics in the new ones, as in Flax (1 - PyTorch's).
     """
 
     kernel: Array
@@ -70,16 +70,16 @@ def conv_bn_training(
     """Output and new running statistics of a training step.
 
     Args:
-        layer: parameters.
-        running: statistics so far.
-        x: float32, [N, plane..., in].
-        convolve: the layer's convolution.
-        clamp: clips of the constrained layer; None for the float layer.
-        convolve_folded: the convolution with folded weights, which always pads with zeros; None where the first does.
+      layer: parameters.
+      running: statistics so far.
+      x: float32, [N, plane..., in].
+      convolve: the layer's convolution.
+      clamp: clips of the constrained layer; None for the float layer.
+      convolve_folded: the convolution with folded weights, which always pads with zeros; None where the first does.
 
     Returns:
-        y: float32, [N, plane..., C]; gradients flow through the batch's mean and variances.
-        new statistics.
+      y: float32, [N, plane..., C]; gradients flow through the batch's mean and variances.
+      new statistics.
     """
     raw = convolve(x, layer.kernel, layer.conv_bias)
     axes = tuple(range(raw.ndim - 1))
@@ -110,14 +110,14 @@ def conv_bn_evaluation(
     """Output in evaluation: one convolution with the weights folded by the running statistics.
 
     Args:
-        layer: parameters.
-        running: statistics.
-        x: float32, [N, plane..., in].
-        convolve_folded: the convolution; it always pads with zeros.
-        clamp: clips of the constrained layer; None for the float layer.
+      layer: parameters.
+      running: statistics.
+      x: float32, [N, plane..., in].
+      convolve_folded: the convolution; it always pads with zeros.
+      clamp: clips of the constrained layer; None for the float layer.
 
     Returns:
-        float32, [N, plane..., C].
+      float32, [N, plane..., C].
     """
     kernel, bias = _folded(layer, running.mean, jnp.sqrt(running.variance + jnp.float32(layer.epsilon)), clamp)
     return _clipped_output(convolve_folded(x, kernel, bias), clamp)

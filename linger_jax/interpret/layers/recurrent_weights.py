@@ -37,7 +37,7 @@ def joined_weight(
 def split_into_pieces(
     kind: CellKind, weight: str, direction: int, roles: Mapping[Path, Any], whole: Array
 ) -> dict[Path, Array]:
-    """The inverse of :func:`joined_weight`: a weight's pieces by role."""
+    """The inverse of ``joined_weight``: a weight's pieces by role."""
     pieces = weight_pieces(kind, weight, direction, roles)
     parts = [whole] if len(pieces) == 1 else jnp.split(whole, len(GATE_LETTERS[kind]), axis=-1)
     return {role: part for role, part in zip(pieces, parts, strict=True) if role is not None}

@@ -15,14 +15,14 @@ def gelu(x: jax.Array, platform: Platform) -> jax.Array:
     """Gelu as the chip computes it; gelu(0) is -86064 in Q27, about -6.4e-4.
 
     Args:
-        x: int32 array of any shape, Q27.
-        platform: target chip.
+      x: int32 array of any shape, Q27.
+      platform: target chip.
 
     Returns:
-        int32 array of x's shape, Q27.
+      int32 array of x's shape, Q27.
 
     Raises:
-        PlatformLimitError: the platform has no such kernel.
+      PlatformLimitError: the platform has no such kernel.
 
     Source: docs/specification/chip_kernels.md section 6.
     """
@@ -33,14 +33,14 @@ def swish(x: jax.Array, platform: Platform) -> jax.Array:
     """Swish (silu) as the chip computes it; swish(0) is -147248 in Q27, about -1.1e-3.
 
     Args:
-        x: int32 array of any shape, Q27.
-        platform: target chip.
+      x: int32 array of any shape, Q27.
+      platform: target chip.
 
     Returns:
-        int32 array of x's shape, Q27.
+      int32 array of x's shape, Q27.
 
     Raises:
-        PlatformLimitError: the platform has no such kernel.
+      PlatformLimitError: the platform has no such kernel.
 
     Source: docs/specification/chip_kernels.md section 6.
     """

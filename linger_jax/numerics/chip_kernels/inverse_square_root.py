@@ -21,14 +21,14 @@ _FACTOR_BITS = 16
 
 
 def inverse_square_root(d: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """r and k with r / 2^15 / 2^k close to 1 / sqrt(d): a table over the leading bits. Inside `wide.region()`.
+    """r and k with r / 2^15 / 2^k close to 1 / sqrt(d): a table over the leading bits. Inside ``wide.region()``.
 
     Args:
-        d: int64 array of any shape, 0 <= d < 2^62. 0 gives r = 32767, k = 0.
+      d: int64 array of any shape, 0 <= d < 2^62. 0 gives r = 32767, k = 0.
 
     Returns:
-        r: int64 array of d's shape, Q15, 16392..32767.
-        k: int64 array of d's shape, 0..30.
+      r: int64 array of d's shape, Q15, 16392..32767.
+      k: int64 array of d's shape, 0..30.
 
     Source: docs/specification/layers.md section 6, step 4.
     """
@@ -39,17 +39,17 @@ def inverse_square_root(d: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def doubling_factor(d: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """f and s with f / 2^s twice r / 2^k of `inverse_square_root`, exactly. Inside `wide.region()`.
+    """f and s with f / 2^s twice r / 2^k of ``inverse_square_root``, exactly. Inside ``wide.region()``.
 
     Both come out of one look-up: what a compiler finds after it is cheap enough to be done again for each element of
     a row, the search for the leading bits is not.
 
     Args:
-        d: int64 array of any shape, 0 <= d < 2^62.
+      d: int64 array of any shape, 0 <= d < 2^62.
 
     Returns:
-        f: int32 array of d's shape, below 2^16.
-        s: int32 array of d's shape, 0..29.
+      f: int32 array of d's shape, below 2^16.
+      s: int32 array of d's shape, 0..29.
     """
     position, k = _position(d)
     entries = np.int64(_table().size)
@@ -71,14 +71,14 @@ def _position(d: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def normalized(numerator: jax.Array, d: jax.Array) -> jax.Array:
-    """numerator / sqrt(d) in Q15, saturated to int32. Inside `wide.region()`.
+    """numerator / sqrt(d) in Q15, saturated to int32. Inside ``wide.region()``.
 
     Args:
-        numerator: int32 array, N * x - sum(x) of LayerNorm.
-        d: int64 array broadcastable to numerator's shape, 0 <= d < 2^62.
+      numerator: int32 array, N * x - sum(x) of LayerNorm.
+      d: int64 array broadcastable to numerator's shape, 0 <= d < 2^62.
 
     Returns:
-        int32 array of numerator's shape.
+      int32 array of numerator's shape.
 
     Source: docs/specification/layers.md section 6, steps 4 and 5.
     """

@@ -23,7 +23,7 @@ def input_fraction_bits(platform: Platform) -> int:
     """Q-format of the input of sigmoid and tanh.
 
     Raises:
-        PlatformLimitError: the platform has no kernels.
+      PlatformLimitError: the platform has no kernels.
     """
     return kernels_of(platform, "sigmoid and tanh").sigmoid_tanh.input_fraction_bits
 
@@ -32,7 +32,7 @@ def result_fraction_bits(platform: Platform, output_bits: int) -> int:
     """Q-format in which sigmoid and tanh answer a tensor operator: output bits - 1, or the chip's one format.
 
     Raises:
-        PlatformLimitError: the platform has no kernels.
+      PlatformLimitError: the platform has no kernels.
 
     Source: docs/specification/chip_kernels.md section 5.
     """
@@ -50,7 +50,7 @@ def gate_fraction_bits(platform: Platform) -> int:
     """Q-format in which sigmoid and tanh answer the gates of LSTM, GRU and GLU.
 
     Raises:
-        PlatformLimitError: the platform has no kernels.
+      PlatformLimitError: the platform has no kernels.
 
     Source: docs/specification/chip_kernels.md section 5.
     """
@@ -68,11 +68,11 @@ def kernels_of(platform: Platform, function: str) -> ChipKernels:
     """The kernels of a platform.
 
     Args:
-        platform: target chip.
-        function: what is to be computed, for the message.
+      platform: target chip.
+      function: what is to be computed, for the message.
 
     Raises:
-        PlatformLimitError: the platform has no integer kernels.
+      PlatformLimitError: the platform has no integer kernels.
     """
     kernels = target_of(platform).kernels
     if kernels is None:
@@ -85,11 +85,11 @@ def gelu_swish_of(platform: Platform, function: str) -> GeluSwish:
     """The kernels of gelu and swish of a platform.
 
     Args:
-        platform: target chip.
-        function: what is to be computed, for the message.
+      platform: target chip.
+      function: what is to be computed, for the message.
 
     Raises:
-        PlatformLimitError: the platform has no such kernels.
+      PlatformLimitError: the platform has no such kernels.
     """
     found = _gelu_swish(platform)
     if found is None:

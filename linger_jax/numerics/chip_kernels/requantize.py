@@ -22,12 +22,12 @@ def check_fraction_bits(arithmetic: NarrowArithmetic | WideArithmetic, platform:
     """Refuses result formats that sigmoid and tanh of a platform do not have.
 
     Args:
-        arithmetic: the platform's.
-        platform: target chip, for the message.
-        fraction_bits: what is asked for.
+      arithmetic: the platform's.
+      platform: target chip, for the message.
+      fraction_bits: what is asked for.
 
     Raises:
-        LingerError: another format than the only one, or not 1..31.
+      LingerError: another format than the only one, or not 1..31.
     """
     match arithmetic:
         case NarrowArithmetic():
@@ -46,18 +46,18 @@ def check_fraction_bits(arithmetic: NarrowArithmetic | WideArithmetic, platform:
 
 
 def requantized(value: jax.Array, arithmetic: WideArithmetic, fraction_bits: int) -> jax.Array:
-    """clamp(rs(raw, r - q), -2^q, 2^q - 1), raw being the value as the platform keeps it. Inside `wide.region()`.
+    """clamp(rs(raw, r - q), -2^q, 2^q - 1), raw being the value as the platform keeps it. Inside ``wide.region()``.
 
     The platform drops bits below Qr before it rounds. Rounding to fewer bits afterwards is the same as rounding once:
     floor((floor(v / 2^a) + 2^(s-1)) / 2^s) = floor((v + 2^(a+s-1)) / 2^(a+s)).
 
     Args:
-        value: int64 array, Q58, at most 2^60 in magnitude: slope times input plus bias.
-        arithmetic: of the target chip.
-        fraction_bits: q, 1..31.
+      value: int64 array, Q58, at most 2^60 in magnitude: slope times input plus bias.
+      arithmetic: of the target chip.
+      fraction_bits: q, 1..31.
 
     Returns:
-        int32 array of the same shape, Qq.
+      int32 array of the same shape, Qq.
 
     Source: docs/specification/chip_kernels.md section 5.
     """
@@ -71,5 +71,5 @@ def requantized(value: jax.Array, arithmetic: WideArithmetic, fraction_bits: int
 
 
 def unrounded(value: jax.Array, arithmetic: WideArithmetic) -> jax.Array:
-    """The value as the platform keeps it: int64, Q31 or Q58. Inside `wide.region()`."""
+    """The value as the platform keeps it: int64, Q31 or Q58. Inside ``wide.region()``."""
     return int64.floor_shift(value, PRODUCT_FRACTION_BITS - arithmetic.kept_fraction_bits)

@@ -22,22 +22,22 @@ def row_maximum(x: jax.Array) -> jax.Array:
     """Largest element of each row.
 
     Args:
-        x: integer array [..., n], n >= 1.
+      x: integer array [..., n], n >= 1.
 
     Returns:
-        Array [..., 1] of x's dtype.
+      Array [..., 1] of x's dtype.
     """
     return lax.platform_dependent(x, cpu=_maximum_by_halves, default=_maximum)
 
 
 def row_sum(x: jax.Array) -> jax.Array:
-    """Exact sum of each row: short blocks in 32 bits, their sums in 64. Inside `wide.region()`.
+    """Exact sum of each row: short blocks in 32 bits, their sums in 64. Inside ``wide.region()``.
 
     Args:
-        x: int32 array [..., n], 0 <= x < 2^24.
+      x: int32 array [..., n], 0 <= x < 2^24.
 
     Returns:
-        int64 array [..., 1].
+      int64 array [..., 1].
     """
     n = x.shape[-1]
     block = max(size for size in range(1, min(n, _LONGEST_BLOCK) + 1) if n % size == 0)

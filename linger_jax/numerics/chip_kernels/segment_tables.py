@@ -1,4 +1,4 @@
-"""Piecewise linear tables of the kernels, read from `linger_jax/numerics/tables`."""
+"""Piecewise linear tables of the kernels, read from ``linger_jax/numerics/tables``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class SegmentTable:
     """One kernel's segments; every list has one entry a segment, all int64.
 
     Attributes:
-        upper: last magnitude that belongs to the segment.
-        slope_nonneg, slope_neg: slope for inputs >= 0 and < 0.
-        bias_nonneg, bias_neg: bias for inputs >= 0 and < 0.
-        shift: right shift of the product, where the table has one a segment; zeros otherwise.
-        bias_left_shift: brings the biases to the product's Q-format, where no segment shifts the product.
-        shift_after_add: brings the sum of both to the result's Q-format, where the table says so.
+      upper: last magnitude that belongs to the segment.
+      slope_nonneg, slope_neg: slope for inputs >= 0 and < 0.
+      bias_nonneg, bias_neg: bias for inputs >= 0 and < 0.
+      shift: right shift of the product, where the table has one a segment; zeros otherwise.
+      bias_left_shift: brings the biases to the product's Q-format, where no segment shifts the product.
+      shift_after_add: brings the sum of both to the result's Q-format, where the table says so.
     """
 
     upper: Ints
@@ -38,7 +38,7 @@ class SegmentTable:
 
 
 def read(name: str) -> dict[str, Any]:
-    """Content of `tables/<name>.json`."""
+    """Content of ``tables/<name>.json``."""
     text = resources.files("linger_jax.numerics").joinpath(f"tables/{name}.json").read_text("utf-8")
     content: dict[str, Any] = json.loads(text)
     return content
@@ -46,7 +46,7 @@ def read(name: str) -> dict[str, Any]:
 
 @functools.cache
 def segment_table(name: str) -> SegmentTable:
-    """The segments in `tables/<name>.json`; a list without a sign in its name serves both signs."""
+    """The segments in ``tables/<name>.json``; a list without a sign in its name serves both signs."""
     content = read(name)
 
     def column(*keys: str) -> Ints:

@@ -36,11 +36,11 @@ def segments_of(x: jax.Array, table: SegmentTable) -> Segments:
     """Looks up each element's segment: the lowest one whose upper edge is not below the magnitude.
 
     Args:
-        x: int32 array of any shape. The magnitude of -2^31 is taken as 2^31 - 1, which no table tells from 2^31.
-        table: the kernel's segments.
+      x: int32 array of any shape. The magnitude of -2^31 is taken as 2^31 - 1, which no table tells from 2^31.
+      table: the kernel's segments.
 
     Returns:
-        The segments' numbers; all 0 beyond the last segment.
+      The segments' numbers; all 0 beyond the last segment.
 
     Source: docs/specification/chip_kernels.md section 2.
     """

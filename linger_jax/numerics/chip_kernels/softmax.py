@@ -45,14 +45,14 @@ def softmax(x: jax.Array, platform: Platform) -> jax.Array:
     """Softmax over the last axis as the chip computes it.
 
     Args:
-        x: int32 array [..., n], Q25, n >= 1.
-        platform: target chip.
+      x: int32 array [..., n], Q25, n >= 1.
+      platform: target chip.
 
     Returns:
-        int32 array of x's shape, Q15, 0..32768 (a row of one element gives 32768).
+      int32 array of x's shape, Q15, 0..32768 (a row of one element gives 32768).
 
     Raises:
-        PlatformLimitError: the platform has no kernels.
+      PlatformLimitError: the platform has no kernels.
 
     Source: docs/specification/chip_kernels.md sections 7 and 8: the integer definition on venus.
     """
@@ -74,7 +74,7 @@ def differences(x: jax.Array, kernel: Softmax) -> jax.Array:
 
 
 def exponentials(d: jax.Array, kernel: Softmax) -> jax.Array:
-    """Steps 3 to 6: 2^23 e^(d / 2^25) for int64 d in -2^31..0; int64 array, below 2^24. Inside `wide.region()`."""
+    """Steps 3 to 6: 2^23 e^(d / 2^25) for int64 d in -2^31..0; int64 array, below 2^24. Inside ``wide.region()``."""
     constants = _constants()
     exponent = int64.round_shift_with_room(d * np.int64(constants.log2e), _EXPONENT_SHIFT)
     halvings = -int64.floor_shift(exponent, _FRACTION_BITS)  # 1 - E
@@ -95,12 +95,12 @@ def quotients(powers: jax.Array, total: jax.Array, division: SoftmaxDivision) ->
     """Step 8: powers / total in Q15.
 
     Args:
-        powers: int64 array [..., n], 0 <= powers < 2^24.
-        total: int64 array [..., 1], 1..2^31 - 1.
-        division: how the chip divides.
+      powers: int64 array [..., n], 0 <= powers < 2^24.
+      total: int64 array [..., 1], 1..2^31 - 1.
+      division: how the chip divides.
 
     Returns:
-        int32 array of powers' shape.
+      int32 array of powers' shape.
     """
     constants = _constants()
     match division:

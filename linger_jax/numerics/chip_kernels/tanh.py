@@ -21,17 +21,17 @@ def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
     """Tanh as the chip computes it.
 
     Args:
-        x: int32 array of any shape, with `input_fraction_bits(platform)` fraction bits. Where a kernel's input has 16
-            bits, a magnitude beyond 32768 gives 0 (docs/codes.md K1): saturate with `saturated_to` first where that is
-            not wanted.
-        platform: target chip.
-        fraction_bits: of the result, see `result_fraction_bits` and `gate_fraction_bits`.
+      x: int32 array of any shape, with ``input_fraction_bits(platform)`` fraction bits. Where a kernel's input has 16
+        bits, a magnitude beyond 32768 gives 0 (docs/codes.md K1): saturate with ``saturated_to`` first where that is
+        not wanted.
+      platform: target chip.
+      fraction_bits: of the result, see ``result_fraction_bits`` and ``gate_fraction_bits``.
 
     Returns:
-        int32 array of x's shape.
+      int32 array of x's shape.
 
     Raises:
-        LingerError: the platform has no such kernel, or cannot answer with that many fraction bits.
+      LingerError: the platform has no such kernel, or cannot answer with that many fraction bits.
 
     Source: docs/specification/chip_kernels.md sections 4 and 5.
     """
@@ -48,7 +48,7 @@ def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
 
 
 def raw_tanh(x: jax.Array, platform: Platform) -> jax.Array:
-    """Tanh before requantization: int64 in the format that the chip keeps it in. Inside `wide.region()`."""
+    """Tanh before requantization: int64 in the format that the chip keeps it in. Inside ``wide.region()``."""
     kernel = kernels_of(platform, "tanh").sigmoid_tanh
     match kernel.arithmetic:
         case NarrowArithmetic():

@@ -1,6 +1,6 @@
 """Convolution whose forward pass and two gradients each take the lowering that is fastest on CPU.
 
-The operator is `lax.conv_general_dilated`; which products are summed does not change, only how. Where all sums are
+The operator is ``lax.conv_general_dilated``; which products are summed does not change, only how. Where all sums are
 exact (inputs on power-of-two grids, below 2^24 steps) the result is the same bit for bit; gradients may differ in the
 rounding of their sums.
 """
@@ -39,19 +39,19 @@ def conv(
     preferred_element_type: jax.typing.DTypeLike | None = None,
     fast: bool,
 ) -> jax.Array:
-    """`lax.conv_general_dilated` with the same arguments and one more.
+    """``lax.conv_general_dilated`` with the same arguments and one more.
 
     Args:
-        x, w: input and kernel, laid out as `dimension_numbers` says.
-        window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count, batch_group_count,
-            dimension_numbers, precision, preferred_element_type: as there.
-        fast: on CPU, let `convolution_rules` choose the lowering (float32, channels last, no dilation of the input).
-            Other platforms, and False, run the stock operator exactly. Where a rule applies, forward-mode
-            differentiation needs False.
+      x, w: input and kernel, laid out as ``dimension_numbers`` says.
+      window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count, batch_group_count,
+        dimension_numbers, precision, preferred_element_type: as there.
+      fast: on CPU, let ``convolution_rules`` choose the lowering (float32, channels last, no dilation of the input).
+        Other platforms, and False, run the stock operator exactly. Where a rule applies, forward-mode
+        differentiation needs False.
 
     Returns:
-        What `lax.conv_general_dilated` returns; inputs are expected to be finite (an infinity or NaN may reach the
-        other groups of a grouped convolution).
+      What ``lax.conv_general_dilated`` returns; inputs are expected to be finite (an infinity or NaN may reach the
+      other groups of a grouped convolution).
     """
     options: dict[str, Any] = {
         "window_strides": window_strides,
@@ -82,7 +82,7 @@ def _on_cpu(
     shape: ConvShape,
     *operands: jax.Array,
 ) -> jax.Array:
-    """`fast` where the program runs on CPU, `stock` elsewhere: settled when the program is lowered."""
+    """``fast`` where the program runs on CPU, ``stock`` elsewhere: settled when the program is lowered."""
     if rule(shape) is Lowering.STOCK:
         return stock(shape, *operands)
     return lax.platform_dependent(*operands, cpu=partial(fast, shape), default=partial(stock, shape))

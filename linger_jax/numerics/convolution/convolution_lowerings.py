@@ -1,6 +1,6 @@
 """The ways to compute a convolution and its two gradients, next to the stock operator.
 
-Each function is the whole operator for the shapes that `convolution_rules` sends to it. Results are sums of the same
+Each function is the whole operator for the shapes that ``convolution_rules`` sends to it. Results are sums of the same
 products in another order: equal where the sums are exact, to rounding elsewhere.
 """
 
@@ -130,21 +130,21 @@ def blocks_forward(c: ConvShape, x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def blocks_input_gradient(c: ConvShape, w: jax.Array, g: jax.Array) -> jax.Array:
-    """Block by block, as `blocks_forward`."""
+    """Block by block, as ``blocks_forward``."""
     block, ws, gs = _block(c), _split(c, w), _split(c, g)
     parts = [input_gradient(block, _merge(c, each_w), each_g) for each_w, each_g in zip(ws, gs, strict=True)]
     return lax.concatenate(parts, g.ndim - 1)
 
 
 def blocks_weight_gradient(c: ConvShape, x: jax.Array, g: jax.Array) -> jax.Array:
-    """Block by block, as `blocks_forward`; what lies off the diagonal is dropped."""
+    """Block by block, as ``blocks_forward``; what lies off the diagonal is dropped."""
     block, xs, gs = _block(c), _split(c, x), _split(c, g)
     parts = [_unmerge(c, weight_gradient(block, each_x, each_g)) for each_x, each_g in zip(xs, gs, strict=True)]
     return lax.concatenate(parts, x.ndim - 1)
 
 
 def _contract(a: jax.Array, b: jax.Array, axes: int, c: ConvShape) -> jax.Array:
-    """Product over the last `axes` axes of `a` and the first of `b`."""
+    """Product over the last ``axes`` axes of ``a`` and the first of ``b``."""
     ends = (tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes)))
     return lax.dot_general(a, b, (ends, ((), ())), precision=c.precision)
 
@@ -192,7 +192,7 @@ def _merge(c: ConvShape, w: jax.Array) -> jax.Array:
 
 
 def _unmerge(c: ConvShape, w: jax.Array) -> jax.Array:
-    """The inverse of `_merge`."""
+    """The inverse of ``_merge``."""
     merged, inputs, outputs = groups_per_block(c), c.inputs // c.groups, c.outputs // c.groups
     full = w.reshape(c.taps, merged, inputs, merged, outputs)
     diagonal = [full[:, group, :, group] for group in range(merged)]

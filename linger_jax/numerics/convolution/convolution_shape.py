@@ -47,7 +47,7 @@ class ConvShape:
         precision: lax.PrecisionLike,
         preferred_element_type: jax.typing.DTypeLike | None,
     ) -> ConvShape | None:
-        """The shape of a convolution given by `lax.conv_general_dilated`'s arguments; None if it has another form."""
+        """The shape of a convolution given by ``lax.conv_general_dilated``'s arguments; None if it has another form."""
         result = None if preferred_element_type is None else jnp.dtype(preferred_element_type)
         if (
             x.dtype != jnp.float32

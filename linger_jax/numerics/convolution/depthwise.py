@@ -1,7 +1,7 @@
 """Depthwise convolution on CPU: shifted products instead of one tiny convolution per channel.
 
 XLA:CPU runs a grouped convolution as a scalar loop. With one channel per group a convolution is a sum over taps of
-`shifted x * w[tap]`, one fused elementwise pass; so is the gradient of its input. The gradient of the kernel is a sum
+``shifted x * w[tap]``, one fused elementwise pass; so is the gradient of its input. The gradient of the kernel is a sum
 of products per tap: one reduction with an accumulator per tap reads both operands once.
 """
 
@@ -51,7 +51,7 @@ def weight_gradient(c: ConvShape, x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _padded(c: ConvShape, x: jax.Array) -> jax.Array:
-    """`x` with its padding, written once: fused into its readers it would be tested for at every tap."""
+    """``x`` with its padding, written once: fused into its readers it would be tested for at every tap."""
     return lax.optimization_barrier(c.windows.pad(x, 0.0)) if c.windows.padded else x
 
 

@@ -40,13 +40,13 @@ def convolution(
     """``lax.conv_general_dilated`` on integers.
 
     Args:
-        x, w: int32 operands within their bits, laid out as ``dimension_numbers`` says; a kernel of the host is a
-            constant, whose values bound the result.
-        window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count, dimension_numbers: as there.
-        x_bits, w_bits: widths.
+      x, w: int32 operands within their bits, laid out as ``dimension_numbers`` says; a kernel of the host is a
+        constant, whose values bound the result.
+      window_strides, padding, lhs_dilation, rhs_dilation, feature_group_count, dimension_numbers: as there.
+      x_bits, w_bits: widths.
 
     Returns:
-        Exact; the layout of ``dimension_numbers``.
+      Exact; the layout of ``dimension_numbers``.
     """
     axes = lax.conv_dimension_numbers(x.shape, w.shape, dimension_numbers)
     last = channels_last(x.ndim)

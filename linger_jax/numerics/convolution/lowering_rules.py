@@ -1,7 +1,7 @@
 """Which lowering a convolution takes on CPU, decided by its shape alone.
 
 The rules say where the stock operator of XLA:CPU (jaxlib 0.10, YNNPACK) leaves its fast path; everywhere else it is
-kept. They come from `benchmarks/lowering_sweep.py`, which prints every lowering's time next to the rule's choice.
+kept. They come from ``benchmarks/lowering_sweep.py``, which prints every lowering's time next to the rule's choice.
 """
 
 from __future__ import annotations

@@ -33,12 +33,12 @@ _LIMB = 16
 
 @dataclasses.dataclass(frozen=True)
 class Normalized:
-    """Result of :func:`normalize`, with what its gradient needs.
+    """Result of ``normalize``, with what its gradient needs.
 
     Attributes:
-        steps: int32, Q15, of the input's shape.
-        mean: float32, the rows' means in real numbers, normalized axes of length 1.
-        reciprocal_deviation: float32, 1 / sqrt(variance + 1e-5), likewise.
+      steps: int32, Q15, of the input's shape.
+      mean: float32, the rows' means in real numbers, normalized axes of length 1.
+      reciprocal_deviation: float32, 1 / sqrt(variance + 1e-5), likewise.
     """
 
     steps: jax.Array
@@ -50,7 +50,7 @@ def check_length(where: str, count: int, bits: int) -> None:
     """Checks that rows of ``count`` integers of ``bits`` bits keep the radicand below 2^60.
 
     Raises:
-        PlatformLimitError: names the layer, the limit and the remedy.
+      PlatformLimitError: names the layer, the limit and the remedy.
     """
     most = 2 ** (LARGEST_RADICAND_BITS // 2 - (bits - 1)) - 1
     if count > most:
@@ -65,13 +65,13 @@ def normalize(x: jax.Array, scale: jax.Array, axes: int, bits: int) -> Normalize
     """(x - mean) / sqrt(variance + 1e-5) over the last axes, as the chip computes it.
 
     Args:
-        x: float32 array of whole numbers, integers of `bits` bits: steps of `scale`.
-        scale: float32 scalar, a power of two, integer steps per unit.
-        axes: how many trailing axes are normalized; their product passes `check_length`.
-        bits: width of the integers.
+      x: float32 array of whole numbers, integers of ``bits`` bits: steps of ``scale``.
+      scale: float32 scalar, a power of two, integer steps per unit.
+      axes: how many trailing axes are normalized; their product passes ``check_length``.
+      bits: width of the integers.
 
     Returns:
-        The normalized rows. The same bits on one device and many, with and without jit and x64.
+      The normalized rows. The same bits on one device and many, with and without jit and x64.
 
     Source: docs/specification/layers.md section 6, steps 2 to 5.
     """
@@ -122,7 +122,7 @@ def _epsilon_term(scale: jax.Array, count: int) -> jax.Array:
 def _scaled(a: jax.Array, factor: jax.Array, shift: jax.Array, largest: int) -> jax.Array:
     """floor(a * factor / 2^shift / 2 + 1/2) in 32 bits; |a| <= largest.
 
-    A factor beyond 15 bits comes with no shift and small `a`: there the sum of the two limbs is right although the
+    A factor beyond 15 bits comes with no shift and small ``a``: there the sum of the two limbs is right although the
     products overflow.
     """
     if largest * _LARGEST_RECIPROCAL < 2**_INT32_BITS:

@@ -32,19 +32,19 @@ def fold_batch_norm(
     bias' = f32(bias * alpha) + f32(beta - f32(mean * alpha)); each operation rounded to float32 on its own.
 
     Args:
-        kernel: float32 [stack..., window..., in/groups, C], output channels last.
-        bias: float32 [stack..., C], or None.
-        gamma, beta: float32 [stack..., C]; None stands for ones and zeros.
-        mean, variance: float32 [stack..., C].
-        epsilon: of the normalization.
-        input_groups: None; or the groups of a transposed convolution that is folded as the reference does it, along
-            its *input* channels (a defect of the reference: it needs as many inputs as outputs).
+      kernel: float32 [stack..., window..., in/groups, C], output channels last.
+      bias: float32 [stack..., C], or None.
+      gamma, beta: float32 [stack..., C]; None stands for ones and zeros.
+      mean, variance: float32 [stack..., C].
+      epsilon: of the normalization.
+      input_groups: None; or the groups of a transposed convolution that is folded as the reference does it, along
+        its *input* channels (a defect of the reference: it needs as many inputs as outputs).
 
     Returns:
-        float32 kernel of the shape it came with, float32 bias [stack..., C].
+      float32 kernel of the shape it came with, float32 bias [stack..., C].
 
     Raises:
-        ValueError: folding along input channels whose number is not C.
+      ValueError: folding along input channels whose number is not C.
     """
     sigma = true_reciprocal(jnp.sqrt(variance + jnp.float32(epsilon)))
     alpha = sigma if gamma is None else rounded_product(gamma, sigma)

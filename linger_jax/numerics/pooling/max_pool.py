@@ -40,18 +40,18 @@ def max_pool(
     *,
     fast: bool,
 ) -> jax.Array:
-    """Maximum over windows, `lax.reduce_window_max` with the same arguments.
+    """Maximum over windows, ``lax.reduce_window_max`` with the same arguments.
 
     Args:
-        x: array of any rank, float or integer.
-        window_dimensions, window_strides, base_dilation, window_dilation: one integer per axis of `x`.
-        padding: one (low, high) pair per axis; padded elements lie below every value.
-        fast: on CPU, use the lowering of this module where it applies (floating point, no dilation, at most
-            `LARGEST_WINDOW` elements in a window, padding not negative). Other platforms, and False, run the stock
-            operator exactly. Forward-mode differentiation needs False.
+      x: array of any rank, float or integer.
+      window_dimensions, window_strides, base_dilation, window_dilation: one integer per axis of ``x``.
+      padding: one (low, high) pair per axis; padded elements lie below every value.
+      fast: on CPU, use the lowering of this module where it applies (floating point, no dilation, at most
+        ``LARGEST_WINDOW`` elements in a window, padding not negative). Other platforms, and False, run the stock
+        operator exactly. Forward-mode differentiation needs False.
 
     Returns:
-        Array of `x`'s dtype, shape per axis `(padded - dilated_window) // stride + 1`.
+      Array of ``x``'s dtype, shape per axis ``(padded - dilated_window) // stride + 1``.
     """
     windows = Windows(
         dimensions=tuple(window_dimensions),
@@ -132,7 +132,7 @@ def _maximum(windows: Windows, x: jax.Array) -> jax.Array:
 def _winner(windows: Windows, x: jax.Array) -> jax.Array:
     """Tap of the element that takes the gradient of its window: uint8 of the output's shape.
 
-    The fold keeps what it has while `kept >= element` and padding takes part as -inf: the rule of the stock gradient,
+    The fold keeps what it has while ``kept >= element`` and padding takes part as -inf: the rule of the stock gradient,
     ties and NaN included.
     """
     best, *others = windows.elements(windows.pad(x, -np.inf))

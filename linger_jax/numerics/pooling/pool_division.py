@@ -39,19 +39,19 @@ def divide(
     platform's reciprocal gives the average in input steps, and a shift re-scales it (a second rounding).
 
     Args:
-        total: int32 array of any shape: sums in steps of 1 / scale_in.
-        divisor: integers 1..2^24 known at trace time, broadcastable to `total`'s shape.
-        scale_in: float32 scalar power of two, input steps per unit.
-        scale_out: float32 scalar power of two, output steps per unit.
-        platform: target chip.
-        round_mode: rounding mode of the output quantizer, used by the shifts.
+      total: int32 array of any shape: sums in steps of 1 / scale_in.
+      divisor: integers 1..2^24 known at trace time, broadcastable to ``total``'s shape.
+      scale_in: float32 scalar power of two, input steps per unit.
+      scale_out: float32 scalar power of two, output steps per unit.
+      platform: target chip.
+      round_mode: rounding mode of the output quantizer, used by the shifts.
 
     Returns:
-        int32 array of `total`'s shape: averages in steps of 1 / scale_out, saturated to int32, not to the output's
-        bits. No gradient is defined: callers pass the float average's gradient around it.
+      int32 array of ``total``'s shape: averages in steps of 1 / scale_out, saturated to int32, not to the output's
+      bits. No gradient is defined: callers pass the float average's gradient around it.
 
     Raises:
-        LingerError: a divisor outside 1..2^24 or of a shape that does not fit.
+      LingerError: a divisor outside 1..2^24 or of a shape that does not fit.
 
     Source: docs/specification/layers.md section 9.1.
     """
@@ -80,7 +80,7 @@ def _checked(divisor: npt.ArrayLike, shape: tuple[int, ...]) -> _HostInts:
 
 
 def _per_divisor(function: Callable[[int], float], divisors: _HostInts) -> npt.NDArray[np.generic]:
-    """`function` of each divisor, computed once for each different one."""
+    """``function`` of each divisor, computed once for each different one."""
     different, where = np.unique(divisors, return_inverse=True)
     return np.array([function(int(d)) for d in different])[where].reshape(divisors.shape)
 
@@ -90,7 +90,7 @@ def _log2(power: int) -> int:
 
 
 def _shift(value: jax.Array, right: jax.Array, round_mode: RoundMode) -> jax.Array:
-    """value / 2^right, rounded; exact where `right` is negative. All int64."""
+    """value / 2^right, rounded; exact where ``right`` is negative. All int64."""
     right = jnp.broadcast_to(right, value.shape)
     one = np.int64(1)
     down = lax.max(right, one)

@@ -16,10 +16,10 @@ def half_open(divisor: int) -> float:
     """Factor of venus, found for the divisor as a fraction in [1/2, 1): q = R(factor * n).
 
     Args:
-        divisor: 1..2^30.
+      divisor: 1..2^30.
 
     Returns:
-        r * 2^(L-31), an exact double.
+      r * 2^(L-31), an exact double.
     """
     left = 31 - math.ceil(math.log2(divisor + 0.5))
     fraction = divisor * 2.0 ** (left - 31)
@@ -32,10 +32,10 @@ def closed(divisor: int) -> float:
     """Factor of arcs, found for the divisor as a fraction in (1/2, 1]: q = R(factor * n).
 
     Args:
-        divisor: 1..2^30.
+      divisor: 1..2^30.
 
     Returns:
-        r * 2^(L-31), an exact double.
+      r * 2^(L-31), an exact double.
     """
     left = 31 - math.ceil(math.log2(max(divisor, 1)))
     fraction = divisor * 2.0**left / 2.0**31
@@ -48,11 +48,11 @@ def in_integers(divisor: int) -> tuple[int, int]:
     """Reciprocal of venusA and mars: w = (r * n) >> shift, q = floor(w / 2 + 1/2).
 
     Args:
-        divisor: 1..2^30.
+      divisor: 1..2^30.
 
     Returns:
-        r: integer below 2^31.
-        shift: at least 29.
+      r: integer below 2^31.
+      shift: at least 29.
     """
     left = 30 - (divisor.bit_length() - 1)
     scaled = divisor << left

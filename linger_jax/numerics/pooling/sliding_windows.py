@@ -24,7 +24,7 @@ class Windows:
     """Where windows lie on an operand.
 
     Invariant: every field has one entry per axis of the operand (1, 1, (0, 0), 1 for an axis that is not windowed);
-    `padding` holds (low, high) pairs, `dilation` the distance between neighbouring elements of a window.
+    ``padding`` holds (low, high) pairs, ``dilation`` the distance between neighbouring elements of a window.
     """
 
     dimensions: tuple[int, ...]
@@ -65,7 +65,7 @@ class Windows:
         return tuple((size + low + high - taps) // stride + 1 for size, taps, stride, (low, high) in axes)
 
     def pad(self, x: jax.Array, value: float) -> jax.Array:
-        """`x` with its padding."""
+        """``x`` with its padding."""
         if not self.padded:
             return x
         return lax.pad(x, np.asarray(value, x.dtype), [(low, high, 0) for low, high in self.padding])
@@ -86,18 +86,18 @@ class Windows:
         values: Sequence[tuple[jax.Array, float]],
         term: Callable[..., jax.Array],
     ) -> jax.Array:
-        """The adjoint of `elements` and `pad`: a sum over the windows that hold an element.
+        """The adjoint of ``elements`` and ``pad``: a sum over the windows that hold an element.
 
         Elements of the padded operand with the same remainder by the stride (a phase) meet the same taps, so a phase
         is a sum of shifted arrays, and the phases are interleaved at the end. Windows are added in row-major order.
 
         Args:
-            shape: the operand's shape, [N, ..., C] say.
-            values: arrays with one entry per window, each with what a position without a window reads.
-            term: what window offset `tap` contributes, `term(tap, *blocks) -> array`, all of the blocks' shape.
+          shape: the operand's shape, [N, ..., C] say.
+          values: arrays with one entry per window, each with what a position without a window reads.
+          term: what window offset ``tap`` contributes, ``term(tap, *blocks) -> array``, all of the blocks' shape.
 
         Returns:
-            Array of the operand's shape and the terms' dtype.
+          Array of the operand's shape and the terms' dtype.
         """
         grid = self.output_shape(shape)
         padded = [size + low + high for size, (low, high) in zip(shape, self.padding, strict=True)]

@@ -29,12 +29,12 @@ def contraction(
     """``lax.dot_general`` on integers.
 
     Args:
-        x, y: int32 operands within their bits; an array of the host is a constant, whose values bound the result.
-        dimension_numbers: contracted and batch axes, as in ``lax.dot_general``.
-        x_bits, y_bits: widths.
+      x, y: int32 operands within their bits; an array of the host is a constant, whose values bound the result.
+      dimension_numbers: contracted and batch axes, as in ``lax.dot_general``.
+      x_bits, y_bits: widths.
 
     Returns:
-        Exact; the axes of ``lax.dot_general``.
+      Exact; the axes of ``lax.dot_general``.
     """
     (left, right), (left_batch, right_batch) = dimension_numbers
     terms = math.prod(x.shape[axis] for axis in left)
@@ -69,8 +69,8 @@ def matmul(x: jax.Array, y: jax.Array, *, x_bits: int, y_bits: int) -> Accumulat
     """``jnp.matmul`` on integers.
 
     Args:
-        x, y: int32 operands within their bits.
-        x_bits, y_bits: widths.
+      x, y: int32 operands within their bits.
+      x_bits, y_bits: widths.
     """
     terms = x.shape[-1]
     return integer_product(

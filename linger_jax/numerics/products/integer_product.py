@@ -43,18 +43,18 @@ def integer_product(
     """A bilinear operation on integers.
 
     Args:
-        product: the operation on float32 operands; it must use full float32 precision.
-        x: int32 operand within its bits.
-        y: likewise; an array of the host may have any integer type.
-        x_bits, y_bits: widths.
-        terms: number of products in one sum.
-        contracted: size of the axis that can be cut; each of its positions stands for ``terms / contracted`` products.
-        cut_x, cut_y: a slice of each operand along that axis.
-        magnitude: for a ``y`` that is known: for each position of the axis the largest sum over a result of ``|y|`` at
-            that position. It saves pieces that the widths alone would ask for, and bounds the result.
+      product: the operation on float32 operands; it must use full float32 precision.
+      x: int32 operand within its bits.
+      y: likewise; an array of the host may have any integer type.
+      x_bits, y_bits: widths.
+      terms: number of products in one sum.
+      contracted: size of the axis that can be cut; each of its positions stands for ``terms / contracted`` products.
+      cut_x, cut_y: a slice of each operand along that axis.
+      magnitude: for a ``y`` that is known: for each position of the axis the largest sum over a result of ``|y|`` at
+        that position. It saves pieces that the widths alone would ask for, and bounds the result.
 
     Returns:
-        Exact where it fits in 64 bits.
+      Exact where it fits in 64 bits.
     """
     bound = largest_sum(x_bits, y_bits, terms, magnitude)
     with int64.region():
@@ -79,7 +79,7 @@ def integer_product(
 
 
 def largest_sum(x_bits: int, y_bits: int, terms: int, magnitude: npt.NDArray[np.int64] | None = None) -> int:
-    """Largest magnitude of a sum of products; arguments as in :func:`integer_product`."""
+    """Largest magnitude of a sum of products; arguments as in ``integer_product``."""
     of_y = 2 ** (y_bits - 1) * terms if magnitude is None else int(magnitude.sum())
     return 2 ** (x_bits - 1) * of_y
 

@@ -73,7 +73,7 @@ def lstm_variant(platform: Platform) -> LstmVariant:
     """The LSTM of a chip.
 
     Raises:
-        PlatformLimitError: the platform has no kernels.
+      PlatformLimitError: the platform has no kernels.
     """
     kernels = kernels_of(platform, _FUNCTIONS)
     return LstmVariant(gates=_gates(platform, gates_saturate=True), rounds_cell_once=kernels.lstm.rounds_cell_once)
@@ -91,15 +91,15 @@ def gru_variant(
     """The GRU of a chip.
 
     Args:
-        platform: the chip.
-        update_keeps_new: where linger turns the update gate around, so does this cell.
-        difference_passes_gradient: also where linger stops that gradient.
-        gates_saturate: pre-activations are saturated to the width that the kernels read.
-        resets_before_product: where linger resets before the product, so does this cell.
-        rounds_products_in_float: see `GruVariant`.
+      platform: the chip.
+      update_keeps_new: where linger turns the update gate around, so does this cell.
+      difference_passes_gradient: also where linger stops that gradient.
+      gates_saturate: pre-activations are saturated to the width that the kernels read.
+      resets_before_product: where linger resets before the product, so does this cell.
+      rounds_products_in_float: see ``GruVariant``.
 
     Raises:
-        PlatformLimitError: the platform has no kernels.
+      PlatformLimitError: the platform has no kernels.
     """
     cell = kernels_of(platform, _FUNCTIONS).gru
     return GruVariant(

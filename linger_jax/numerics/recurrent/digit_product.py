@@ -27,11 +27,11 @@ def digits(x: jax.Array, bits: int) -> Digits:
     """Digits d_0, d_1, ... with x = sum d_k * 256^k, each of magnitude at most 128.
 
     Args:
-        x: float32 integers of `bits` bits; a number beyond them makes the last digit larger.
-        bits: width.
+      x: float32 integers of ``bits`` bits; a number beyond them makes the last digit larger.
+      bits: width.
 
     Returns:
-        ceil(bits / 8) float32 arrays of x's shape.
+      ceil(bits / 8) float32 arrays of x's shape.
     """
     found = []
     for _ in range(math.ceil(bits / _DIGIT_BITS) - 1):
@@ -45,12 +45,12 @@ def digit_product(x: Digits, w: Digits, *, spare_bits: int = 0) -> jax.Array:
     """x @ w in integers. Inside ``wide.region()``.
 
     Args:
-        x: digits of integers [..., K].
-        w: digits of integers [K, N].
-        spare_bits: by how many bits the last digit of `x` may be larger than its width says.
+      x: digits of integers [..., K].
+      w: digits of integers [K, N].
+      spare_bits: by how many bits the last digit of ``x`` may be larger than its width says.
 
     Returns:
-        float64 integers [..., N], exact below 2^53.
+      float64 integers [..., N], exact below 2^53.
     """
     # A product of two digits has at most 2 * (8 - 1) bits and a sign.
     piece = 2 ** (_MANTISSA_BITS - 2 * (_DIGIT_BITS - 1) - spare_bits)

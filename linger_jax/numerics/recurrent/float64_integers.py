@@ -23,17 +23,17 @@ def rescale(v: jax.Array, factor: jax.Array | np.float64) -> jax.Array:
     """R(v, a, d) of docs/specification/recurrent.md section 3: floor(v * 2^(d-a) + 1/2).
 
     Args:
-        v: float64 integers; where v * factor reaches 2^52 the result may be one off, which a saturation must cover.
-        factor: 2^(d-a), float64, scalar or broadcastable to v; a left shift changes nothing but the format.
+      v: float64 integers; where v * factor reaches 2^52 the result may be one off, which a saturation must cover.
+      factor: 2^(d-a), float64, scalar or broadcastable to v; a left shift changes nothing but the format.
 
     Returns:
-        float64 integers of v's shape.
+      float64 integers of v's shape.
     """
     return lax.floor(v * factor + _HALF)
 
 
 def rescale_rounded(v: jax.Array, factor: jax.Array) -> jax.Array:
-    """`rescale` whose product is rounded to float64 on its own where it is not exact, fused into no sum."""
+    """``rescale`` whose product is rounded to float64 on its own where it is not exact, fused into no sum."""
     product = v * factor
     return lax.floor(jnp.where(product == product, product, np.float64(np.nan)) + _HALF)
 

@@ -81,10 +81,10 @@ class GruCell:
         """One step. Inside ``wide.region()``.
 
         Args:
-            hidden: product of the hidden state.
-            from_input: int32 [B, 3H], product of the input in the accumulator's format.
-            state: hidden state, float32 integers [B, H] at the hidden scale.
-            scales: of hidden state and accumulator.
+          hidden: product of the hidden state.
+          from_input: int32 [B, 3H], product of the input in the accumulator's format.
+          state: hidden state, float32 integers [B, H] at the hidden scale.
+          scales: of hidden state and accumulator.
         """
         (h,) = state
         variant, gates, width, bits = self.variant, self.variant.gates, h.shape[-1], self.variant.gates.kernel_bits
@@ -115,9 +115,9 @@ class GruCell:
         """Factors of every step.
 
         Args:
-            steps: stacked.
-            before: state that each step started from, float32 integers [T, B, H].
-            hidden_scale: float32 scalar.
+          steps: stacked.
+          before: state that each step started from, float32 integers [T, B, H].
+          hidden_scale: float32 scalar.
         """
         variant, gates, update = self.variant, self.variant.gates, steps.update
         pre_r, pre_z, pre_n = steps.pre
@@ -142,11 +142,11 @@ class GruCell:
         )
 
     def masked(self, factors: GruFactors, passes: Array) -> GruFactors:
-        """Factors of steps whose new hidden state gets gradient only where `passes` is 1; float32 [T, B, H]."""
+        """Factors of steps whose new hidden state gets gradient only where ``passes`` is 1; float32 [T, B, H]."""
         return dataclasses.replace(factors, z=factors.z * passes, n=factors.n * passes, keep=factors.keep * passes)
 
     def stopped(self, factors: GruFactors, active: Array) -> GruFactors:
-        """Factors without the steps where `active` is false, which left the state as it was; bool [T, B, 1]."""
+        """Factors without the steps where ``active`` is false, which left the state as it was; bool [T, B, 1]."""
         return jax.tree.map(lambda a: jnp.where(active, a, _ZERO), factors)
 
     def pull(
@@ -155,12 +155,12 @@ class GruCell:
         """One step backwards.
 
         Args:
-            factors: of this step, [B, H].
-            d_state: gradient of the new state.
-            weight_hh: float32 [H, 3H].
+          factors: of this step, [B, H].
+          d_state: gradient of the new state.
+          weight_hh: float32 [H, 3H].
 
         Returns:
-            Gradient of the pre-activations, float32 [B, 3H], and of the state before.
+          Gradient of the pre-activations, float32 [B, 3H], and of the state before.
         """
         (d_h,) = d_state
         width = d_h.shape[-1]
@@ -179,9 +179,9 @@ class GruCell:
         """Gradients of the hidden weights [H, 3H] and bias [3H].
 
         Args:
-            d_pre: float32 [T, B, 3H], gradients of the pre-activations.
-            steps: stacked.
-            h_before: float32 numbers [T, B, H].
+          d_pre: float32 [T, B, 3H], gradients of the pre-activations.
+          steps: stacked.
+          h_before: float32 numbers [T, B, H].
         """
         width = h_before.shape[-1]
         both, d_n = d_pre[..., : 2 * width], d_pre[..., 2 * width :]

@@ -34,7 +34,7 @@ Array = jax.Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LstmStep:
-    """What a step leaves for the backward pass; arrays [B, H], [B, 4H] for `pre`, with T in front once stacked."""
+    """What a step leaves for the backward pass; arrays [B, H], [B, 4H] for ``pre``, with T in front once stacked."""
 
     pre: Array
     """int32 pre-activations, order i, f, g, o."""
@@ -79,10 +79,10 @@ class LstmCell:
         """One step. Inside ``wide.region()``.
 
         Args:
-            hidden: product of the hidden state.
-            from_input: int32 [B, 4H], product of the input in the accumulator's format.
-            state: hidden state, float32 integers [B, H] at the hidden scale, and cell, float32 integers [B, H] in Q15.
-            scales: of hidden state and accumulator.
+          hidden: product of the hidden state.
+          from_input: int32 [B, 4H], product of the input in the accumulator's format.
+          state: hidden state, float32 integers [B, H] at the hidden scale, and cell, float32 integers [B, H] in Q15.
+          scales: of hidden state and accumulator.
         """
         h, c = state
         gates = self.variant.gates
@@ -116,9 +116,9 @@ class LstmCell:
         """Factors of every step.
 
         Args:
-            steps: stacked.
-            before: state that each step started from, float32 integers [T, B, H].
-            hidden_scale: float32 scalar.
+          steps: stacked.
+          before: state that each step started from, float32 integers [T, B, H].
+          hidden_scale: float32 scalar.
         """
         del hidden_scale
         gates = self.variant.gates
@@ -134,11 +134,11 @@ class LstmCell:
         )
 
     def masked(self, factors: LstmFactors, passes: Array) -> LstmFactors:
-        """Factors of steps whose new hidden state gets gradient only where `passes` is 1; float32 [T, B, H]."""
+        """Factors of steps whose new hidden state gets gradient only where ``passes`` is 1; float32 [T, B, H]."""
         return dataclasses.replace(factors, o=factors.o * passes, cell=factors.cell * passes)
 
     def stopped(self, factors: LstmFactors, active: Array) -> LstmFactors:
-        """Factors without the steps where `active` is false, which left the state as it was; bool [T, B, 1]."""
+        """Factors without the steps where ``active`` is false, which left the state as it was; bool [T, B, 1]."""
         kept = jax.tree.map(lambda a: jnp.where(active, a, _ZERO), factors)
         return dataclasses.replace(kept, keep=jnp.where(active, factors.keep, _ONE))
 
@@ -148,12 +148,12 @@ class LstmCell:
         """One step backwards.
 
         Args:
-            factors: of this step, [B, H].
-            d_state: gradients of the new state.
-            weight_hh: float32 [H, 4H].
+          factors: of this step, [B, H].
+          d_state: gradients of the new state.
+          weight_hh: float32 [H, 4H].
 
         Returns:
-            Gradient of the pre-activations, float32 [B, 4H], and of the state before.
+          Gradient of the pre-activations, float32 [B, 4H], and of the state before.
         """
         d_h, d_c = d_state
         d_c = d_c + d_h * factors.cell
@@ -164,9 +164,9 @@ class LstmCell:
         """Gradients of the hidden weights [H, 4H] and bias [4H].
 
         Args:
-            d_pre: float32 [T, B, 4H], gradients of the pre-activations.
-            steps: stacked.
-            h_before: float32 numbers [T, B, H].
+          d_pre: float32 [T, B, 4H], gradients of the pre-activations.
+          steps: stacked.
+          h_before: float32 numbers [T, B, H].
         """
         del steps
         return over_time(h_before, d_pre), d_pre.sum((0, 1))

@@ -159,7 +159,7 @@ def backward(
     """Gradients of a direction, in numbers (not in integers).
 
     Args:
-      form, operands, scales, active: as given to `forward`.
+      form, operands, scales, active: as given to ``forward``.
       run: its result.
       passes: float32 [T, B, H], 1 where the new hidden state passes gradient, else 0; None: everywhere.
       d_hidden: [T, B, H], gradient of the hidden states; not read where a row is not active.
@@ -167,7 +167,7 @@ def backward(
 
     Returns:
       Gradients of the operands; and, [T, B, H], the whole gradient that arrived at each new hidden state before
-      `passes`, zero where a row is not active.
+      ``passes``, zero where a row is not active.
     """
     cell, weight_hh = variant.cell, operands.weight_hh
     factors: Any = cell.factors(run.left, run.before, scales.hidden)
@@ -235,7 +235,7 @@ def _saturated(v: Array, bits: int) -> Array:
 
 
 def _shifted(steps: Array, first: Array, *, reverse: bool) -> Array:
-    """The entry of the step before, `first` at the start."""
+    """The entry of the step before, ``first`` at the start."""
     if reverse:
         return jnp.concatenate([steps[1:], first[None]])
     return jnp.concatenate([first[None], steps[:-1]])

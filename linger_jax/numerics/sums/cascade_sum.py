@@ -1,7 +1,7 @@
 """The float32 sum of a contiguous tensor in the order in which PyTorch adds on a CPU with 256-bit vectors.
 
 The reference's weight clamp depends on a float32 mean, hence on the order of its additions: that of ATen's
-`cascade_sum` on one thread (PyTorch, aten/src/ATen/native/cpu/SumKernel.cpp), with eight lanes, four interleaved rows
+``cascade_sum`` on one thread (PyTorch, aten/src/ATen/native/cpu/SumKernel.cpp), with eight lanes, four interleaved rows
 and partial sums that are passed up through four levels.
 """
 
@@ -24,10 +24,10 @@ def cascade_sum(x: jax.Array) -> jax.Array:
     """Sum of all elements in memory order.
 
     Args:
-        x: float32 array of any shape.
+      x: float32 array of any shape.
 
     Returns:
-        float32 scalar.
+      float32 scalar.
     """
     flat = x.reshape(-1)
     vectors = flat.size // _LANES

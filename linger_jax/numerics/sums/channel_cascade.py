@@ -23,25 +23,25 @@ _BLOCK = 4
 
 
 def channel_mean(x: jax.Array) -> jax.Array:
-    """Mean of each channel, as `x.mean` gives it over batch and plane of an NC... tensor.
+    """Mean of each channel, as ``x.mean`` gives it over batch and plane of an NC... tensor.
 
     Args:
-        x: float32, [N, plane..., C].
+      x: float32, [N, plane..., C].
 
     Returns:
-        float32 [C].
+      float32 [C].
     """
     return true_quotient(_channel_sum(x), np.float32(x.size // x.shape[-1]))
 
 
 def channel_variance(x: jax.Array) -> jax.Array:
-    """Biased variance of each channel: two passes in float64, rounded once, as `x.var` does.
+    """Biased variance of each channel: two passes in float64, rounded once, as ``x.var`` does.
 
     Args:
-        x: float32, [N, plane..., C].
+      x: float32, [N, plane..., C].
 
     Returns:
-        float32 [C].
+      float32 [C].
     """
     axes = tuple(range(x.ndim - 1))
     with wide_types():

@@ -29,15 +29,15 @@ def channel_moments(
     """Mean and mean of squares over some axes, each the exact value rounded once to float32.
 
     Args:
-        x: float32 array; x * scale are integers of `bits` bits. Up to 2^53 / 4^(bits-1) elements a channel (2^23 for 16
-            bits) keep all sums exact.
-        scale: float32 scalar, a power of two: integer steps per unit.
-        axes: axes to reduce, not negative.
-        bits: width of the integers, at most 24; fewer bits are faster.
+      x: float32 array; x * scale are integers of ``bits`` bits. Up to 2^53 / 4^(bits-1) elements a channel (2^23 for 16
+        bits) keep all sums exact.
+      scale: float32 scalar, a power of two: integer steps per unit.
+      axes: axes to reduce, not negative.
+      bits: width of the integers, at most 24; fewer bits are faster.
 
     Returns:
-        mean, mean_of_squares: float32 arrays of the remaining axes. Differentiable in `x` in reverse mode:
-        d mean / dx = 1/n, d mean_of_squares / dx = 2x/n.
+      mean, mean_of_squares: float32 arrays of the remaining axes. Differentiable in ``x`` in reverse mode:
+      d mean / dx = 1/n, d mean_of_squares / dx = 2x/n.
 
     Source: docs/specification/layers.md section 4, docs/decisions.md D17 (statistics do not depend on the number of
       devices).

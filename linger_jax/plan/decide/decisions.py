@@ -142,13 +142,13 @@ class Decisions:
         return owner, "" if owner is not None else disabled or "belongs to no module"
 
     def begin_region(self) -> _Decided:
-        """Starts a region that may have to be planned again; returns what to pass to :meth:`restart_region`."""
+        """Starts a region that may have to be planned again; returns what to pass to ``restart_region``."""
         before = self._decided.copy()
         self._decided.touched = {}
         return before
 
     def restart_region(self, before: _Decided) -> None:
-        """Forgets what was decided since :meth:`begin_region`."""
+        """Forgets what was decided since ``begin_region``."""
         self._decided = before.copy()
         self._decided.touched = {}
 

@@ -68,7 +68,7 @@ class Node:
     """One step of the plan.
 
     Attributes:
-      op: what it is: a primitive, one of a kind's names (see :attr:`kind`), ``remat``, ``scan`` or ``lost``.
+      op: what it is: a primitive, one of a kind's names (see ``kind``), ``remat``, ``scan`` or ``lost``.
       inputs, outputs: operands and results.
       run: evaluates the node on plain arrays, or None for nodes that only rules evaluate.
       owner: the module whose body the node stands in.

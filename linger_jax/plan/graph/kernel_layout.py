@@ -35,7 +35,7 @@ class FileLayout:
         return jnp.moveaxis(split, 1, 0).reshape(inside * self.groups, outside // self.groups, *window)
 
     def from_file(self, weight: jax.Array) -> jax.Array:
-        """The inverse of :meth:`to_file`."""
+        """The inverse of ``to_file``."""
         if self.groups != 1:
             inside, outside, *window = weight.shape
             split = weight.reshape(self.groups, inside // self.groups, outside, *window)

@@ -9,7 +9,7 @@ PRIMITIVE = "primitive"
 """Of every node that was one equation: JAX's name of it, which a decided move no longer has in ``op``."""
 
 POOL = "pool"
-"""Of an average pool: its :class:`AveragePool`."""
+"""Of an average pool: its ``AveragePool``."""
 
 SCAN_ID = "scan"
 """Of a scan: its serial and its length, as they stand in the stacks of values and quantizers."""

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 @pytest.fixture
 def actor(tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a program that stands in for the packer, of Python code that sees its arguments as `sys.argv`."""
+    """Makes a program that stands in for the packer, of Python code that sees its arguments as ``sys.argv``."""
 
     def make(code: str) -> Path:
         path = tmp_path / "actor"

@@ -30,7 +30,7 @@ _RAW: Mapping[str, Callable[[jax.Array, Platform], jax.Array]] = {
 
 
 def replay(case: Arrays, meta: Mapping[str, Any]) -> list[str]:
-    """Mismatches of one `kernel` file; empty when it passes."""
+    """Mismatches of one ``kernel`` file; empty when it passes."""
     x, platform = case["in.x"], Platform(meta["platform"])
     if meta["op"] in _REQUANTIZED:
         wrong = []
@@ -44,7 +44,7 @@ def replay(case: Arrays, meta: Mapping[str, Any]) -> list[str]:
 
 
 def replay_normalization(case: Arrays) -> list[str]:
-    """Mismatches of one `layernorm_kernel` file; empty when it passes."""
+    """Mismatches of one ``layernorm_kernel`` file; empty when it passes."""
     with int64.region():
         got = np.asarray(_normalized(case["in.numerator"], case["in.denominator"]))
     return compare.same_bits("out.y_q15", got, case["out.y_q15"])

@@ -20,10 +20,10 @@ _LENGTH = 256
 
 
 def replay(case: Arrays, meta: Mapping[str, Any]) -> list[str]:
-    """Mismatches of one `pool_division` file; empty when it passes.
+    """Mismatches of one ``pool_division`` file; empty when it passes.
 
-    A file with `in.divisor` holds bare divisions (every divisor counts as part of one tensor, scales 1); one with
-    `divisor` in its description holds a division with re-scaling.
+    A file with ``in.divisor`` holds bare divisions (every divisor counts as part of one tensor, scales 1); one with
+    ``divisor`` in its description holds a division with re-scaling.
     """
     total = case["in.dividend"].astype(np.int32).reshape(-1)
     divisor = case["in.divisor"] if "in.divisor" in case else np.asarray(meta["divisor"])

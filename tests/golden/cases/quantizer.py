@@ -1,4 +1,4 @@
-"""Replays golden files of the family `quantizer` under `compat: reference`.
+"""Replays golden files of the family ``quantizer`` under ``compat: reference``.
 
 Source: docs/specification/quantizers.md, docs/specification/config.md section 4.
 """
@@ -48,7 +48,7 @@ def replay(case: Arrays, meta: Mapping[str, Any]) -> list[str]:
     """Mismatches of one file; empty when it passes.
 
     Raises:
-        NotSupportedError: a kind or mode of case that is not known.
+      NotSupportedError: a kind or mode of case that is not known.
     """
     if meta["op"] == "scale_rule":
         return _replay_scale_rule(case, meta)
@@ -142,7 +142,7 @@ def _without(spec: QuantizerSpec, *unread: str) -> QuantizerSpec:
 
 
 def _operand(case: Arrays) -> tuple[str, np.ndarray]:
-    """Key and value of the quantized tensor: `in.x`, or `param.weight` of a weight quantizer."""
+    """Key and value of the quantized tensor: ``in.x``, or ``param.weight`` of a weight quantizer."""
     keys = [key for key in case if key.startswith(("in.", "param.")) and not key.endswith((".scale", ".bits"))]
     if len(keys) != 1:
         raise NotSupportedError(f"a quantizer case with the operands {', '.join(keys) or 'none'}")

@@ -157,7 +157,7 @@ def _variables(named: Named) -> Tree:
 
 
 def _by_torch_name(variables: Tree) -> dict[str, np.ndarray]:
-    """The inverse of :func:`_variables`."""
+    """The inverse of ``_variables``."""
     layers = {state_path: layer for layer, state_path in SITES.items()}
     statistics = {flax: torch for torch, flax in layout.STATISTICS.items()}
     named = {}

@@ -25,7 +25,7 @@ def to_channels_last(op: str, x: Array) -> Array:
 
 
 def to_channels_first(op: str, x: Array) -> Array:
-    """The inverse of :func:`to_channels_last`."""
+    """The inverse of ``to_channels_last``."""
     return np.moveaxis(x, -1, 1) if _CHANNELS_FIRST.search(op) and x.ndim > 2 else x
 
 
@@ -62,7 +62,7 @@ def to_kernel(op: str, weight: Array, groups: int = 1) -> Array:
 
 
 def from_kernel(op: str, kernel: Array, groups: int = 1) -> Array:
-    """The inverse of :func:`to_kernel`."""
+    """The inverse of ``to_kernel``."""
     if "ConvTranspose" in op:
         *window, inputs, outputs = kernel.shape
         weight = _window_last(np.flip(kernel, tuple(range(len(window)))))

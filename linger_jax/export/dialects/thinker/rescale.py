@@ -37,7 +37,7 @@ def grid_of(graph: OnnxGraph, tensor: str) -> Grid | None:
 
 
 def can_rescale(before: Grid, after: Grid) -> bool:
-    """Whether :func:`rescale` can: the product's grid is at least as fine as the result's."""
+    """Whether ``rescale`` can: the product's grid is at least as fine as the result's."""
     return before.scale * _one(before) >= after.scale
 
 

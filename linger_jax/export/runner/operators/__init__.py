@@ -36,7 +36,7 @@ def run_node(operator: OnnxOperator, call: Call) -> Sequence[Value]:
     """What a node makes of its operands.
 
     Args:
-      operator: of the node, one of :data:`RULES`.
+      operator: of the node, one of ``RULES``.
       call: the node and its operands.
 
     Raises:
