@@ -44,15 +44,15 @@ class OperatorKind(Kind):
     """One operator of docs/specification/ops.md.
 
     Attributes:
-      name: its state is called ``_linger_qtensor_q<name>_<counter>`` (section 7).
+      name: its state is called ``_linger_qtensor_q<name>_<counter>`` (docs/specification/ops.md section 7).
       synonyms: other names that ``disable_ops`` takes. Readers: plan/settings.py, api/conversion.py.
       function: the chip function that computes it; None where it is the float operation on grid values. Readers:
         interpret/kernel_functions.py, export/lower/lower_operators.py.
       platforms: where that function exists; None for everywhere. Readers: plan/decide/plan_operators.py,
         interpret/kernel_functions.py, api/supported.py.
-      fixed_scale_on: where its result lies at scale 2^(bits - 1) whatever the data (section 5). Readers:
-        plan/decide/plan_operators.py, interpret/kernel_functions.py.
-      is_limited: its result is never finer than its coarser operand (section 4). Reader:
+      fixed_scale_on: where its result lies at scale 2^(bits - 1) whatever the data (docs/specification/ops.md
+        section 5). Readers: plan/decide/plan_operators.py, interpret/kernel_functions.py.
+      is_limited: its result is never finer than its coarser operand (docs/specification/ops.md section 4). Reader:
         plan/decide/plan_operators.py.
       node_in_file: its operator in a file. Reader: export/lower/lower_operators.py.
 
