@@ -130,6 +130,12 @@ class LayerKind(Kind):
         return self.float_because is None and (bool(self.quantizers) or self.cell is not None)
 
     @property
+    def stored_weights(self) -> tuple[str, ...]:
+        """The parameters that its weight quantizers read as they are stored."""
+        weights = (role.parameter for role in self.quantizers if role.acts_on == "weight")
+        return tuple(parameter for parameter in weights if parameter is not None)
+
+    @property
     def recurrent_cell(self) -> RecurrentCell:
         """The cell of a recurrent layer, for those who know that it is one."""
         assert self.cell is not None, self.name

@@ -16,18 +16,24 @@ from linger_jax.interpret import constrains, interprets
 from linger_jax.kinds import (
     ARGMAX,
     AVG_POOL,
+    BATCH_NORM,
     CONV_BN,
     CUSTOM_CONV,
     CUSTOM_LINEAR,
+    DENSE,
+    EMBED,
     FOLDED_NORM,
     GLU,
     JOIN,
     KINDS,
+    LAYER_NORM,
     LAYERS,
+    LSTM,
     MOVED,
     MOVES,
     OPERATORS,
     PASSING,
+    SPARIFY_FFN,
     FileForm,
     GridOf,
     Kind,
@@ -108,6 +114,19 @@ def test_a_layer_is_interpreted_or_stays_float_for_a_reason(kind):
 @layers
 def test_a_layer_is_constrained_or_has_no_such_form_for_a_reason(kind):
     assert either(kind in constrains, kind.unconstrained_because)
+
+
+def test_stored_weights_are_parameters_that_a_weight_quantizer_reads():
+    """By them constrain mode finds what it clips; a BatchNorm's weight is computed, and an LSTM clips its own way."""
+    stored = {kind.name: kind.stored_weights for kind in (DENSE, EMBED, LAYER_NORM, SPARIFY_FFN, BATCH_NORM, LSTM)}
+    assert stored == {
+        "dense": ("kernel",),
+        "embed": ("embedding",),
+        "layer_norm": ("scale",),
+        "sparify_ffn": ("weight_fc1", "weight_fc2", "weight_mask"),
+        "batch_norm": (),
+        "lstm": (),
+    }
 
 
 @layers

@@ -12,29 +12,16 @@ from linger_jax.interpret.layers.batch_norm import GAMMA, MEAN, VARIANCE, moving
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT
 from linger_jax.interpret.run_layer import run_layer
-from linger_jax.kinds import (
-    BATCH_NORM,
-    CONV,
-    CONV_TRANSPOSE,
-    CUSTOM_CONV,
-    CUSTOM_LINEAR,
-    DENSE,
-    EINSUM,
-    EMBED,
-    LAYER_NORM,
-)
+from linger_jax.kinds import BATCH_NORM, LAYERS
 from linger_jax.plan import Node
 from linger_jax.quantizers import dynamic_clip, static_clip
 
 
-@constrains(DENSE, EINSUM, CONV, CONV_TRANSPOSE, CUSTOM_LINEAR, CUSTOM_CONV, EMBED, LAYER_NORM)
+@constrains(*(kind for kind in LAYERS if kind.stored_weights and kind.unconstrained_because is None))
 def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
-    """Dense, Conv, ConvTranspose, LayerNorm, Embed: the dynamic factor wins over the static value."""
+    """Layers of stored weights, as Dense, Conv, LayerNorm, Embed: the dynamic factor wins over the static value."""
     clamp, roles = node.layer_config.clamp_info, by_role(node, operands)
-    weights = [
-        q.parameter for q in node.layer_info.kind.quantizers if q.acts_on == "weight" and q.parameter is not None
-    ]
-    for role in (("params", weight) for weight in weights):
+    for role in (("params", weight) for weight in node.layer_info.kind.stored_weights):
         if role in roles:
             factor = clamp.clamp_factor_value
             weight = roles[role]
