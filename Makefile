@@ -65,7 +65,7 @@ $(TESTS): export XLA_FLAGS ?= $(LESS) --xla_cpu_use_fusion_emitters=false
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: env
-	-@find .cache/jax -type f -mtime +7 -delete 2> /dev/null
+	@mkdir -p .cache/jax && find .cache/jax -type f -mtime +7 -delete
 	$(BIN)/python $(PYTEST) $(ARGS)
 
 test-unit test-kernel test-model: env

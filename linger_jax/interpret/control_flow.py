@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linger_jax.compat import REMAT, SCAN
 from linger_jax.interpret.context import Context, State, Value, plain
 from linger_jax.interpret.interpreter import InterpreterRule
 from linger_jax.interpret.recording import Recording
@@ -97,7 +98,7 @@ def rules(interpret: Interpreter) -> Mapping[str, InterpreterRule]:
         ctx.state.update(moving)
         return [*carry, *(jnp.stack(y) for y in zip(*(collected[i] for i in sorted(collected)), strict=True))]
 
-    return {"remat": remat, "scan": scan}
+    return {REMAT: remat, SCAN: scan}
 
 
 def _merge_flags(ctx: Context, flags: Mapping[Path, Any]) -> None:

@@ -46,7 +46,7 @@ def multiply_accumulates(graph: Graph) -> MultiplyAccumulates:
 def _count(graph: Graph, times: int) -> Iterator[tuple[Node, int]]:
     for node in graph.nodes:
         if node.body is not None:
-            yield from _count(node.body, times * (node.attributes["length"] if node.op == "scan" else 1))
+            yield from _count(node.body, times * (node.attributes["length"] if node.op == SCAN else 1))
         elif node.layer is not None:
             yield node, times * (_of_jaxpr(node.jaxpr) if node.jaxpr is not None else 0)
         elif node.op in ("dot_general", "conv_general_dilated"):

@@ -109,8 +109,8 @@ class Summed(nn.Module):
 def test_an_addition_without_elements_needs_no_statistic():
     # Every sum fills its range, so that nothing is clipped: 1.5 to 1.9 and 0.2.
     x = np.float32([[1.5, 0.1, 0.1, 0.1, 0.1]]) * np.float32([[1.0], [-1.0], [0.5]])
-    qmodel, variables = prepared(Summed(), x, config={"quant_info": {"a_calibrate_name": "abs_max"}})
-    variables = linger_jax.calibrate(qmodel, variables, [x], progress=False)
+    qmodel = linger_jax.init(Summed(), {"quant_info": {"a_calibrate_name": "abs_max"}})
+    variables = linger_jax.calibrate(qmodel, qmodel.init(jax.random.key(0), x), [x], progress=False)
     output = qmodel.apply(variables, x)
     same_bits(output, qmodel.apply(variables, x, mode="integer"))
     np.testing.assert_allclose(output, np.cumsum(x, 1), atol=0.05)

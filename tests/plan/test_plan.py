@@ -213,6 +213,6 @@ def test_window_and_divisor_of_a_pool_are_what_the_integer_path_needs():
             return nn.avg_pool(x, (3, 2), (2, 2), ((1, 1), (0, 0)), count_include_pad=False)
 
     (node,) = (n for n in planned(Pool(), IMAGE).graph.nodes if n.op == "avg_pool")
-    window = node.attributes["window"]
+    window = node.pool.window
     assert (window.kernel, window.strides, window.padding) == ((3, 2), (2, 2), ((1, 1), (0, 0)))
-    np.testing.assert_array_equal(node.attributes["divisor"][0, :, 0, 0], [4, 6, 6, 6])
+    np.testing.assert_array_equal(node.pool.divisor[0, :, 0, 0], [4, 6, 6, 6])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from linger_jax.compat import equations, leaf_count, parts_of_tuple
+from linger_jax.compat import REMAT, SCAN, equations, leaf_count, parts_of_tuple
 from linger_jax.converters.layout.axis_layout import (
     Axis,
     AxisOrder,
@@ -31,6 +31,7 @@ from linger_jax.kinds import (
     RMS_NORM,
 )
 from linger_jax.plan import Atom, Constant, Graph, Node, Plan
+from linger_jax.plan.graph import LOST
 from linger_jax.typing import Path, Shape
 
 _MOST_ROUNDS = 16
@@ -144,11 +145,11 @@ class _Flow:
         for node in graph.nodes:
             operands = [self._operand(graph, atom) for atom in node.inputs]
             shapes = [graph.infos[value].shape for value in node.outputs]
-            if node.op == "lost":
+            if node.op == LOST:
                 continue
-            if node.op == "remat":
+            if node.op == REMAT:
                 results = self._body(node, [layout for _, layout in operands])
-            elif node.op == "scan":
+            elif node.op == SCAN:
                 results = self._scan(node, operands)
             elif node.layer is not None and node.layer.kind.cell is not None:
                 results = self._recurrent(node, operands, shapes)

@@ -11,13 +11,14 @@ from linger_jax.converters.files import LingerState, split_quantizer_key
 from linger_jax.converters.match.matching import How
 from linger_jax.converters.model import MADE_UP, QuantizerPlace
 from linger_jax.converters.report import ImportProblems, folded_name
+from linger_jax.kinds import MATMUL
 from linger_jax.typing import Path
 
 _OPERATOR = re.compile(r"_linger_qtensor_q(?P<op>[a-z]+)_(?P<number>\d+)")
 # Of so many modules all orders are tried.
 _MOST_PERMUTED = 6
 # Products have two names in PyTorch; JAX has one product.
-_SAME_OPERATOR = {"bmm": "matmul"}
+_SAME_OPERATOR = {"bmm": MATMUL.name}
 
 
 @dataclasses.dataclass(frozen=True)

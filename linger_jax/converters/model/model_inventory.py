@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from linger_jax.compat import ClosedJaxpr, JaxprEqn, equations, operation
+from linger_jax.compat import SCAN, ClosedJaxpr, JaxprEqn, equations, operation
 from linger_jax.converters.layout import contracted_axes
 from linger_jax.kinds import CONV_TRANSPOSE, DENSE, DROPOUT, MOVES, LayerKind
 from linger_jax.plan import Constant, Graph, Node, Plan
+from linger_jax.plan.graph import LOST
 from linger_jax.typing import Path, Shape
 
 
@@ -105,9 +106,9 @@ class _Finder:
                 for inner, outer in zip(node.body.inputs, node.inputs, strict=True):
                     if not isinstance(outer, Constant) and outer in self.source:
                         self.source[inner] = self.source[outer]
-                for i in range(node.attributes["length"]) if node.op == "scan" else [iteration]:
+                for i in range(node.attributes["length"]) if node.op == SCAN else [iteration]:
                     self.region(node.body, i)
-            elif node.op == "lost" and node.layer is not None:
+            elif node.op == LOST and node.layer is not None:
                 self.reasons[node.layer.path] = node.reason
             elif node.layer is not None and node.owner.composite is not None:
                 self.reasons[node.owner.path] = f"a {node.owner.composite.what} is not imported yet"

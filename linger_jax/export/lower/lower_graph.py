@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from linger_jax.compat import leaf_count, parts_of_tuple
+from linger_jax.compat import REMAT, leaf_count, parts_of_tuple
 from linger_jax.errors import ExportError
 from linger_jax.export.lower.emitter import Emitter
 from linger_jax.export.lower.evaluation_record import Record
@@ -157,7 +157,7 @@ class _Walk:
 
     def _body(self, node: Node, body: Graph, operands: Sequence[ExportedValue], iterations: tuple[int, ...]) -> None:
         """``remat`` stands in the file as it is; a loop is written out, every iteration with its own parameters."""
-        if node.op == "remat":
+        if node.op == REMAT:
             self.env.update(zip(body.inputs, operands, strict=True))
             self._region(body, iterations)
             self.env.update(zip(node.outputs, map(self._read, body.outputs), strict=True))

@@ -36,7 +36,7 @@ def _tie_region(graph: Graph, quantizers: dict[Path, Quantizer]) -> tuple[Graph,
             body, quantizers = _tie_region(node.body, quantizers)
             node = dataclasses.replace(node, body=body)
         nodes.append(node)
-    region = _Region(nodes, quantizers)
+    region = _Region(graph, nodes, quantizers)
     for node in nodes:
         if node.quantized and node.state_path is not None and node.kind == CAT:
             region.concatenation(node)
@@ -51,7 +51,8 @@ def _tie_region(graph: Graph, quantizers: dict[Path, Quantizer]) -> tuple[Graph,
 class _Region:
     """What meets where in one straight-line region."""
 
-    def __init__(self, nodes: list[Node], quantizers: Mapping[Path, Quantizer]) -> None:
+    def __init__(self, graph: Graph, nodes: list[Node], quantizers: Mapping[Path, Quantizer]) -> None:
+        self._infos = graph.infos
         self._quantizers = quantizers
         self._makers: dict[ValueId, tuple[Node, int]] = {}
         for node in nodes:
@@ -64,6 +65,8 @@ class _Region:
         own = node.quantizer_path("output_quantizer")
         self._join(own, own)
         for position, atom in enumerate(node.inputs):
+            if 0 in (atom.shape if isinstance(atom, Constant) else self._infos[atom].shape):
+                continue  # it has no elements, and its quantizer sees none
             entering = node.quantizer_path("input_quantizer", str(position))
             found = entering if self._quantizers[entering].active else self._source(atom)
             if isinstance(found, tuple) and self._quantizers[found].stack == self._quantizers[own].stack:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from linger_jax.compat import REMAT, SCAN
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_layers import plan_layer
 from linger_jax.plan.decide.plan_operators import plan_operator
 from linger_jax.plan.graph import (
     CARRIED,
     CARRY_BITS,
+    LOST,
     SCAN_ID,
     STACKED,
     USED,
@@ -48,11 +50,11 @@ def plan_graph(decisions: Decisions, graph: Graph, input_bits: tuple[Bits, ...])
 def _plan_node(
     decisions: Decisions, node: Node, infos: Mapping[ValueId, ValueInfo], operand_bits: tuple[Bits, ...]
 ) -> Node:
-    if node.op == "remat":
+    if node.op == REMAT:
         return _plan_remat(decisions, node, operand_bits)
-    if node.op == "scan":
+    if node.op == SCAN:
         return _plan_scan(decisions, node, operand_bits)
-    if node.op == "lost":
+    if node.op == LOST:
         return node
     if node.layer is not None:
         return plan_layer(decisions, node, infos, operand_bits)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from linger_jax.config import ActivationType
 from linger_jax.errors import PlanError
 from linger_jax.kinds import CONV_BN, FOLDED_NORM
-from linger_jax.plan.graph import HOLDS, Constant, Graph, Node, Uses
+from linger_jax.plan.graph import HOLDS, LOST, Constant, Graph, Node, Uses
 from linger_jax.staging import LayerInfo
 from linger_jax.typing import Path
 
@@ -87,7 +87,7 @@ def _fuse_region(graph: Graph, pairs: Mapping[Path, FusedPair], merged: set[Path
     dropped: set[int] = set()
     replaced: dict[int, Node] = {}
     for index, node in enumerate(nodes):
-        pair = pairs.get(node.layer_info.path) if node.layer is not None and node.op != "lost" else None
+        pair = pairs.get(node.layer_info.path) if node.layer is not None and node.op != LOST else None
         if pair is None or pair.conv in merged:
             continue
         output = node.outputs[node.layer_info.results.index(("output", "0"))]

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from linger_jax.compat import SCAN
 from linger_jax.config import ActivationType
 from linger_jax.kinds import BATCH_NORM, CONV_TRANSPOSE, RELU, SIGMOID
 from linger_jax.plan.fuse.fusion import FusedPair, Fusion
-from linger_jax.plan.graph import SCAN_ID, Constant, Graph, Node, Scan, Uses, ValueInfo
+from linger_jax.plan.graph import LOST, SCAN_ID, Constant, Graph, Node, Scan, Uses, ValueInfo
 from linger_jax.staging import LAYERS, LayerInfo
 from linger_jax.typing import Path
 
@@ -54,10 +55,10 @@ def _search(
     held: dict[Path, Path] = {}
     for node in graph.nodes:
         if node.body is not None:
-            inside = (*scans, node.attributes[SCAN_ID]) if node.op == "scan" else scans
+            inside = (*scans, node.attributes[SCAN_ID]) if node.op == SCAN else scans
             _search(node.body, inside, once, fuse_bn, pairs, marks)
         info = node.layer
-        if info is None or node.op == "lost" or info.path not in once or not _has_own_variables(node, graph, scans):
+        if info is None or node.op == LOST or info.path not in once or not _has_own_variables(node, graph, scans):
             continue
         output = node.outputs[info.results.index(("output", "0"))]
         if uses.readers[output] != 1 or output not in readers:

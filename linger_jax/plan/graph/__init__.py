@@ -4,6 +4,7 @@ from linger_jax.plan.graph.average_pool import AveragePool as AveragePool
 from linger_jax.plan.graph.average_pool import Window as Window
 from linger_jax.plan.graph.equations import is_library_call as is_library_call
 from linger_jax.plan.graph.equations import source_line as source_line
+from linger_jax.plan.graph.graph import LOST as LOST
 from linger_jax.plan.graph.graph import Atom as Atom
 from linger_jax.plan.graph.graph import Constant as Constant
 from linger_jax.plan.graph.graph import Graph as Graph

@@ -19,6 +19,8 @@ from linger_jax.quantizers import QuantizerSpec
 from linger_jax.staging import LayerInfo
 from linger_jax.typing import Path
 
+LOST = "lost"
+"""Operator of a note that a layer stands inside something that runs as it is: it has neither operands nor results."""
 ValueId = int
 """Number of a value, unique over all regions of one plan."""
 Scan = tuple[int, int]

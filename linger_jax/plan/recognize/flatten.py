@@ -29,6 +29,7 @@ from linger_jax.compat import (
 )
 from linger_jax.kinds import JOIN, MOVE_OF_PRIMITIVE, ParameterView
 from linger_jax.plan.graph import (
+    LOST,
     PRIMITIVE,
     SCAN_ID,
     Atom,
@@ -145,7 +146,7 @@ class Flattener:
         if name == REMAT:
             body_infos = [_atom_info(a, region.infos) for a in operands]
             body = self._graph(what.params["jaxpr"], body_infos, region.owners)
-            return [Node(op="remat", attributes=what.params, body=body, **common)]
+            return [Node(op=REMAT, attributes=what.params, body=body, **common)]
         if name == SCAN:
             return [self._scan(what, operands, region, common)]
         if name == JOIN.primitive and region.one_source:
@@ -183,7 +184,7 @@ class Flattener:
                 stack = (*outer.stack, scan)
                 body_infos.append(ValueInfo(own.shape, own.dtype, outer.parameter, outer.direct, stack))
         body = self._graph(closed, body_infos, region.owners)
-        return Node(op="scan", attributes={**what.params, SCAN_ID: scan}, body=body, **common)
+        return Node(op=SCAN, attributes={**what.params, SCAN_ID: scan}, body=body, **common)
 
     def _hidden_layers(self, eqn: JaxprEqn, inside: Operation, owner: Owner) -> list[Node]:
         """Notes of the layers inside an equation that runs as it is (``cond``, ``while``, user-defined derivatives)."""
@@ -200,7 +201,7 @@ class Flattener:
 
 def _lost(eqn: JaxprEqn, marker: JaxprEqn, reason: str, owner: Owner) -> Node:
     layer = marker.params["info"]
-    return Node(op="lost", inputs=(), outputs=(), layer=layer, owner=owner, source=source_line(eqn), reason=reason)
+    return Node(op=LOST, inputs=(), outputs=(), layer=layer, owner=owner, source=source_line(eqn), reason=reason)
 
 
 def _fold(eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
