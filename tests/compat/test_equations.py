@@ -9,6 +9,7 @@ from linger_jax.compat import (
     CUSTOM_JVP,
     REMAT,
     SCAN,
+    ClosedJaxpr,
     bind_again,
     equations,
     operation,
@@ -68,6 +69,14 @@ def test_a_loop_without_slices_and_one_without_a_carry_are_scans():
     assert (fori.name, fori.params["consts"], fori.params["carry"], fori.params["length"]) == (SCAN, 0, 2, 4)
     mapped = only(lambda x: jax.lax.map(jnp.sin, x), X)
     assert (mapped.name, mapped.params["consts"], mapped.params["carry"], mapped.params["length"]) == (SCAN, 0, 0, 3)
+
+
+def test_the_body_of_a_remat_is_closed():
+    """Whoever walks a plan asks every body for its constants, whichever form JAX keeps it in."""
+    (eqn,) = equations(jax.make_jaxpr(jax.checkpoint(lambda x: jnp.sin(x) * 2.0))(X))
+    body = operation(eqn).params["jaxpr"]
+    assert isinstance(body, ClosedJaxpr)
+    assert words(body) == ["sin", "mul"]
 
 
 def test_nested_functions_have_one_name():

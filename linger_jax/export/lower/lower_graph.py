@@ -93,8 +93,11 @@ class _Walk:
             raise ExportError(f"the model has {len(outputs)} output(s), {len(names)} names were given: {list(names)}")
         if len({*names, *input_names}) != len(names) + len(input_names):
             raise ExportError(f"names of inputs and outputs must differ: {[*input_names, *names]}")
-        for name, value in zip(names, outputs, strict=True):
-            self._output(name, value)
+        taken = {entry.name for entry in self.emit.graph.inputs}
+        tensors = [self._output(name, value, taken) for name, value in zip(names, outputs, strict=True)]
+        # Named once all are there: values find their tensors by the names that these were made with.
+        for tensor, name in zip(tensors, names, strict=True):
+            self.emit.graph.name_output(tensor, name)
         self.emit.graph.drop_dead()
         return self.emit.graph
 
@@ -211,15 +214,17 @@ class _Walk:
             raise self.emit.error(node, f"{what} no form in a file{reason}; {_REMEDY}")
         return rule
 
-    def _output(self, name: str, value: ExportedValue) -> None:
+    def _output(self, name: str, value: ExportedValue, taken: set[str]) -> str:
+        """The tensor of an output, none of those that are taken; it is one of them then."""
         if isinstance(value, HostValue):
             raise ExportError(f"output {name} does not depend on the model's input; leave it out of the model's result")
         assert value.order is None  # a reshape whose result leaves the graph keeps Flax's order
         axes = channels_first(value.rank) if value.image else flax_order(value.rank)
         exported = self.emit.real(self.emit.arranged(value, axes))
-        if exported.tensor in self.emit.graph.outputs or exported.tensor in {e.name for e in self.emit.graph.inputs}:
+        if exported.tensor in taken:
             exported = self.emit.moved(ops.IDENTITY, exported, {})
-        self.emit.graph.name_output(exported.tensor, name)
+        taken.add(exported.tensor)
+        return exported.tensor
 
 
 def _reads_image(node: Node, rank: int) -> bool:

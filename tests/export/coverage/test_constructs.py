@@ -83,6 +83,14 @@ def test_steps_of_sequences(tmp_path):
     assert "Identity" in found["ops"]  # of the input, which is an output too
 
 
+def test_a_float_value_may_be_two_outputs_and_be_read_besides(tmp_path):
+    def twice(x):
+        y = nn.relu(x)
+        return {"one": y, "other": y, "product": nn.Dense(3)(y)}
+
+    assert agreeing(tmp_path, Calls(twice), normal(16, 6))["ops"] == ["Relu", "QLinear", "Identity"]
+
+
 def images(x):
     """Layers and moves of [1, 7, 6, 3]."""
     y = nn.Conv(4, (3, 3))(x)

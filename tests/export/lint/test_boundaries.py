@@ -41,6 +41,19 @@ def test_several_rows_of_linear_layers_are_right_on_arcs():
     assert linger_jax.check_onnx(file.done(file.linear(file.input((3, 8))))).findings == ()
 
 
+@pytest.mark.parametrize("platform", ["arcs", "venusA"])
+def test_a_layer_norm_under_the_packer_s_name_packs_and_computes_other_integers(platform):
+    file = File(platform)
+    x = file.input((3, 8))
+    report = linger_jax.check_onnx(file.done(file.weighted("LayerNormInt", x, (8,), 8, scale_y_normal=32768.0)))
+    (finding,) = (f for f in report.findings if f.check == "layer norm")
+    assert (finding.severity, finding.limit) == (
+        Severity.differs,
+        "the executor normalizes at Q10, training at Q15",
+    )
+    assert not report.ok
+
+
 def test_rectified_rows_are_placed_in_psram_whole():
     file = File("venusA")
     x = file.node("Relu", [file.linear(file.input((3, 8)))], standard=True)
