@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fused", action="store_true", help="fold normalization into the convolutions first")
     parser.add_argument("--size", type=int, default=224, help="of the image")
-    parser.add_argument("--dialect", default="linger", semantics=["linger", "thinker"])
+    parser.add_argument("--dialect", default="linger", choices=["linger", "thinker"])
     args = parser.parse_args()
     jax.config.update("jax_enable_compilation_cache", False)
     model: Any = ResNet50()

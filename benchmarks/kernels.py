@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--shape", default="32,8,128,128", help="softmax runs over the last axis")
     parser.add_argument("--bits", type=int, default=8, help="width of the input's integers")
     parser.add_argument("--repeat", type=int, default=15)
-    parser.add_argument("--clock", semantics=CLOCKS, default="wall")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     arguments = parser.parse_args()
     shape = tuple(int(size) for size in arguments.shape.split(","))
     half = 2 ** (arguments.bits - 1)

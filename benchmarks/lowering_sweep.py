@@ -181,10 +181,10 @@ def describe(shape: ConvShape) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", semantics=FAMILIES, action="append", help="default: all")
-    parser.add_argument("--operator", semantics=OPERATORS, action="append", help="default: all")
+    parser.add_argument("--family", choices=FAMILIES, action="append", help="default: all")
+    parser.add_argument("--operator", choices=OPERATORS, action="append", help="default: all")
     parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument("--clock", semantics=CLOCKS, default="wall")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     arguments = parser.parse_args()
     console = Console(width=150)
     for family in arguments.family or FAMILIES:

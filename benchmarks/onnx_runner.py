@@ -116,10 +116,10 @@ def compare(name: str, batch: int, repeat: int, clock: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", semantics=list(SUBJECTS), action="append", help="default: all")
+    parser.add_argument("--model", choices=list(SUBJECTS), action="append", help="default: all")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeat", type=int, default=15)
-    parser.add_argument("--clock", semantics=list(CLOCKS), default="wall")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     args = parser.parse_args()
     columns = ("model", "fake ms", "runner ms", "integer ms", "runner/fake", "integer/fake", "compile s", "equal")
     table = Table(*columns)

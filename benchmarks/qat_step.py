@@ -158,12 +158,12 @@ def show(console: Console, model: str, results: list[Result]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", semantics=[*TASKS, "all"], default="all")
+    parser.add_argument("--model", choices=[*TASKS, "all"], default="all")
     parser.add_argument("--repeat", type=int, default=30, help="timed steps of each contender")
     parser.add_argument("--compile-repeat", type=int, default=3)
-    parser.add_argument("--optimizer", semantics=OPTIMIZERS, default="sgd")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
     parser.add_argument("--only", default="", help="contenders whose name contains this, next to float Flax")
-    parser.add_argument("--clock", semantics=CLOCKS, default="wall", help="cpu: processor time of all threads")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: processor time of all threads")
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()
     # A compiled program from an earlier run would hide the time to compile.
