@@ -11,6 +11,8 @@ from linger_jax.compat import equations
 from tests.interpret.steps import gradients, same_bits
 from tests.models import random_array
 
+pytestmark = pytest.mark.slow
+
 X = random_array(0, 6, 8)
 SWITCHES = [name for name in ("jax_custom_jvp3", "jax_custom_vjp3", "jax_remat3") if hasattr(jax.config, name)]
 
