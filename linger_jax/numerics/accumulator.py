@@ -30,7 +30,7 @@ class Accumulator:
     """Exact integers.
 
     Attributes:
-      value: int32 where ``most`` fits in it, else int64 (readable only inside ``wide.region()``).
+      value: int32 where ``most`` fits in it, else int64 (readable only inside ``int64.region()``).
       most: largest magnitude that an element can have.
     """
 

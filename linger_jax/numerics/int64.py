@@ -1,6 +1,6 @@
 """Exact 64-bit integer arithmetic, whatever the user's x64 flag says.
 
-The functions take and return int64 arrays and belong inside a ``with wide.region():`` block; values enter it with
+The functions take and return int64 arrays and belong inside a ``with int64.region():`` block; values enter it with
 ``wide.of`` and leave it as int32 (``narrow``) or float32 (``to_float32``). Such a block survives jit, reverse mode
 beside and inside custom derivatives, remat, scan, vmap and sharding, because a traced equation keeps its operands'
 types: only operations that are traced outside a block fall back to 32 bits.

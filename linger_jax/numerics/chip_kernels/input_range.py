@@ -1,6 +1,6 @@
 """What becomes of a value that the kernels' input format cannot hold (docs/codes.md K1 and K2).
 
-The caller chooses by its record of choices: saturation is what is wanted, the other forms are the reference's.
+The caller chooses by its semantics: saturation is what is wanted, the other forms are the reference's.
 """
 
 from __future__ import annotations

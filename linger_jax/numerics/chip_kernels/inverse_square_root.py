@@ -21,7 +21,7 @@ _FACTOR_BITS = 16
 
 
 def inverse_square_root(d: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """r and k with r / 2^15 / 2^k close to 1 / sqrt(d): a table over the leading bits. Inside ``wide.region()``.
+    """r and k with r / 2^15 / 2^k close to 1 / sqrt(d): a table over the leading bits. Inside ``int64.region()``.
 
     Args:
       d: int64 array of any shape, 0 <= d < 2^62. 0 gives r = 32767, k = 0.
@@ -39,7 +39,7 @@ def inverse_square_root(d: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def doubling_factor(d: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """f and s with f / 2^s twice r / 2^k of ``inverse_square_root``, exactly. Inside ``wide.region()``.
+    """f and s with f / 2^s twice r / 2^k of ``inverse_square_root``, exactly. Inside ``int64.region()``.
 
     Both come out of one look-up: what a compiler finds after it is cheap enough to be done again for each element of
     a row, the search for the leading bits is not.
@@ -71,7 +71,7 @@ def _position(d: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def normalized(numerator: jax.Array, d: jax.Array) -> jax.Array:
-    """numerator / sqrt(d) in Q15, saturated to int32. Inside ``wide.region()``.
+    """numerator / sqrt(d) in Q15, saturated to int32. Inside ``int64.region()``.
 
     Args:
       numerator: int32 array, N * x - sum(x) of LayerNorm.

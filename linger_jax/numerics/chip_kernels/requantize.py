@@ -46,7 +46,7 @@ def check_fraction_bits(arithmetic: NarrowArithmetic | WideArithmetic, platform:
 
 
 def requantized(value: jax.Array, arithmetic: WideArithmetic, fraction_bits: int) -> jax.Array:
-    """clamp(rs(raw, r - q), -2^q, 2^q - 1), raw being the value as the platform keeps it. Inside ``wide.region()``.
+    """clamp(rs(raw, r - q), -2^q, 2^q - 1), raw being the value as the platform keeps it. Inside ``int64.region()``.
 
     The platform drops bits below Qr before it rounds. Rounding to fewer bits afterwards is the same as rounding once:
     floor((floor(v / 2^a) + 2^(s-1)) / 2^s) = floor((v + 2^(a+s-1)) / 2^(a+s)).
@@ -71,5 +71,5 @@ def requantized(value: jax.Array, arithmetic: WideArithmetic, fraction_bits: int
 
 
 def unrounded(value: jax.Array, arithmetic: WideArithmetic) -> jax.Array:
-    """The value as the platform keeps it: int64, Q31 or Q58. Inside ``wide.region()``."""
+    """The value as the platform keeps it: int64, Q31 or Q58. Inside ``int64.region()``."""
     return int64.floor_shift(value, PRODUCT_FRACTION_BITS - arithmetic.kept_fraction_bits)

@@ -31,7 +31,7 @@ def row_maximum(x: jax.Array) -> jax.Array:
 
 
 def row_sum(x: jax.Array) -> jax.Array:
-    """Exact sum of each row: short blocks in 32 bits, their sums in 64. Inside ``wide.region()``.
+    """Exact sum of each row: short blocks in 32 bits, their sums in 64. Inside ``int64.region()``.
 
     Args:
       x: int32 array [..., n], 0 <= x < 2^24.

@@ -46,7 +46,7 @@ def sigmoid(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
 
 
 def raw_sigmoid(x: jax.Array, platform: Platform) -> jax.Array:
-    """Sigmoid before requantization: int64 in the format that the chip keeps it in. Inside ``wide.region()``."""
+    """Sigmoid before requantization: int64 in the format that the chip keeps it in. Inside ``int64.region()``."""
     kernel = kernels_of(platform, "sigmoid").sigmoid_tanh
     match kernel.arithmetic:
         case NarrowArithmetic():

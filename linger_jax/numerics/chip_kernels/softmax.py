@@ -74,7 +74,7 @@ def differences(x: jax.Array, kernel: Softmax) -> jax.Array:
 
 
 def exponentials(d: jax.Array, kernel: Softmax) -> jax.Array:
-    """Steps 3 to 6: 2^23 e^(d / 2^25) for int64 d in -2^31..0; int64 array, below 2^24. Inside ``wide.region()``."""
+    """Steps 3 to 6: 2^23 e^(d / 2^25) for int64 d in -2^31..0; int64 array, below 2^24. Inside ``int64.region()``."""
     constants = _constants()
     exponent = int64.round_shift_with_room(d * np.int64(constants.log2e), _EXPONENT_SHIFT)
     halvings = -int64.floor_shift(exponent, _FRACTION_BITS)  # 1 - E

@@ -48,7 +48,7 @@ def tanh(x: jax.Array, platform: Platform, fraction_bits: int) -> jax.Array:
 
 
 def raw_tanh(x: jax.Array, platform: Platform) -> jax.Array:
-    """Tanh before requantization: int64 in the format that the chip keeps it in. Inside ``wide.region()``."""
+    """Tanh before requantization: int64 in the format that the chip keeps it in. Inside ``int64.region()``."""
     kernel = kernels_of(platform, "tanh").sigmoid_tanh
     match kernel.arithmetic:
         case NarrowArithmetic():

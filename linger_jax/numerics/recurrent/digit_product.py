@@ -42,7 +42,7 @@ def digits(x: jax.Array, bits: int) -> Digits:
 
 
 def digit_product(x: Digits, w: Digits, *, spare_bits: int = 0) -> jax.Array:
-    """x @ w in integers. Inside ``wide.region()``.
+    """x @ w in integers. Inside ``int64.region()``.
 
     Args:
       x: digits of integers [..., K].

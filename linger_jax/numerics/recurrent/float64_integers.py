@@ -1,7 +1,7 @@
 """Integers of up to 52 bits held in float64: the arithmetic of the recurrent cells.
 
 A double adds, multiplies and rounds such integers exactly and in vector registers, where 64-bit integer products and
-shifts of many processors are not. Everything here belongs inside a ``wide.region()`` block.
+shifts of many processors are not. Everything here belongs inside a ``int64.region()`` block.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _ONE = np.float32(1)
 def sigmoid_gate(variant: GateVariant, pre: jax.Array, fraction_bits: int) -> jax.Array:
     """Sigmoid kernel of int32 pre-activations, rounded to Q(fraction_bits): float64 numbers, about 0 to 1.
 
-    Inside ``wide.region()``.
+    Inside ``int64.region()``.
     """
     return _number(variant, sigmoid(_in_range(variant, pre), variant.platform, variant.kernel_bits), fraction_bits)
 
@@ -25,7 +25,7 @@ def sigmoid_gate(variant: GateVariant, pre: jax.Array, fraction_bits: int) -> ja
 def tanh_gate(variant: GateVariant, pre: jax.Array, fraction_bits: int) -> jax.Array:
     """Tanh kernel of int32 pre-activations, rounded to Q(fraction_bits): float64 numbers, -1 to about 1.
 
-    Inside ``wide.region()``.
+    Inside ``int64.region()``.
     """
     return _number(variant, tanh(_in_range(variant, pre), variant.platform, variant.kernel_bits), fraction_bits)
 

@@ -78,7 +78,7 @@ class GruCell:
     def step(
         self, hidden: Projection, from_input: Array, state: tuple[Array, ...], scales: StepScales
     ) -> StepResult[GruStep]:
-        """One step. Inside ``wide.region()``.
+        """One step. Inside ``int64.region()``.
 
         Args:
           hidden: product of the hidden state.

@@ -76,7 +76,7 @@ class LstmCell:
     def step(
         self, hidden: Projection, from_input: Array, state: tuple[Array, ...], scales: StepScales
     ) -> StepResult[LstmStep]:
-        """One step. Inside ``wide.region()``.
+        """One step. Inside ``int64.region()``.
 
         Args:
           hidden: product of the hidden state.

@@ -29,7 +29,7 @@ class Projection:
     spare_bits: int
 
     def __call__(self, v: jax.Array) -> jax.Array:
-        """float64 integers [..., N] of float32 integers [..., K]. Inside ``wide.region()``."""
+        """float64 integers [..., N] of float32 integers [..., K]. Inside ``int64.region()``."""
         product = digit_product(digits(v, self.operand_bits), self.weight, spare_bits=self.spare_bits)
         bias = self.bias.reshape((1,) * (v.ndim - 1) + self.bias.shape)
         return float64_integers.saturate(float64_integers.rescale(product + bias, self.factor), 32)
