@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 from linger_jax.api.quant_collection import QUANT
 from linger_jax.compat import user_context
 from linger_jax.compat.linen import in_collections
-from linger_jax.config import QuantMethod
 from linger_jax.errors import LingerError
 from linger_jax.plan import PlanSettings
 
@@ -47,10 +46,9 @@ def asks_for_integers(mode: Any, settings: PlanSettings, *, calibrating: bool, m
     if mode != "integer":
         return False
     config = settings.config
-    if settings.purpose != "quantize" or not config.open_quant or config.quant_method is QuantMethod.ONNX:
+    if settings.purpose != "quantize" or not config.open_quant:
         raise LingerError(
-            "mode='integer': this model has no integers (it is constrained, open_quant is false, or quant_method is "
-            "ONNX); leave the mode out"
+            "mode='integer': this model has no integers (it is constrained, or open_quant is false); leave the mode out"
         )
     if calibrating or in_collections(mutable, QUANT):
         raise LingerError(

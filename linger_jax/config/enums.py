@@ -55,7 +55,7 @@ class QuantMethod(StrEnum):
     """Computes as ``NATIVE``."""
     CUDA_GS = "CUDA_GS"
     ONNX = "ONNX"
-    """Quantizers pass values through, as during export."""
+    """Computes as ``NATIVE`` (docs/decisions.md D12)."""
 
 
 class QatMethod(StrEnum):

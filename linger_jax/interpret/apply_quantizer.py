@@ -9,6 +9,7 @@ import jax
 
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.tied_scales import quantize_tied
+from linger_jax.numerics.products import bias_steps, largest_weight_scale
 from linger_jax.plan import Node
 from linger_jax.quantizers import (
     QTensor,
@@ -83,8 +84,27 @@ def accept_operand(ctx: Context, node: Node, position: int, x: Value) -> QTensor
     return accept(ctx, node.quantizer_path("input_quantizer", str(position)), x)
 
 
-def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:
-    """Quantizes a weight.
+@dataclasses.dataclass(frozen=True)
+class BiasBeside:
+    """The bias of a layer, as far as its weight's scale depends on it: real numbers, and the scale that both share.
+
+    Attributes:
+      path: of its quantizer.
+      bias: float32, of any shape; None for none.
+      unit: float32 scalar, integer steps per unit of what the weight multiplies.
+    """
+
+    path: Path
+    bias: Array | None
+    unit: Array
+
+
+_SPARE_BITS = 1
+"""What a bias may grow by until the next step looks again (docs/decisions.md D27)."""
+
+
+def quantize_weight(ctx: Context, path: Path, weight: Array, beside: BiasBeside | None = None) -> QTensor:
+    """Quantizes a weight, no finer than the bias beside it allows.
 
     A parameter comes clamped already (parameter_clamps); what is computed from parameters is clamped here: BatchNorm's
     folded scale, in the first training step (docs/specification/layers.md section 4).
@@ -92,12 +112,20 @@ def quantize_weight(ctx: Context, path: Path, weight: Array) -> QTensor:
     quantizer = ctx.quantizers[path]
     if ctx.training and not quantizer.parameters:
         weight, ctx.state[path] = clamp_weight_once(quantizer.spec, weight, ctx.state[path])
-    return run_quantizer(ctx, path, weight)
+    limit = None
+    if beside is not None and beside.bias is not None and ctx.semantics.weights_leave_room:
+        spare = 0 if ctx.evaluating else _SPARE_BITS
+        width = ctx.quantizers[beside.path].spec.bits
+        limit = largest_weight_scale(beside.bias, beside.unit, width, spare_bits=spare)
+    return run_quantizer(ctx, path, weight, min_scale=limit)
 
 
 def quantize_bias(ctx: Context, path: Path, bias: Array, scale: Any) -> QTensor:
     """Quantizes a bias on the accumulator's grid (docs/specification/quantizers.md section 5)."""
-    return run_quantizer(ctx, path, bias, given_scale=scale)
+    quantized = run_quantizer(ctx, path, bias, given_scale=scale)
+    if ctx.recording is not None:
+        ctx.recording.note_bias(path, bias_steps(quantized.value, scale, quantized.bits))
+    return quantized
 
 
 @jax.custom_vjp

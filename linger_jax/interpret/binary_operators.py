@@ -23,23 +23,26 @@ def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     path = node.quantizer_path("output_quantizer")
     in_integers = _IN_INTEGERS.get(node.kind) if ctx.in_integers else None
     if in_integers is not None:
-        return [in_integers(ctx, node, path, operands)]
+        x, y = (accept_operand(ctx, node, i, x) for i, x in enumerate(operands))
+        return [in_integers(ctx, node, path, x, y, lambda: single(node.run, x.value, y.value))]
     # An operand without elements (of a concatenation) has no statistic and takes no part.
     values = [plain(x) if plain(x).size == 0 else accept_operand(ctx, node, i, x).value for i, x in enumerate(operands)]
     return [run_quantizer(ctx, path, single(node.run, *values))]
 
 
-def _multiply(ctx: Context, node: Node, path: Path, operands: Sequence[Value]) -> QTensor:
-    x, y = (accept_operand(ctx, node, i, x) for i, x in enumerate(operands))
-    return integers.multiply(ctx, path, x, y)
+Smooth = Callable[[], Array]
 
 
-def _contract(ctx: Context, node: Node, path: Path, operands: Sequence[Value]) -> QTensor:
-    x, y = (accept_operand(ctx, node, i, x) for i, x in enumerate(operands))
-    return integers.contract(ctx, path, x, y, node.attributes["dimension_numbers"])
+def _multiply(ctx: Context, node: Node, path: Path, x: QTensor, y: QTensor, smooth: Smooth) -> QTensor:
+    del node
+    return integers.multiply(ctx, path, x, y, smooth)
 
 
-_IN_INTEGERS: Mapping[Kind | None, Callable[[Context, Node, Path, Sequence[Value]], QTensor]] = {
+def _contract(ctx: Context, node: Node, path: Path, x: QTensor, y: QTensor, smooth: Smooth) -> QTensor:
+    return integers.contract(ctx, path, x, y, node.attributes["dimension_numbers"], smooth)
+
+
+_IN_INTEGERS: Mapping[Kind | None, Callable[[Context, Node, Path, QTensor, QTensor, Smooth], QTensor]] = {
     MUL: _multiply,
     MATMUL: _contract,
 }
@@ -53,13 +56,14 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     """
     path = node.quantizer_path("output_quantizer")
     taken = [accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
+    values = [x.value for x in taken]
     if ctx.in_integers:
         modes = [
             ctx.quantizers[node.quantizer_path("input_quantizer", str(i))].spec.round_mode for i in range(len(taken))
         ]
-        return [integers.add_on_output_grid(ctx, path, list(zip(taken, modes, strict=True)))]
+        summands = list(zip(taken, modes, strict=True))
+        return [integers.add_on_output_grid(ctx, path, summands, lambda: single(node.run, *values))]
     least = jnp.minimum(taken[0].scale, taken[1].scale)
-    values = [x.value for x in taken]
     if ctx.mode is Mode.calibrate:
         unrounded = ctx.semantics.sums_calibrate_unrounded or ctx.writes_state
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from linger_jax.config import Lowering, QuantMethod
+from linger_jax.config import Lowering
 from linger_jax.interpret.recording import Recording
 from linger_jax.plan import PlanSettings, Quantizer, Semantics
 from linger_jax.quantizers import QTensor
@@ -26,7 +26,7 @@ class Mode(enum.Enum):
     train = "train"
     evaluate = "evaluate"
     integer = "integer"
-    """Evaluation with sums and products in integers (``interpret/integers``)."""
+    """Evaluation that cannot be differentiated: the same integers (``interpret/integers``)."""
     calibrate = "calibrate"
     constrain = "constrain"
     rescale = "rescale"
@@ -75,17 +75,13 @@ class Context:
 
     @property
     def in_integers(self) -> bool:
-        """Whether sums and products are formed of integers."""
-        return self.mode is Mode.integer
+        """Whether sums and products are formed of integers (docs/decisions.md D27)."""
+        return self.mode is Mode.integer or (self.mode is Mode.evaluate and self.semantics.evaluates_in_integers)
 
     @property
     def in_float(self) -> bool:
-        """Whether quantizers pass values unchanged, so that integer kernels would not get integers.
-
-        Source: docs/decisions.md D12.
-        """
-        passes = self.settings.config.quant_method is QuantMethod.ONNX
-        return passes or self.mode in (Mode.calibrate, Mode.rescale)
+        """Whether quantizers pass values unchanged, so that integer kernels would not get integers."""
+        return self.mode in (Mode.calibrate, Mode.rescale)
 
     @property
     def fast(self) -> bool:

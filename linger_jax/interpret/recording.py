@@ -32,6 +32,7 @@ class Recording:
       iterations: of the loops around the node at hand.
       place: of the node at hand.
       parameters: what each weight and bias quantizer got and returned.
+      bias_steps: the integers of each bias that was added, on the grid of its sum.
       scales: of each quantizer of a node, and of others whose state it wrote.
       results: results of quantized nodes whose operands are all ``fixed``.
     """
@@ -41,6 +42,7 @@ class Recording:
     iterations: tuple[int, ...] = ()
     place: Place = ()
     parameters: dict[Key, tuple[jax.Array, QTensor]] = dataclasses.field(default_factory=dict)
+    bias_steps: dict[Key, jax.Array] = dataclasses.field(default_factory=dict)
     scales: dict[Key, jax.Array] = dataclasses.field(default_factory=dict)
     results: dict[Place, list[Any]] = dataclasses.field(default_factory=dict)
 
@@ -69,6 +71,10 @@ class Recording:
         """A quantizer returned."""
         if self.quantizers[path].spec.kind is not QuantizerKind.activation:
             self.parameters[self.place, path] = given, result
+
+    def note_bias(self, path: Path, steps: jax.Array) -> None:
+        """A bias was added: int32, on the grid of the sum, of any shape with its elements in order."""
+        self.bias_steps[self.place, path] = steps
 
 
 def place_of(iterations: Sequence[int], node: Node) -> Place:

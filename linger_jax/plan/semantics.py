@@ -60,6 +60,10 @@ class Semantics:
       folds_with_own_epsilon: a batch normalization is folded with its own epsilon, not with 1e-5
         (docs/specification/layers.md section 5.2).
       folds_output_channels: folding scales the output channels of a transposed convolution, not its input channels.
+      evaluates_in_integers: evaluation forms sums and products of integers; otherwise in float32, as linger does, which
+        loses what passes 24 bits (docs/decisions.md D27).
+      weights_leave_room: the scale of a weight is lowered until the layer's largest bias fits its width on the grid of
+        the products (docs/decisions.md D27).
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
     """
 
@@ -92,6 +96,8 @@ class Semantics:
     calibration_mixes_directions: bool
     folds_with_own_epsilon: bool
     folds_output_channels: bool
+    evaluates_in_integers: bool
+    weights_leave_room: bool
     files_hold_evaluated_biases: bool
 
 
@@ -125,6 +131,8 @@ CHIP = Semantics(
     calibration_mixes_directions=False,
     folds_with_own_epsilon=True,
     folds_output_channels=True,
+    evaluates_in_integers=True,
+    weights_leave_room=True,
     files_hold_evaluated_biases=True,
 )
 REFERENCE = Semantics(
@@ -157,6 +165,8 @@ REFERENCE = Semantics(
     calibration_mixes_directions=True,
     folds_with_own_epsilon=False,
     folds_output_channels=False,
+    evaluates_in_integers=False,
+    weights_leave_room=False,
     files_hold_evaluated_biases=False,
 )
 

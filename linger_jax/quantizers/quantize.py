@@ -46,7 +46,7 @@ def quantize(
       clip: training only: clip to +-clip before the statistic (layer outputs); a value on the bound passes gradient.
 
     Returns:
-      y: float32 array of ``x``'s shape, integers over ``new_state["scale"]``. Under QuantMethod.ONNX ``x`` itself.
+      y: float32 array of ``x``'s shape, integers over ``new_state["scale"]``.
       new_state: the same entries, shapes and dtypes as ``state``.
 
     Raises:
@@ -55,8 +55,6 @@ def quantize(
 
     Source: docs/specification/quantizers.md sections 1 to 8 and 10, docs/specification/ops.md section 2.
     """
-    if spec.quant_method is QuantMethod.ONNX:
-        return x, dict(state)
     if x.dtype != jnp.float32:
         raise LingerError(
             f"a {spec.kind} quantizer got {x.dtype}: linger_jax quantizes float32 values only; cast first"

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from linger_jax.compat import wide_types
-from linger_jax.config import Compat, QatMethod, QuantMethod
+from linger_jax.config import Compat, QatMethod
 from linger_jax.errors import LingerError
 from linger_jax.numerics import clip_symmetric, true_quotient
 from linger_jax.numerics.sums import cascade_sum
@@ -59,8 +59,7 @@ def clamp_weight_once(spec: QuantizerSpec, w: jax.Array, state: State) -> tuple[
 
     Source: docs/specification/quantizers.md section 3.2.
     """
-    acts = spec.kind is QuantizerKind.weight and spec.qat_method is QatMethod.MOM
-    if not acts or spec.quant_method is QuantMethod.ONNX:
+    if spec.kind is not QuantizerKind.weight or spec.qat_method is not QatMethod.MOM:
         return w, dict(state)
     require(state, WEIGHT_CLAMPED)
     done = state[WEIGHT_CLAMPED]

@@ -18,7 +18,7 @@ from tests.models import ResidualCnn, drawn, initialised, normal, prepared, rand
 IMAGE = random_array(0, 2, 6, 6, 3)
 X = random_array(1, 4, 5)
 
-# --- values pass the quantizers as they are (docs/decisions.md D12) ---------------------------------------------------
+# --- a name that stands for NATIVE --------------------------------------------------------------------------------
 
 
 class Everything(nn.Module):
@@ -32,15 +32,15 @@ class Everything(nn.Module):
         return nn.softmax(nn.sigmoid(x) + nn.tanh(nn.Dense(4)(x)) * nn.silu(x))
 
 
-def test_onnx_computes_the_float_model_in_training_and_evaluation():
-    model = Everything()
+def test_onnx_computes_the_integers_of_native_in_training_and_evaluation():
+    """docs/decisions.md D12."""
+    model, results = Everything(), []
     with jax.numpy_dtype_promotion("standard"):  # nn.avg_pool divides a float by an integer
-        qmodel, variables = prepared(model, IMAGE, config={"quant_method": "ONNX"})
-        assert {row.status for row in qmodel.plan(variables, IMAGE).rows()} <= {"quantized", "passes"}
-        wanted = model.apply({"params": variables["params"]}, IMAGE)
-        y, variables = trained(qmodel, variables, IMAGE)
-        np.testing.assert_allclose(y, wanted, atol=1e-5)
-        np.testing.assert_allclose(qmodel.apply(variables, IMAGE), wanted, atol=1e-5)
+        for method in ("NATIVE", "ONNX"):
+            qmodel, variables = prepared(model, IMAGE, config={"quant_method": method})
+            y, variables = trained(qmodel, variables, IMAGE)
+            results.append((y, variables, qmodel.apply(variables, IMAGE)))
+    same_bits(*results)
 
 
 # --- constrain mode ---

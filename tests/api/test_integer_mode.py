@@ -96,11 +96,13 @@ def assert_exact_where_float32_is_not(model, steps, weights, sums):
         "bias": jnp.asarray(bias / 2.0**21, jnp.float32),
     }
     variables = with_scales(qmodel, x, STEPS, params)
-    exact = qmodel.apply_qtensor(variables, x, mode="integer")
-    assert exact.integers.reshape(-1).tolist() == expected.tolist()
-    np.testing.assert_array_equal(exact.value.reshape(-1), expected / 2.0)
-    # Float32 is one step off: it cannot hold the sum.
-    assert np.any(qmodel.apply(variables, x) != exact.value)
+    for mode in ("fake_quant", "integer"):
+        exact = qmodel.apply_qtensor(variables, x, mode=mode)
+        assert exact.integers.reshape(-1).tolist() == expected.tolist()
+        np.testing.assert_array_equal(exact.value.reshape(-1), expected / 2.0)
+    # Float32, in which linger sums, is one step off: it cannot hold the sum.
+    in_float = linger_jax.init(model, {"compat": "reference"})
+    assert np.any(in_float.apply(variables, x) != exact.value)
 
 
 def test_a_dense_of_4096_inputs_is_exact_beyond_2_to_the_24():
@@ -311,7 +313,6 @@ def test_calibration_and_models_without_integers_are_refused():
     for other in (
         linger_jax.constrain(Mlp()),
         linger_jax.init(Mlp(), {"open_quant": False}),
-        linger_jax.init(Mlp(), {"quant_method": "ONNX"}),
     ):
         with pytest.raises(linger_jax.LingerError, match="has no integers"):
             other.apply(variables, x, mode="integer")

@@ -14,6 +14,7 @@ STAGES = ["float, PyTorch", "float, Flax", "constrained", "PTQ W8A8", "QAT W8A8 
 
 @pytest.mark.slow
 def test_the_demo_runs_from_end_to_end(tmp_path):
+    pytest.importorskip("torch")
     # A process of its own, as for a user: optax's schedules do not run under the promotion rules of these tests.
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "linger_jax", "demo", "--quick", "--seed", "1", "--out", str(tmp_path)],

@@ -37,8 +37,6 @@ def train(
     clip: float | None = None,
 ) -> Result:
     """docs/specification/quantizers.md sections 3 to 6, 8 and 10."""
-    if spec.quant_method is QuantMethod.ONNX:
-        return Result(x, dict(state), cotangent)
     state = dict(state)
     clipped = x if clip is None else np.clip(x, f32(-clip), f32(clip))
     in_clip = np.ones(x.shape, bool) if clip is None else (x >= f32(-clip)) & (x <= f32(clip))
@@ -83,8 +81,6 @@ def evaluate(
     spec: QuantizerSpec, x: np.ndarray, state: dict[str, np.ndarray], min_scale: float | None = None
 ) -> Result:
     """docs/specification/quantizers.md sections 7 and 8, its last row."""
-    if spec.quant_method is QuantMethod.ONNX:
-        return Result(x, dict(state))
     if spec.quant_method is QuantMethod.CUDA:
         return Result(fake(spec, x, f32(state["scale"]), True)[0], dict(state))
     scale = np.clip(f32(state["scale"]), f32(1), f32(2**23))

@@ -22,10 +22,13 @@ class RecordedArrays:
 
     scales: Mapping[Key, Any]
     parameters: Mapping[Key, tuple[Any, Any]]
+    bias_steps: Mapping[Key, Any]
     results: Mapping[Place, list[Any]]
 
 
-jax.tree_util.register_dataclass(RecordedArrays, data_fields=["scales", "parameters", "results"], meta_fields=[])
+jax.tree_util.register_dataclass(
+    RecordedArrays, data_fields=["scales", "parameters", "bias_steps", "results"], meta_fields=[]
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +39,7 @@ class Record:
       plan: the plan of the call.
       scales: of every quantizer, by place and path.
       parameters: what every weight and bias quantizer got and returned; float32, Flax's layout.
+      bias_steps: integers of every bias that was added, int32, on the grid of its sum.
       results: of quantized nodes that depend on variables and constants alone: real numbers as float32, or a QTensor.
       variables: the float model's variables, by path (collection first).
       bias_as_evaluated: the integers of a bias are those that evaluation added; else linger's, from the float bias.
@@ -44,6 +48,7 @@ class Record:
     plan: Plan
     scales: Mapping[Key, float]
     parameters: Mapping[Key, tuple[HostArray, HostArray]]
+    bias_steps: Mapping[Key, HostArray]
     results: Mapping[Place, Sequence[Any]]
     variables: Mapping[Path, HostArray]
     bias_as_evaluated: bool = False
@@ -85,21 +90,23 @@ class Visit:
         _, value = self.record.parameters[self.place, path]
         return self._within(path, np.rint(value.astype(np.float64) * self.scale(path)))
 
-    def bias_steps(self, path: Path, scale: float) -> HostArray:
-        """The integers of a bias on the accumulator's grid, int64.
+    def added_bias(self, path: Path) -> HostArray:
+        """The integers of a bias that evaluation added, int64."""
+        return self.record.bias_steps[self.place, path].astype(np.int64)
 
-        That is not its quantizer's grid where the scale of the layer's input was changed after training, or where the
-        accumulator is finer than a quantizer can be (16-bit operands). linger writes the bias itself, rounded anew.
-        What evaluation added is rounded down to a coarser grid: an accumulator that is rounded by ``floor_add`` behind
-        it does not see what is lost.
+    def bias_steps(self, path: Path, scale: float) -> HostArray:
+        """The integers of a bias on the accumulator's grid, int64: those that evaluation added.
+
+        linger writes the bias itself, rounded anew. That is another integer where the scale of the layer's input was
+        changed after training, or where the accumulator is finer than a quantizer can be (16-bit operands).
 
         Args:
           path: its quantizer.
           scale: of the accumulator.
         """
-        given, value = self.record.parameters[self.place, path]
         if self.record.bias_as_evaluated:
-            return self._within(path, np.floor(value.astype(np.float64) * scale))
+            return self.added_bias(path)
+        given, _ = self.record.parameters[self.place, path]
         return self._within(path, np.rint(given.astype(np.float32) * np.float32(scale)))
 
     def _within(self, path: Path, steps: HostArray) -> HostArray:
@@ -110,7 +117,7 @@ class Visit:
 def recorded_arrays(recording: Recording) -> RecordedArrays:
     """The arrays of a recording."""
     parameters = {key: (given, result.value) for key, (given, result) in recording.parameters.items()}
-    return RecordedArrays(recording.scales, parameters, recording.results)
+    return RecordedArrays(recording.scales, parameters, recording.bias_steps, recording.results)
 
 
 def as_record(plan: Plan, arrays: RecordedArrays, variables: Mapping[Path, Any]) -> Record:
@@ -119,6 +126,7 @@ def as_record(plan: Plan, arrays: RecordedArrays, variables: Mapping[Path, Any])
         plan,
         {key: float(scale) for key, scale in arrays.scales.items()},
         {key: (np.asarray(given), np.asarray(value)) for key, (given, value) in arrays.parameters.items()},
+        {key: np.asarray(steps) for key, steps in arrays.bias_steps.items()},
         {place: [_on_host(v) for v in values] for place, values in arrays.results.items()},
         {path: np.asarray(value) for path, value in variables.items()},
     )

@@ -137,10 +137,7 @@ def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     ]
     bias = step.by_role().get(("params", "bias"))
     if isinstance(bias, HostValue):
-        # From the float bias: the layer has no use for its bias quantizer's state
-        # (docs/specification/layers.md section 6).
-        unit = np.float32(NORMALIZED_SCALE * weight.scale)
-        steps = np.clip(np.rint(bias.array.astype(np.float32) * unit), -(2.0**31), 2.0**31 - 1).astype(np.int64)
+        steps = step.emit.visit.added_bias(step.quantizer_path("bias_quantizer"))
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))
     attributes = {**weight_attributes(step, x, output), "scale_y_normal": NORMALIZED_SCALE}
     return [step.emit.integers(ops.QLAYER_NORM, inputs, output, x, attributes=attributes, node=step.node)]

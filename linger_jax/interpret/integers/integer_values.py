@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +12,11 @@ from jax import lax
 
 from linger_jax.config import QuantMethod, RoundMode
 from linger_jax.errors import LingerError
-from linger_jax.interpret.apply_quantizer import quantize_bias
-from linger_jax.interpret.context import Array, Context
-from linger_jax.numerics import Accumulator, exponent_of_power_of_two, int64, power_of_two
+from linger_jax.interpret.apply_quantizer import run_quantizer, straight_through
+from linger_jax.interpret.context import Array, Context, Mode
+from linger_jax.numerics import Accumulator, exponent_of_power_of_two, power_of_two
 from linger_jax.numerics.chip_kernels import saturated_int32
-from linger_jax.numerics.products import Dimensions, contraction
+from linger_jax.numerics.products import Dimensions, bias_steps, contraction
 from linger_jax.quantizers import SCALE, QTensor, QuantizerSpec, scale_in_evaluation
 from linger_jax.typing import Path
 
@@ -42,6 +45,13 @@ def integers_of(x: QTensor) -> Accumulator:
     return Accumulator.of(saturated_int32(whole_numbers(x)), 2 ** (x.bits - 1))
 
 
+def operands(ctx: Context, *values: QTensor) -> tuple[QTensor, ...]:
+    """Values for a sum of integers: in an evaluation that may be differentiated, without the gradient of integers."""
+    if ctx.mode is Mode.integer:
+        return values
+    return tuple(QTensor(lax.stop_gradient(v.value), lax.stop_gradient(v.scale), v.bits) for v in values)
+
+
 def exponent_of(*values: QTensor) -> Array:
     """log2 of the scale of a product of quantized values; int32 scalar."""
     exponent = jnp.zeros((), jnp.int32)
@@ -50,14 +60,27 @@ def exponent_of(*values: QTensor) -> Array:
     return exponent
 
 
-def requantized(ctx: Context, path: Path, total: Accumulator, exponent: Array) -> QTensor:
+def any_nan(*values: Array) -> Array:
+    """Whether one of the values is NaN; bool scalar."""
+    found = jnp.zeros((), jnp.bool_)
+    for value in values:
+        found = found | jnp.any(jnp.isnan(lax.stop_gradient(value)))
+    return found
+
+
+def at_output(
+    ctx: Context, path: Path, total: Accumulator, exponent: Array, smooth: Callable[[], Array], unknown: Array
+) -> QTensor:
     """An exact sum at an output quantizer's stored scale: ``clip(round(total / 2^(exponent - log2 scale)))``.
 
     Args:
-      ctx: the interpretation; the quantizer's scale is noted as evaluation notes it.
+      ctx: the interpretation, in integers; the quantizer's scale is noted as evaluation notes it.
       path: the quantizer.
       total: in steps of 2^-exponent.
       exponent: int32 scalar.
+      smooth: the same sum in float32, whose gradient the result has. It is not formed in ``Mode.integer``, and costs
+        nothing where a compiled program has no use for its gradient.
+      unknown: bools that broadcast to the result: where it is NaN, because an operand was.
 
     Source: docs/specification/onnx_export.md section 3 (integer meaning), docs/specification/quantizers.md
     sections 1 and 7.
@@ -65,84 +88,64 @@ def requantized(ctx: Context, path: Path, total: Accumulator, exponent: Array) -
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
     scale = scale_in_evaluation(spec, state)
     steps = total.requantized(exponent - exponent_of_power_of_two(scale), spec.bits, _rounding(spec))
-    ctx.state[path] = {**state, SCALE: scale}
-    return QTensor(lax.convert_element_type(steps, jnp.float32) / scale, scale, spec.bits)
+    value = jnp.where(unknown, np.float32(np.nan), lax.convert_element_type(steps, jnp.float32) / scale)
+    if ctx.mode is Mode.integer:
+        ctx.state[path] = {**state, SCALE: scale}
+        return QTensor(value, scale, spec.bits)
+    reference = run_quantizer(ctx, path, smooth())
+    return QTensor(straight_through(value, reference.value), scale, spec.bits)
 
 
-def bias_of(ctx: Context, path: Path, bias: Array, exponent: Array) -> Accumulator:
-    """The bias that evaluation adds, on the accumulator's grid, saturated at its width.
-
-    It lies on that grid, but where the largest scale 2^23 of a quantizer or a later change of the input's scale keeps
-    it on another; where its grid is finer it is rounded down, which an accumulator that is rounded by ``floor_add``
-    behind it does not see.
+def bias_on_grid(bias: QTensor, exponent: Array) -> Accumulator:
+    """A quantized bias on the accumulator's grid, saturated at its width.
 
     Args:
-      ctx: the interpretation.
-      path: its quantizer.
-      bias: float32.
+      bias: as its quantizer returned it.
       exponent: log2 of the accumulator's scale.
     """
-    low, high = ctx.quantizers[path].spec.limits
-    unit = power_of_two(exponent)
-    added = quantize_bias(ctx, path, bias, unit).value
-    steps = lax.clamp(np.float32(low), lax.floor(added * unit), np.float32(high))
-    with int64.region():
-        whole = lax.convert_element_type(steps, jnp.int64)
-        return Accumulator.of(lax.min(whole, np.int64(high)), -low)
+    steps = bias_steps(bias.value, power_of_two(exponent), bias.bits)
+    return Accumulator.of(steps, 2 ** (bias.bits - 1))
 
 
-def multiply(ctx: Context, path: Path, x: QTensor, y: QTensor) -> QTensor:
+def multiply(ctx: Context, path: Path, x: QTensor, y: QTensor, smooth: Callable[[], Array]) -> QTensor:
     """x * y, element by element, at an output quantizer."""
-    return requantized(ctx, path, integers_of(x) * integers_of(y), exponent_of(x, y))
+    left, right = operands(ctx, x, y)
+    unknown = jnp.isnan(left.value) | jnp.isnan(right.value)
+    return at_output(ctx, path, integers_of(left) * integers_of(right), exponent_of(x, y), smooth, unknown)
 
 
-def contract(ctx: Context, path: Path, x: QTensor, y: QTensor, dimension_numbers: Dimensions) -> QTensor:
+def contract(
+    ctx: Context, path: Path, x: QTensor, y: QTensor, dimension_numbers: Dimensions, smooth: Callable[[], Array]
+) -> QTensor:
     """``lax.dot_general`` at an output quantizer."""
-    left, right = integers_of(x).value, integers_of(y).value
-    total = contraction(left, right, dimension_numbers, x_bits=x.bits, y_bits=y.bits)
-    return requantized(ctx, path, total, exponent_of(x, y))
+    left, right = operands(ctx, x, y)
+    total = contraction(
+        integers_of(left).value, integers_of(right).value, dimension_numbers, x_bits=x.bits, y_bits=y.bits
+    )
+    return at_output(ctx, path, total, exponent_of(x, y), smooth, any_nan(x.value, y.value))
 
 
-def linear(ctx: Context, path: Path, x: QTensor, weight: QTensor, bias: Array | None, bias_path: Path) -> QTensor:
-    """x W + b at an output quantizer: the last axis times [in, out]."""
-    last = x.value.ndim - 1
-    left, right = integers_of(x).value, integers_of(weight).value
-    total = contraction(left, right, (((last,), (0,)), ((), ())), x_bits=x.bits, y_bits=weight.bits)
-    if bias is not None:
-        across = bias.reshape((1,) * last + bias.shape)
-        total = total + bias_of(ctx, bias_path, across, exponent_of(x, weight))
-    return requantized(ctx, path, total, exponent_of(x, weight))
-
-
-def scaled_and_shifted(ctx: Context, path: Path, x: QTensor, scale: QTensor, shift: Array, shift_path: Path) -> QTensor:
-    """x * scale + shift at an output quantizer; all of one rank.
-
-    Args:
-      ctx: the interpretation.
-      path: of the output quantizer.
-      x, scale: quantized.
-      shift: float32.
-      shift_path: of its bias quantizer.
-    """
-    exponent = exponent_of(x, scale)
-    total = integers_of(x) * integers_of(scale) + bias_of(ctx, shift_path, shift, exponent)
-    return requantized(ctx, path, total, exponent)
-
-
-def add_on_output_grid(ctx: Context, path: Path, operands: list[tuple[QTensor, RoundMode]]) -> QTensor:
+def add_on_output_grid(
+    ctx: Context, path: Path, summands: list[tuple[QTensor, RoundMode]], smooth: Callable[[], Array]
+) -> QTensor:
     """A sum whose operands are brought to the output's grid first, unclamped (docs/specification/ops.md section 4).
 
     Args:
       ctx: the interpretation.
       path: of the output quantizer.
-      operands: each with the rounding of its own input quantizer.
+      summands: each with the rounding of its own input quantizer.
+      smooth: as in ``at_output``.
     """
     scale = scale_in_evaluation(ctx.quantizers[path].spec, ctx.state[path])
     exponent = exponent_of_power_of_two(scale)
-    (first, *others) = [integers_of(x).shifted(exponent_of(x) - exponent, mode) for x, mode in operands]
+    values = operands(ctx, *(x for x, _ in summands))
+    first, *others = [
+        integers_of(x).shifted(exponent_of(x) - exponent, mode) for x, (_, mode) in zip(values, summands, strict=True)
+    ]
     for other in others:
         first = first + other
-    return requantized(ctx, path, first, exponent)
+    unknown = functools.reduce(jnp.logical_or, [jnp.isnan(x.value) for x in values])
+    return at_output(ctx, path, first, exponent, smooth, unknown)
 
 
 def _rounding(spec: QuantizerSpec) -> RoundMode:

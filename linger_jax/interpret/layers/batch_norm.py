@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
+from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.integers import scaled_and_shifted
+from linger_jax.interpret.integers import at_output, bias_on_grid, exponent_of, integers_of
+from linger_jax.interpret.integers import operands as operands_of
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, quantize_output
@@ -45,16 +46,25 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     gamma = roles.get(GAMMA, jnp.ones(channels, jnp.float32))
     beta = roles.get(BETA, jnp.zeros(channels, jnp.float32))
     alpha, shift = scale_and_shift(gamma, beta, mean, variance, a["epsilon"])
-    weight = quantize_weight(ctx, node.quantizer_path("weight_quantizer"), alpha)
-    moved = {r: updates.get(r, roles[r]) for r in (MEAN, VARIANCE)}
     across, bias_path = (1,) * (x.value.ndim - 1) + channels, node.quantizer_path("bias_quantizer")
+    beside = BiasBeside(bias_path, shift, x.scale)
+    weight = quantize_weight(ctx, node.quantizer_path("weight_quantizer"), alpha, beside)
+    moved = {r: updates.get(r, roles[r]) for r in (MEAN, VARIANCE)}
     weight = QTensor(weight.value.reshape(across), weight.scale, weight.bits)
-    if ctx.in_integers:
-        output = node.quantizer_path("output_quantizer")
-        return results(node, scaled_and_shifted(ctx, output, x, weight, shift.reshape(across), bias_path), moved)
     bias = quantize_bias(ctx, bias_path, shift, weight.scale * x.scale)
-    y = rounded_product(weight.value, x.value) + bias.value.reshape(across)
-    return results(node, quantize_output(ctx, node, y), moved)
+    bias = QTensor(bias.value.reshape(across), bias.scale, bias.bits)
+
+    def in_float() -> Array:
+        return rounded_product(weight.value, x.value) + bias.value
+
+    if not ctx.in_integers:
+        return results(node, quantize_output(ctx, node, in_float()), moved)
+    left, right = operands_of(ctx, x, weight)
+    exponent = exponent_of(left, right)
+    total = integers_of(left) * integers_of(right) + bias_on_grid(bias, exponent)
+    unknown = jnp.isnan(left.value) | jnp.isnan(right.value) | jnp.isnan(bias.value)
+    y = at_output(ctx, node.quantizer_path("output_quantizer"), total, exponent, in_float, unknown)
+    return results(node, y, moved)
 
 
 def _batch_statistics(ctx: Context, x: QTensor) -> tuple[Array, Array]:

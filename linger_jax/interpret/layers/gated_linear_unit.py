@@ -50,5 +50,6 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     scale = jnp.float32(2.0**chip_kernels.SIGMOID_GATE_FRACTION_BITS)
     quantized = run_quantizer(ctx, gate_path, gate, given_scale=scale)
     if ctx.in_integers:
-        return [multiply(ctx, node.quantizer_path("output_quantizer"), QTensor(a, x.scale, x.bits), quantized)]
+        values, output = QTensor(a, x.scale, x.bits), node.quantizer_path("output_quantizer")
+        return [multiply(ctx, output, values, quantized, lambda: a * quantized.value)]
     return [quantize_output(ctx, node, a * quantized.value)]

@@ -15,13 +15,14 @@ import numpy as np
 from jax import lax
 
 from linger_jax.config import RoundMode
-from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight
+from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT, quantize_output
 from linger_jax.kinds import LAYER_NORM
 from linger_jax.numerics import round_half_even, round_scaled
+from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.normalization import EPSILON, RESULT_FRACTION_BITS, normalize
 from linger_jax.numerics.products import rounded_product
 from linger_jax.plan import Node
@@ -48,17 +49,17 @@ def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     path = node.quantizer_path("input_quantizer")
     x = accept(ctx, path, roles[INPUT])
     shape = x.value.shape[x.value.ndim - axes :]
-    weight = quantize_weight(
-        ctx, node.quantizer_path("weight_quantizer"), roles.get(SCALE, jnp.ones(shape, jnp.float32))
-    )
-    bias = roles.get(BIAS)
+    bias, bias_path = roles.get(BIAS), node.quantizer_path("bias_quantizer")
+    gamma, beside = roles.get(SCALE, jnp.ones(shape, jnp.float32)), BiasBeside(bias_path, bias, _RESULT_UNIT)
+    weight = quantize_weight(ctx, node.quantizer_path("weight_quantizer"), gamma, beside)
     if ctx.in_float:
         if bias is not None and ctx.mode is Mode.calibrate:
-            bias = quantize_bias(ctx, node.quantizer_path("bias_quantizer"), bias, _RESULT_UNIT * weight.scale).value
+            bias = quantize_bias(ctx, bias_path, bias, _RESULT_UNIT * weight.scale).value
         y = _float_layer_norm(axes, x.value, weight.value, bias)
     else:
-        bias_bits = ctx.quantizers[node.quantizer_path("bias_quantizer")].spec.bits
-        form = _Form(axes, x.bits, ctx.quantizers[path].spec.rounding, bias_bits)
+        form = _Form(axes, x.bits, ctx.quantizers[path].spec.rounding, ctx.quantizers[bias_path].spec.bits)
+        if bias is not None and ctx.recording is not None:
+            ctx.recording.note_bias(bias_path, saturated_int32(_bias_steps(form, bias, weight.scale)))
         bias = jnp.zeros(shape, jnp.float32) if bias is None else bias
         y = _integer_layer_norm(form, x.value, x.scale, weight.value, weight.scale, bias)
     return results(node, quantize_output(ctx, node, y))
@@ -83,7 +84,7 @@ def _forward(
     steps = _limited(round_scaled(x, scale, form.rounding), form.bits)
     rows = normalize(steps, scale, form.axes, form.bits)
     unit = _RESULT_UNIT * weight_scale
-    shift = _limited(round_half_even(bias * unit), form.bias_bits)
+    shift = _bias_steps(form, bias, weight_scale)
     q15 = lax.convert_element_type(rows.steps, jnp.float32)
     product = rounded_product(q15, _over_rows(weight * weight_scale, x))
     total = lax.clamp(-_LARGEST, product + _over_rows(shift, x), _LARGEST)
@@ -106,6 +107,11 @@ def _backward(
 
 
 _integer_layer_norm.defvjp(_forward, _backward)
+
+
+def _bias_steps(form: _Form, bias: Array, weight_scale: Array) -> Array:
+    """The float bias on the grid of the normalized values times the weight: the layer has no use for a state of it."""
+    return _limited(round_half_even(bias * (_RESULT_UNIT * weight_scale)), form.bias_bits)
 
 
 def _limited(v: Array, bits: int) -> Array:

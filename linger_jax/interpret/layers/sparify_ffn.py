@@ -11,15 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer
-from linger_jax.interpret.context import Context, Mode, Value
-from linger_jax.interpret.integers import linear
+from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight, run_quantizer
+from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.integers import any_nan, at_output, bias_on_grid, exponent_of, integers_of
+from linger_jax.interpret.integers import operands as operands_of
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, output_clip
 from linger_jax.kinds import SPARIFY_FFN
 from linger_jax.nn import FINAL_SHARE, GROUPS, kept_groups, select_largest
-from linger_jax.numerics.products import ordered_product
+from linger_jax.numerics.products import contraction, ordered_product
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
@@ -51,13 +52,28 @@ def _product(
     clip: float | None = None,
 ) -> QTensor:
     """x W + b at an output quantizer, with weight and bias quantized."""
-    weight = quantize_weight(ctx, node.quantizer_path(f"weight_{name}_quantizer"), roles["params", f"weight_{name}"])
-    bias, bias_path = roles.get(("params", f"bias_{name}")), node.quantizer_path(f"bias_{name}_quantizer")
-    if ctx.in_integers:
-        return linear(ctx, node.quantizer_path(output), x, weight, bias, bias_path)
-    in_order = ctx.mode is Mode.calibrate and ctx.semantics.sums_in_file_order
-    y = ordered_product(x.value, weight.value) if in_order else x.value @ weight.value
+    path, last = node.quantizer_path(output), x.value.ndim - 1
+    given, bias_path = roles.get(("params", f"bias_{name}")), node.quantizer_path(f"bias_{name}_quantizer")
+    weight_path, kernel = node.quantizer_path(f"weight_{name}_quantizer"), roles["params", f"weight_{name}"]
+    weight = quantize_weight(ctx, weight_path, kernel, BiasBeside(bias_path, given, x.scale))
+    bias = None
+    if given is not None:
+        bias = quantize_bias(ctx, bias_path, given, weight.scale * x.scale)
+        bias = QTensor(bias.value.reshape((1,) * last + given.shape), bias.scale, bias.bits)
+
+    def in_float() -> Array:
+        in_order = ctx.mode is Mode.calibrate and ctx.semantics.sums_in_file_order
+        y = ordered_product(x.value, weight.value) if in_order else x.value @ weight.value
+        return y if bias is None else y + bias.value
+
+    if not ctx.in_integers:
+        return run_quantizer(ctx, path, in_float(), clip=clip)
+    left, right = operands_of(ctx, x, weight)
+    exponent, dimensions = exponent_of(left, right), (((last,), (0,)), ((), ()))
+    total = contraction(
+        integers_of(left).value, integers_of(right).value, dimensions, x_bits=x.bits, y_bits=weight.bits
+    )
     if bias is not None:
-        bias = quantize_bias(ctx, bias_path, bias, weight.scale * x.scale).value
-        y = y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
-    return run_quantizer(ctx, node.quantizer_path(output), y, clip=clip)
+        total = total + bias_on_grid(bias, exponent)
+    unknown = any_nan(x.value, weight.value, *([] if bias is None else [bias.value]))
+    return at_output(ctx, path, total, exponent, in_float, unknown)

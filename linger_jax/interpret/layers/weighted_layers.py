@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer
+from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Array, Context, Value
-from linger_jax.interpret.integers import bias_of, exponent_of, layer_sum, requantized
+from linger_jax.interpret.integers import any_nan, at_output, bias_on_grid, exponent_of, layer_sum
+from linger_jax.interpret.integers import operands as operands_of
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.run_layer import run_layer
@@ -20,7 +21,6 @@ from linger_jax.kinds import CONV, CONV_TRANSPOSE, CUSTOM_CONV, CUSTOM_LINEAR, D
 from linger_jax.plan import Node
 from linger_jax.plan.graph import WEIGHT_QUANTIZER
 from linger_jax.quantizers import QTensor
-from linger_jax.typing import Path
 
 INPUT, KERNEL, BIAS = ("input", "0"), ("params", "kernel"), ("params", "bias")
 
@@ -30,24 +30,25 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     """Rule of a layer with a kernel and perhaps a bias."""
     roles = by_role(node, operands)
     x = accept(ctx, node.quantizer_path("input_quantizer"), roles[INPUT])
-    kernel = quantize_weight(ctx, node.attributes[WEIGHT_QUANTIZER], roles[KERNEL])
-    if ctx.in_integers:
-        return results(node, _sum_of_integers(ctx, node, {**roles, INPUT: x, KERNEL: kernel}))
-    fake = {**roles, INPUT: x.value, KERNEL: kernel.value}
-    if BIAS in roles:
-        scale = kernel.scale * x.scale
-        fake[BIAS] = quantize_bias(ctx, node.quantizer_path("bias_quantizer"), roles[BIAS], scale).value
-    (y,) = run_layer(node.float_jaxpr, [fake[role] for role in node.layer_info.operands], fast=ctx.fast)
-    return results(node, quantize_output(ctx, node, y))
+    bias_path = node.quantizer_path("bias_quantizer")
+    beside = BiasBeside(bias_path, roles.get(BIAS), x.scale)
+    kernel = quantize_weight(ctx, node.attributes[WEIGHT_QUANTIZER], roles[KERNEL], beside)
+    bias = quantize_bias(ctx, bias_path, roles[BIAS], kernel.scale * x.scale) if BIAS in roles else None
+    fake = {**roles, INPUT: x.value, KERNEL: kernel.value} | ({} if bias is None else {BIAS: bias.value})
 
+    def in_float() -> Array:
+        (y,) = run_layer(node.float_jaxpr, [fake[role] for role in node.layer_info.operands], fast=ctx.fast)
+        return y
 
-def _sum_of_integers(ctx: Context, node: Node, roles: dict[Path, Any]) -> QTensor:
-    """The layer at its output quantizer, by integers."""
-    exponent = exponent_of(roles[INPUT], roles[KERNEL])
-    if BIAS in roles:
-        roles = {**roles, BIAS: bias_of(ctx, node.quantizer_path("bias_quantizer"), roles[BIAS], exponent)}
-    total = layer_sum(node, [roles[role] for role in node.layer_info.operands])
-    return requantized(ctx, node.quantizer_path("output_quantizer"), total, exponent)
+    if not ctx.in_integers:
+        return results(node, quantize_output(ctx, node, in_float()))
+    left, right = operands_of(ctx, x, kernel)
+    exponent, values = exponent_of(left, right), {**roles, INPUT: left, KERNEL: right}
+    if bias is not None:
+        values[BIAS] = bias_on_grid(bias, exponent)
+    total = layer_sum(node, [values[role] for role in node.layer_info.operands])
+    unknown = any_nan(*(fake[role] for role in (INPUT, KERNEL, BIAS) if role in fake))
+    return results(node, at_output(ctx, node.quantizer_path("output_quantizer"), total, exponent, in_float, unknown))
 
 
 def quantize_output(ctx: Context, node: Node, y: Array) -> QTensor:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.config import QatMethod, QuantMethod
+from linger_jax.config import QatMethod
 from linger_jax.interpret.context import Array
 from linger_jax.interpret.recurrent import hidden_rule
 from linger_jax.interpret.recurrent.hidden_rule import Entries, HiddenRule
@@ -32,8 +32,7 @@ class Direction:
     @property
     def learns(self) -> bool:
         """Whether the hidden quantizer's threshold gets a gradient."""
-        learned = self.hidden.qat_method is QatMethod.TQT and self.rule is not HiddenRule.never
-        return learned and self.hidden.quant_method is not QuantMethod.ONNX
+        return self.hidden.qat_method is QatMethod.TQT and self.rule is not HiddenRule.never
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import ActivationType, QatMethod, QuantMethod
+from linger_jax.config import ActivationType, QatMethod
 from linger_jax.interpret.context import Array
 from linger_jax.numerics import scale_of_statistic, scale_of_threshold
 from linger_jax.numerics.recurrent import Run
@@ -55,7 +55,7 @@ def new_statistic(
     reverse: bool,
 ) -> Entries:
     """The quantizer's entries after a training pass; under TQT and in evaluation nothing moves."""
-    if rule is HiddenRule.never or spec.qat_method is QatMethod.TQT or spec.quant_method is QuantMethod.ONNX:
+    if rule is HiddenRule.never or spec.qat_method is QatMethod.TQT:
         return entries
     if rule is HiddenRule.every_step:
         steps = _running_of_steps(entries, run.hidden / scale, active, reverse=reverse)
@@ -89,7 +89,7 @@ def passes(
       active: bool [T, B], or None.
       reverse: the direction runs from the last step to the first.
     """
-    if rule is HiddenRule.never or spec.quant_method is QuantMethod.ONNX:
+    if rule is HiddenRule.never:
         return None
     if rule is HiddenRule.saturation:
         inside = run.raw == run.hidden

@@ -10,7 +10,14 @@ import numpy as np
 
 from linger_jax.config import QatMethod
 from linger_jax.errors import LingerError
-from linger_jax.interpret.apply_quantizer import accept, quantize_bias, quantize_weight, run_quantizer, straight_through
+from linger_jax.interpret.apply_quantizer import (
+    BiasBeside,
+    accept,
+    quantize_bias,
+    quantize_weight,
+    run_quantizer,
+    straight_through,
+)
 from linger_jax.interpret.context import Array, Context, Value
 from linger_jax.interpret.recurrent.arguments import Initial, InitialState, active_rows, checked
 from linger_jax.interpret.recurrent.cell_weights import DirectionWeights
@@ -20,6 +27,7 @@ from linger_jax.interpret.recurrent.float_layer import float_direction
 from linger_jax.interpret.recurrent.hidden_rule import HiddenRule
 from linger_jax.interpret.recurrent.hidden_scale import hidden_scales
 from linger_jax.kinds import CellKind
+from linger_jax.numerics.products import bias_steps
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
     LoopVariant,
@@ -220,15 +228,20 @@ class _Layer:
         self, direction: int, weights: DirectionWeights, input_scale: Array, hidden_scale: Array
     ) -> tuple[DirectionWeights, tuple[Array, Array]]:
         """The quantized parameters of a direction (in calibration the clamped ones) and the scales of the matrices."""
-        ctx = self.ctx
-        ih = quantize_weight(ctx, self.path("weight_ih", direction), weights.weight_ih)
-        hh = quantize_weight(ctx, self.path("weight_hh", direction), weights.weight_hh)
-        given = (
-            ("bias_ih", weights.bias_ih, ih.scale * input_scale),
-            ("bias_hh", weights.bias_hh, hh.scale * hidden_scale),
-        )
-        biases = [
-            None if bias is None else quantize_bias(ctx, self.path(name, direction), bias, scale).value
-            for name, bias, scale in given
-        ]
-        return DirectionWeights(ih.value, hh.value, *biases), (ih.scale, hh.scale)
+        ih, bias_ih = self._matrix_and_bias(direction, "ih", weights.weight_ih, weights.bias_ih, input_scale)
+        hh, bias_hh = self._matrix_and_bias(direction, "hh", weights.weight_hh, weights.bias_hh, hidden_scale)
+        return DirectionWeights(ih.value, hh.value, bias_ih, bias_hh), (ih.scale, hh.scale)
+
+    def _matrix_and_bias(
+        self, direction: int, of: str, matrix: Array, bias: Array | None, unit: Array
+    ) -> tuple[QTensor, Array | None]:
+        ctx, path = self.ctx, self.path(f"bias_{of}", direction)
+        weight = quantize_weight(ctx, self.path(f"weight_{of}", direction), matrix, BiasBeside(path, bias, unit))
+        if bias is None:
+            return weight, None
+        product = weight.scale * unit
+        quantized = quantize_bias(ctx, path, bias, product)
+        if not ctx.in_integers:
+            return weight, quantized.value
+        steps = bias_steps(quantized.value, product, quantized.bits)
+        return weight, straight_through(steps.astype(jnp.float32) / product, quantized.value)

@@ -1,5 +1,7 @@
-"""Products: kept apart from sums, summed in a fixed order, or exact on integers."""
+"""Products: kept apart from sums, summed in a fixed order, or exact on integers; the bias behind them."""
 
+from linger_jax.numerics.products.bias import bias_steps as bias_steps
+from linger_jax.numerics.products.bias import largest_weight_scale as largest_weight_scale
 from linger_jax.numerics.products.integer_contraction import Dimensions as Dimensions
 from linger_jax.numerics.products.integer_contraction import contraction as contraction
 from linger_jax.numerics.products.integer_contraction import matmul as matmul

@@ -214,7 +214,7 @@ def _projection(
     whole_bias = (
         jnp.zeros(weight.shape[1:], jnp.float64)
         if bias is None
-        else float64_integers.rescale(float64_integers.of(bias), product_scale)
+        else float64_integers.saturate(float64_integers.rescale(float64_integers.of(bias), product_scale), 32)
     )
     return Projection(
         weight=digits(weight * weight_scale, variant.weight_bits),
