@@ -59,7 +59,8 @@ def add(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     values = [x.value for x in taken]
     if ctx.in_integers:
         modes = [
-            ctx.quantizers[node.quantizer_path("input_quantizer", str(i))].spec.round_mode for i in range(len(taken))
+            ctx.quantizers[node.quantizer_path("input_quantizer", str(i))].spec.rounding_in_evaluation
+            for i in range(len(taken))
         ]
         summands = list(zip(taken, modes, strict=True))
         return [integers.add_on_output_grid(ctx, path, summands, lambda: single(node.run, *values))]

@@ -62,6 +62,14 @@ class QuantizerSpec:
         return self.round_mode if self.kind is QuantizerKind.activation else RoundMode.round
 
     @property
+    def rounding_in_evaluation(self) -> RoundMode:
+        """The rounding mode in effect in evaluation: the CUDA kernel knows one only.
+
+        Source: docs/specification/quantizers.md section 8.
+        """
+        return RoundMode.floor_add if self.quant_method is QuantMethod.CUDA else self.rounding
+
+    @property
     def limits(self) -> tuple[int, int]:
         """Smallest and largest integer of the grid."""
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1

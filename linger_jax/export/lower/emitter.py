@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
+from linger_jax.config import QuantMethod, RoundMode
 from linger_jax.errors import ExportError
 from linger_jax.export.lower.evaluation_record import Record, Visit
 from linger_jax.export.lower.exported_values import (
@@ -22,6 +24,7 @@ from linger_jax.export.lower.exported_values import (
 from linger_jax.export.onnx import ElementType, OnnxGraph, integer_type
 from linger_jax.kinds import MOVED, OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.numerics import round_scaled
 from linger_jax.plan import Node
 from linger_jax.typing import HostArray, Path
 
@@ -164,11 +167,14 @@ class Emitter:
         if not np.issubdtype(value.dtype, np.floating):
             raise self.error(node, f"its operand is {value.dtype}; only float32 can be quantized")
         attributes = {"scale_x": grid.scale, "data_bits": grid.bits, "zero_point": 0}
+        rounding = self.record.plan.quantizers[path].spec.rounding_in_evaluation
+        if rounding is not RoundMode.floor_add:  # linger's files do not say it, and are read as if it were this one
+            attributes["quant_mode"] = rounding.value
         return self.integers(ops.QUANT, [value.tensor], grid, value, attributes=attributes, node=node)
 
     def _quantized_constant(self, value: HostValue, grid: Grid, path: Path) -> TensorValue:
-        spec = self.record.plan.quantizers[path].spec
-        steps = _ROUND[spec.round_mode.value](np.asarray(value.array, np.float32) * np.float32(grid.scale))
+        rounding = self.record.plan.quantizers[path].spec.rounding_in_evaluation
+        steps = np.asarray(round_scaled(jnp.asarray(value.array, jnp.float32), jnp.float32(grid.scale), rounding))
         least, most = -(2 ** (grid.bits - 1)), 2 ** (grid.bits - 1) - 1
         stored = np.clip(steps, least, most).astype(integer_type(grid.bits))
         name = path[: path.index(next(p for p in path if p.startswith("input_quantizer")))]
@@ -193,8 +199,9 @@ class Emitter:
 
     def round_mode(self, node: Node) -> str:
         """``quant_mode`` of a node."""
-        config = node.config or self.record.plan.settings.config
-        return config.quant_info.round_mode.value
+        whole = self.record.plan.settings.config
+        config, kernel = node.config or whole, whole.quant_method is QuantMethod.CUDA
+        return (RoundMode.floor_add if kernel else config.quant_info.round_mode).value
 
     def act(self, node: Node, x: TensorValue, output: Grid) -> dict[str, Any]:
         """Attributes of a node with one operand (docs/specification/onnx_export.md section 3, [act])."""
@@ -206,14 +213,6 @@ class Emitter:
             "scale_o": output.scale,
             "quant_mode": self.round_mode(node),
         }
-
-
-_ROUND: Mapping[str, Callable[[HostArray], HostArray]] = {
-    "floor_add": lambda v: np.floor(v + np.float32(0.5)),
-    "floor": np.floor,
-    "round": np.rint,
-    "ceil": np.rint,
-}
 
 
 def _same_order(value: TensorValue, axes: Axes) -> bool:

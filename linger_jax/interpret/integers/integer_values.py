@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import QuantMethod, RoundMode
+from linger_jax.config import RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.interpret.apply_quantizer import run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode
 from linger_jax.numerics import Accumulator, exponent_of_power_of_two, power_of_two
 from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.products import Dimensions, bias_steps, contraction
-from linger_jax.quantizers import SCALE, QTensor, QuantizerSpec, scale_in_evaluation
+from linger_jax.quantizers import SCALE, QTensor, scale_in_evaluation
 from linger_jax.typing import Path
 
 
@@ -87,7 +87,7 @@ def at_output(
     """
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
     scale = scale_in_evaluation(spec, state)
-    steps = total.requantized(exponent - exponent_of_power_of_two(scale), spec.bits, _rounding(spec))
+    steps = total.requantized(exponent - exponent_of_power_of_two(scale), spec.bits, spec.rounding_in_evaluation)
     value = jnp.where(unknown, np.float32(np.nan), lax.convert_element_type(steps, jnp.float32) / scale)
     if ctx.mode is Mode.integer:
         ctx.state[path] = {**state, SCALE: scale}
@@ -146,8 +146,3 @@ def add_on_output_grid(
         first = first + other
     unknown = functools.reduce(jnp.logical_or, [jnp.isnan(x.value) for x in values])
     return at_output(ctx, path, first, exponent, smooth, unknown)
-
-
-def _rounding(spec: QuantizerSpec) -> RoundMode:
-    """Rounding in evaluation: the CUDA kernel knows one only (docs/specification/quantizers.md section 8)."""
-    return RoundMode.floor_add if spec.quant_method is QuantMethod.CUDA else spec.rounding

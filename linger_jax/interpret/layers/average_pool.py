@@ -44,7 +44,7 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
         x.scale,
         reference.scale,
         ctx.settings.config.platform,
-        spec.round_mode,
+        spec.rounding_in_evaluation,
     )
     least, most = -(2 ** (spec.bits - 1)), 2 ** (spec.bits - 1) - 1
     value = jnp.clip(quotient, least, most).astype(jnp.float32) / reference.scale

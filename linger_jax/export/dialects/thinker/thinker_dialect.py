@@ -12,6 +12,7 @@ from linger_jax.export.dialects.thinker.padding import kernels_as_wide_as_stride
 from linger_jax.export.dialects.thinker.pools import pools_on_their_grid
 from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.reshapes import one_reshape, reshapes_for_axes
+from linger_jax.export.dialects.thinker.roundings import half_up_for_other_roundings
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
 from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits
 from linger_jax.export.onnx import file_dialect
@@ -50,6 +51,7 @@ THINKER = Dialect(
             "docs/specification/onnx_export.md sections 4.3 and 5, rows rank and Transpose",
             three_axes,
         ),
+        Rewrite("half up", "docs/specification/executor.md section 1", half_up_for_other_roundings),
         Rewrite("saturation for Clip", "docs/specification/onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
         Rewrite(
             "Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes

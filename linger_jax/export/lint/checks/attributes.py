@@ -7,7 +7,7 @@ from typing import assert_never
 
 from linger_jax.config import RoundMode
 from linger_jax.export.lint.checks.check import Check, measured
-from linger_jax.export.lint.finding import Problem, refuses
+from linger_jax.export.lint.finding import Problem, differs, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import ONNX_OPERATORS
@@ -15,6 +15,7 @@ from linger_jax.kinds import onnx_operators as ops
 from linger_jax.targets import PlatformQuant
 
 ROUNDING = frozenset(operator for operator in ONNX_OPERATORS if operator.needs_rounding)
+_STATES_ROUNDING = frozenset(operator for operator in ONNX_OPERATORS if operator.states_rounding)
 PLATFORM_QUANT = "add_platform_quant_luna_quant"
 _OTHER_CHIP_OR_DIALECT = "Choose platform arcs, or export for venus with dialect='thinker'"
 
@@ -27,6 +28,17 @@ def _rounding(view: NodeView, program: Program) -> Iterator[Problem]:
             f"quant_mode {stated!r}" if stated is not None else "no quant_mode",
             f"one of {', '.join(RoundMode)}",
             "Export the file anew, or add the attribute quant_mode='floor_add'",
+        )
+
+
+def _half_up(view: NodeView, program: Program) -> Iterator[Problem]:
+    del program
+    stated = view.node.attributes.get("quant_mode", RoundMode.floor_add)
+    if stated in list(RoundMode) and stated != RoundMode.floor_add:
+        yield differs(
+            f"quant_mode {stated!r}",
+            "floor_add: the executor rounds half up whatever the file says",
+            "Train with round_mode: floor_add",
         )
 
 
@@ -72,6 +84,7 @@ def _backend(view: NodeView, program: Program) -> Iterator[Problem]:
 
 CHECKS = (
     Check("quant_mode", _rounding, ROUNDING, measured),
+    Check("rounding", _half_up, _STATES_ROUNDING),
     Check("platform_quant", _platform_quant, ROUNDING),
     Check("softmax dim", _softmax_dim, {ops.QSOFTMAX}),
     Check("backend", _backend),
