@@ -17,6 +17,7 @@ from linger_jax.api.quant_collection import initial as initial
 from linger_jax.api.quant_collection import parameter_labels as parameter_labels
 from linger_jax.api.quant_collection import scales as scales
 from linger_jax.api.quant_collection import set_in as set_in
+from linger_jax.api.quant_collection import threshold_path as threshold_path
 from linger_jax.api.quantized_model import QuantizedModel as QuantizedModel
 from linger_jax.api.supported import Supported as Supported
 from linger_jax.api.supported import supported as supported

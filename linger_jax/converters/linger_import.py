@@ -11,7 +11,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.api import QUANT, QuantizedModel, copied, fold_variables, get_in, initial, set_in
+from linger_jax.api import (
+    QUANT,
+    QuantizedModel,
+    copied,
+    fold_variables,
+    get_in,
+    initial,
+    set_in,
+    threshold_path,
+)
 from linger_jax.converters.files import COUNTER, LingerState, is_quantizer_key, read_state, split_state
 from linger_jax.converters.match import GivenNames, How, MatchMode, PlacePair, match_places, read_names
 from linger_jax.converters.model import ModelCall, QuantizerPlace, entering_places, quantizer_places
@@ -217,11 +226,18 @@ def _fill(
     """New ``quant`` and ``params``: the present state, or a fresh one, with the entries of the checkpoint."""
     quant: Tree = {}
     params = copied(floats.get("params", {}))
+
+    def place(path: Path) -> tuple[str, Tree, Path]:
+        """Collection, its new contents, and the path of an entry in it."""
+        if path[-1] != THRESHOLD:
+            return QUANT, quant, path
+        return "params", params, (*threshold_path(params, path[:-1]), THRESHOLD)
+
     for path, entries in initial(plan).items():
         for name, fresh in entries.items():
-            collection = "params" if name == THRESHOLD else QUANT
-            present = get_in(variables.get(collection, {}), (*path, name))
-            set_in(params if name == THRESHOLD else quant, (*path, name), fresh if present is None else present)
+            collection, tree, where = place((*path, name))
+            present = get_in(variables.get(collection, {}), where)
+            set_in(tree, where, fresh if present is None else present)
     rows = []
     for step in steps:
         try:
@@ -229,10 +245,10 @@ def _fill(
         except ConversionError as error:
             problems.add_text(str(error))
             continue
-        tree = params if step.path[-1] == THRESHOLD else quant
-        present = get_in(tree, step.path)
+        _, tree, where = place(step.path)
+        present = get_in(tree, where)
         value = jnp.asarray(array.reshape(step.shape), present.dtype)
-        set_in(tree, step.path, value if step.iteration is None else present.at[step.iteration].set(value))
+        set_in(tree, where, value if step.iteration is None else present.at[step.iteration].set(value))
         rows.append(_row(step, state))
     return quant, params, rows
 
