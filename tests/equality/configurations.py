@@ -9,12 +9,11 @@ from typing import Any
 from linger_jax.config import ActivationType, Compat, Lowering, Platform, QatMethod, QuantMethod, RoundMode
 from linger_jax.quantizers import calibrate_methods
 
-USUAL = {"weight_bits": 8, "activate_bits": 8, "bias_bits": 32}
 _WEIGHTS = (*range(2, 17),)
 _ACTIVATIONS = (4, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 20, 24, 32)
 _BIASES = (8, 16, 32)
-# Under compat chip ``ceil`` is refused, and under ONNX quantizers do nothing.
-_ROUND_MODES = tuple(mode for mode in RoundMode if mode is not RoundMode.ceil)
+# Under compat chip ``ceil`` is refused, and under ONNX quantizers do nothing. The chips' own rounding comes twice more.
+_ROUND_MODES = (RoundMode.floor_add, RoundMode.floor_add, *(mode for mode in RoundMode if mode is not RoundMode.ceil))
 _METHODS = tuple(method for method in QuantMethod if method not in (QuantMethod.ONNX, QuantMethod.NATIVE))
 
 

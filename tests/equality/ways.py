@@ -46,8 +46,8 @@ def linger_file(qmodel, variables, inputs):
     with tempfile.TemporaryDirectory() as folder:
         path = linger_jax.export_onnx(qmodel, variables, inputs, Path(folder, "model.onnx"), "linger")
         runner = linger_jax.OnnxRunner(path)
-        given = [x if x.shape == tuple(e.shape) else np.moveaxis(x, -1, 1) for x, e in zip(inputs, runner.inputs)]
-        return runner.run(given)
+        pairs = zip(inputs, runner.inputs, strict=True)
+        return runner.run([x if x.shape[1:] == tuple(e.shape)[1:] else np.moveaxis(x, -1, 1) for x, e in pairs])
 
 
 def thinker_file(qmodel, variables, inputs):
@@ -55,10 +55,8 @@ def thinker_file(qmodel, variables, inputs):
         first = tuple(x[:1] for x in inputs)
         path = linger_jax.export_onnx(qmodel, variables, first, Path(folder, "model.onnx"), "thinker", strict=False)
         runner = linger_jax.OnnxRunner(path)
-        given = [
-            x if x.shape[1:] == tuple(e.shape)[1:] else np.moveaxis(x, -1, 1) for x, e in zip(inputs, runner.inputs)
-        ]
-        return runner.run(given)
+        pairs = zip(inputs, runner.inputs, strict=True)
+        return runner.run([x if x.shape[1:] == tuple(e.shape)[1:] else np.moveaxis(x, -1, 1) for x, e in pairs])
 
 
 def msgpack(qmodel, variables, inputs):
