@@ -212,7 +212,7 @@ def step(params, rest, state):
         outputs, updates = qmodel.apply(
             {{"params": params, **rest}}, *inputs, train=True, mutable=list(rest), rngs={{"dropout": jax.random.key(1)}}
         )
-        return sum(y.mean() for y in jax.tree.leaves(outputs) if y.dtype == jnp.float32), updates
+        return sum((y.mean() for y in jax.tree.leaves(outputs) if y.dtype == jnp.float32), 0.0), updates
 
     slopes, updates = jax.grad(loss, has_aux=True)(params)
     changes, state = optimizer.update(slopes, state, params)
