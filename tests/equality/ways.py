@@ -1,0 +1,138 @@
+"""The ways of evaluating a model. Each function stands alone, so that its source can stand in a program."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import linger_jax
+
+Arrays = list[np.ndarray]
+Way = Callable[[Any, Any, Any], Any]
+
+
+def apply(qmodel, variables, inputs):
+    return qmodel.apply(variables, *inputs)
+
+
+def jitted(qmodel, variables, inputs):
+    return jax.jit(lambda *inputs: qmodel.apply(variables, *inputs))(*inputs)
+
+
+def vmapped(qmodel, variables, inputs):
+    def one(*sample):
+        return jax.tree.map(lambda y: y[0], qmodel.apply(variables, *(x[None] for x in sample)))
+
+    return jax.jit(jax.vmap(one))(*inputs)
+
+
+def one_by_one(qmodel, variables, inputs):
+    samples = [qmodel.apply(variables, *(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))]
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *samples)
+
+
+def integer(qmodel, variables, inputs):
+    return qmodel.apply(variables, *inputs, mode="integer")
+
+
+def linger_file(qmodel, variables, inputs):
+    with tempfile.TemporaryDirectory() as folder:
+        path = linger_jax.export_onnx(qmodel, variables, inputs, Path(folder, "model.onnx"), "linger")
+        runner = linger_jax.OnnxRunner(path)
+        pairs = zip(inputs, runner.inputs, strict=True)
+        return runner.run([x if x.shape[1:] == tuple(e.shape)[1:] else np.moveaxis(x, -1, 1) for x, e in pairs])
+
+
+def thinker_file(qmodel, variables, inputs):
+    with tempfile.TemporaryDirectory() as folder:
+        first = tuple(x[:1] for x in inputs)
+        path = linger_jax.export_onnx(qmodel, variables, first, Path(folder, "model.onnx"), "thinker", strict=False)
+        runner = linger_jax.OnnxRunner(path)
+        pairs = zip(inputs, runner.inputs, strict=True)
+        return runner.run([x if x.shape[1:] == tuple(e.shape)[1:] else np.moveaxis(x, -1, 1) for x, e in pairs])
+
+
+def msgpack(qmodel, variables, inputs):
+    data = flax.serialization.to_bytes(variables)
+    zeros = jax.tree.map(np.zeros_like, variables)
+    return qmodel.apply(flax.serialization.from_bytes(zeros, data), *inputs)
+
+
+def orbax(qmodel, variables, inputs):
+    import orbax.checkpoint
+
+    with tempfile.TemporaryDirectory() as folder, orbax.checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(Path(folder, "state"), variables)
+        checkpointer.wait_until_finished()
+        return qmodel.apply(checkpointer.restore(Path(folder, "state"), variables), *inputs)
+
+
+def torch(qmodel, variables, inputs):
+    state = linger_jax.converters.to_torch(qmodel, variables, inputs)
+    return qmodel.apply(linger_jax.converters.load_linger_checkpoint(state, qmodel, None, inputs)[0], *inputs)
+
+
+def op_by_op(qmodel, variables, inputs):
+    with jax.disable_jit():
+        return qmodel.apply(variables, *inputs)
+
+
+def slopes(qmodel, variables, inputs, wrap=lambda f: f, jit=jax.jit):
+    """Gradients of a sum that weighs each output differently, by parameters and float inputs."""
+    rest = {name: tree for name, tree in variables.items() if name != "params"}
+    floats = [i for i, x in enumerate(inputs) if x.dtype == np.float32]
+
+    def loss(params, given):
+        whole = [given[floats.index(i)] if i in floats else x for i, x in enumerate(inputs)]
+        outputs = qmodel.apply({"params": params, **rest}, *whole)
+        return sum((y * jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)).sum()
+                   for y in jax.tree.leaves(outputs) if jnp.issubdtype(y.dtype, jnp.floating)) + 0.0  # fmt: skip
+
+    return jit(jax.grad(wrap(loss), (0, 1)))(variables["params"], [inputs[i] for i in floats])
+
+
+def remat_slopes(qmodel, variables, inputs):
+    return slopes(qmodel, variables, inputs, wrap=jax.checkpoint)
+
+
+def slopes_op_by_op(qmodel, variables, inputs):
+    return slopes(qmodel, variables, inputs, jit=lambda f: f)
+
+
+EVALUATIONS: Mapping[str, Way] = {
+    way.__name__: way
+    for way in (
+        *(apply, jitted, vmapped, one_by_one, integer, linger_file, thinker_file, msgpack, orbax, torch),
+        op_by_op,
+    )
+}
+"""All must give what ``apply`` gives."""
+GRADIENTS: Mapping[str, Way] = {way.__name__: way for way in (slopes, remat_slopes, slopes_op_by_op)}
+"""All must give what ``slopes`` gives."""
+SAME_PROGRAM = frozenset({"apply", "msgpack", "orbax", "torch", "slopes"})
+"""What is promised where a part of the model runs as float: XLA sums floats in an order of its own."""
+
+
+def as_arrays(output: Any) -> Arrays:
+    """The arrays of an output, in order."""
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(output)]
+
+
+def alike(got: Arrays, wanted: Arrays) -> bool:
+    """Whether two ways gave the same; images of a file may lie channels-first."""
+    return len(got) == len(wanted) and all(_same(one, other) for one, other in zip(got, wanted, strict=True))
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Integers of other widths count as equal, and so does NaN."""
+    nan = one.dtype.kind == "f"
+    if np.array_equal(one, other, equal_nan=nan):
+        return True
+    return one.ndim > 2 and np.array_equal(one, np.moveaxis(other, -1, 1), equal_nan=nan)
