@@ -19,7 +19,7 @@ from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, output_clip
 from linger_jax.kinds import SPARIFY_FFN
 from linger_jax.nn import FINAL_SHARE, GROUPS, kept_groups, select_largest
-from linger_jax.numerics.products import ordered_product
+from linger_jax.numerics.products import ordered_product, precise_product
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
@@ -56,7 +56,8 @@ def _product(
     if ctx.in_integers:
         return linear(ctx, node.quantizer_path(output), x, weight, bias, bias_path)
     in_order = ctx.mode is Mode.calibrate and ctx.semantics.sums_in_file_order
-    y = ordered_product(x.value, weight.value) if in_order else x.value @ weight.value
+    product = ordered_product if in_order else precise_product(jnp.matmul, None, x.bits, weight.bits)
+    y = product(x.value, weight.value)
     if bias is not None:
         bias = quantize_bias(ctx, bias_path, bias, weight.scale * x.scale).value
         y = y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)

@@ -37,7 +37,8 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     if BIAS in roles:
         scale = kernel.scale * x.scale
         fake[BIAS] = quantize_bias(ctx, node.quantizer_path("bias_quantizer"), roles[BIAS], scale).value
-    (y,) = run_layer(node.float_jaxpr, [fake[role] for role in node.layer_info.operands], fast=ctx.fast)
+    arrays = [fake[role] for role in node.layer_info.operands]
+    (y,) = run_layer(node.float_jaxpr, arrays, fast=ctx.fast, bits=(x.bits, kernel.bits))
     return results(node, quantize_output(ctx, node, y))
 
 

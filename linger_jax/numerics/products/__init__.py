@@ -1,4 +1,4 @@
-"""Products: kept apart from sums, summed in a fixed order, or exact on integers."""
+"""Products: kept apart from sums, summed in a fixed order, or exact on integers; their precision."""
 
 from linger_jax.numerics.products.integer_contraction import Dimensions as Dimensions
 from linger_jax.numerics.products.integer_contraction import contraction as contraction
@@ -8,4 +8,6 @@ from linger_jax.numerics.products.integer_product import EXACT as EXACT
 from linger_jax.numerics.products.integer_product import integer_product as integer_product
 from linger_jax.numerics.products.integer_product import largest_sum as largest_sum
 from linger_jax.numerics.products.ordered_product import ordered_product as ordered_product
+from linger_jax.numerics.products.product_precision import precise_product as precise_product
+from linger_jax.numerics.products.product_precision import product_precision as product_precision
 from linger_jax.numerics.products.rounded_product import rounded_product as rounded_product
