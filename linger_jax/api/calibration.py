@@ -10,6 +10,7 @@ from rich.progress import track
 
 from linger_jax.api.mode import calibration_context
 from linger_jax.api.quantized_model import QuantizedModel
+from linger_jax.api.scale_remarks import warn_of_cut_biases
 from linger_jax.errors import LingerError
 from linger_jax.typing import Tree
 
@@ -65,7 +66,15 @@ def calibrate(
         first = False
     if first:
         raise LingerError("calibrate: there was no batch")
+    plan = qmodel.plan(result, *args, rngs=rngs, method=method, **{**kwargs, **named})
+    warn_of_cut_biases(plan, result, _CUT, stacklevel=2)
     return result
+
+
+_CUT = (
+    "No scale of the weights is small enough, so they are cut. Give these layers inputs of a larger range, a smaller "
+    "bias, or more bias_bits"
+)
 
 
 def _arguments(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -23,6 +23,7 @@ from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.api.reconfiguring import changed_config, taken_over
 from linger_jax.api.running import Run, initial_variables, recorded, run_model
+from linger_jax.api.scale_remarks import scale_remarks
 from linger_jax.compat import is_tracer
 from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.config import QuantConfig
@@ -128,17 +129,19 @@ class QuantizedModel:
         """The coverage of one call: every layer and operator, quantized or why not.
 
         Args:
-          variables: all collections or the float model's; arrays may be ``jax.ShapeDtypeStruct``.
+          variables: all collections or the float model's; arrays may be ``jax.ShapeDtypeStruct``. Where scales are
+            among them, rows say which weights are coarser than their own statistic asks for, and why.
           *args, **kwargs, rngs, method: as in ``nn.Module.apply``; arrays may be shapes likewise.
 
         Raises:
           LingerError: as ``adopt``, a model without layers excepted.
         """
-        variables = fold_variables(self.settings, float_collections(variables))
+        floats = fold_variables(self.settings, float_collections(variables))
         refuse_empty(args, kwargs)
-        mutable = tuple(c for c in variables if c != "params")
+        mutable = tuple(c for c in floats if c != "params")
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
-        return self._plan_cache.plan(variables, call, arrays)
+        plan = self._plan_cache.plan(floats, call, arrays)
+        return dataclasses.replace(plan, remarks=scale_remarks(plan, variables)) if QUANT in variables else plan
 
     def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """One evaluation with everything an exporter needs: the plan, every scale, the integers of every parameter.

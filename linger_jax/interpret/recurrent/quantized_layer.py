@@ -138,11 +138,11 @@ class _Layer:
         """
         ctx, hidden, finals, quantized = self.ctx, [], [], []
         for i, weights in enumerate(directions):
-            clamped, scales = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])
+            clamped, _ = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])
             outputs, final = float_direction(self.kind, x.value, clamped, states[i], active, reverse=i == 1)
             hidden.append(outputs)
             finals.append(final)
-            quantized.append((clamped, scales))
+            quantized.append(clamped)
         joined = hidden[0] if self.directions == 1 else jnp.concatenate(hidden, axis=-1)
         recorded = self._recorded(hidden, finals, joined)
         hidden_scales = [
@@ -154,9 +154,9 @@ class _Layer:
         if ctx.semantics.hidden_quantizer_is_output:
             least = jnp.minimum(*hidden_scales) if self.directions == 2 else hidden_scales[0]
             hidden_scales = output_scales = [least] * self.directions
-        for i, (clamped, (_, scale_hh)) in enumerate(quantized):
-            if clamped.bias_hh is not None:  # its scale follows from that of the hidden state, known only now
-                quantize_bias(ctx, self.path("bias_hh", i), clamped.bias_hh, scale_hh * hidden_scales[i])
+        for i, weights in enumerate(quantized):
+            if weights.bias_hh is not None:  # its scale follows from that of the hidden state, known only now
+                self._matrix_and_bias(i, "hh", weights.weight_hh, weights.bias_hh, hidden_scales[i])
         output = QTensor(joined, output_scales[0], ctx.quantizers[self.path("output")].spec.bits)
         return output, tuple(finals)
 
