@@ -79,17 +79,14 @@ def write_arrays(path: Path, arrays: Mapping[str, HostArray]) -> None:
     """Writes arrays by name as ``.npz``, or one as ``.npy``; a failure leaves no partial file.
 
     Raises:
-      LingerError: the file cannot be written.
+      FileError: the file cannot be written.
     """
-    try:
-        with atomic_file(path) as partial, partial.open("wb") as file:
-            if path.suffix == _ONE:
-                (array,) = arrays.values()
-                np.save(file, array, allow_pickle=False)
-            else:
-                _save_members(file, arrays)
-    except OSError as error:
-        raise LingerError(f"--output {path}: cannot be written ({error.strerror})") from error
+    with atomic_file(path) as file:
+        if path.suffix == _ONE:
+            (array,) = arrays.values()
+            np.save(file, array, allow_pickle=False)
+        else:
+            _save_members(file, arrays)
 
 
 def _save_members(file: Any, arrays: Mapping[str, HostArray]) -> None:

@@ -66,10 +66,7 @@ def run(
     with Console(stderr=True).status(f"running {model}"):
         values = runner.run_quantized(arrays, tuple(names), batch_axis=axes)
     if dump is not None:
-        try:
-            written = write_dump({name: values[name] for name in runner.tensor_names}, dump, dump_format.value)
-        except OSError as error:
-            raise LingerError(f"--dump {dump}: cannot be written ({error.strerror})") from error
+        written = write_dump({name: values[name] for name in runner.tensor_names}, dump, dump_format.value)
     results = {
         name: integers_of(name, values[source]) if integers else real(values[name]) for name, source in sources.items()
     }

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import errno
+import logging
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
 
+from linger_jax.atomic_folder import atomic_folder
 from linger_jax.errors import LingerError
 
 _METADATA = "_METADATA"
@@ -17,13 +22,50 @@ def write_variables(path: Path, variables: Mapping[str, Any]) -> None:
     """Writes a new folder, which appears only when all is written.
 
     Raises:
-      LingerError: it cannot be made.
+      FileError: it cannot be made.
     """
+    write_checkpoint(path, {name: entries for name, entries in variables.items() if entries})
+
+
+def write_checkpoint(path: Path, tree: Any, *, replace: bool = False) -> None:
+    """Writes a tree of arrays as a folder, which appears, or changes, only when all is written.
+
+    Args:
+      path: the folder.
+      tree: what orbax's ``StandardCheckpointer`` takes.
+      replace: put it in the place of one that is there; else that is an error.
+
+    Raises:
+      FileError: it cannot be written.
+    """
+    with atomic_folder(path, replace=replace) as folder, _without_tracebacks():
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(folder.absolute(), tree)
+        except Exception as error:  # orbax has no family of errors
+            raise _as_system_error(error) from error
+
+
+def _as_system_error(error: Exception) -> OSError:
+    """Of the text that orbax gives, which ends with the system's reason and names files that are gone."""
+    text = str(error)
+    number = next((number for number in errno.errorcode if os.strerror(number) in text), None)
+    return OSError(text) if number is None else OSError(number, os.strerror(number))
+
+
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Each of orbax's threads logs an error that it also raises."""
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return "orbax" not in Path(record.pathname).parts
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(is_ours)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(path.absolute(), {name: entries for name, entries in variables.items() if entries})
-    except (OSError, ValueError) as error:
-        raise LingerError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from error
+        yield
+    finally:
+        logger.removeFilter(is_ours)
 
 
 def is_variables_folder(path: Path) -> bool:
