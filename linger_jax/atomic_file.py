@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from linger_jax.errors import FileError
 from linger_jax.file_errors import checked_path, file_errors, make_folder
 from linger_jax.partial_files import partial_file
 from linger_jax.write_through import is_written_through, write_through
@@ -47,6 +48,8 @@ def atomic_file(path: str | os.PathLike[str], *, make_folders: bool = True) -> I
         older = _older(target)
         if make_folders:
             make_folder(target.parent)
+        elif not target.parent.is_dir():
+            raise FileError(f"{named}: cannot be written (there is no folder {named.parent}); make it first")
         with partial_file(target, _NEW if older is None else _PRIVATE) as (partial, stream):
             yield stream
             stream.flush()

@@ -12,7 +12,7 @@ from linger_jax.errors import FileError
 
 _WHAT_TO_DO = {
     errno.EISDIR: "name a file in it",
-    errno.ENOTDIR: "a folder of the path is a file; name another place",
+    errno.ENOTDIR: "what should be a folder is a file; name another place",
     errno.EEXIST: "name another place, or remove what is there",
     errno.EACCES: "name a place that you may write to",
     errno.EPERM: "name a place that you may write to",
