@@ -55,11 +55,13 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
 
 
 def _check_place(target: Path, replace: bool) -> None:
-    if not os.path.lexists(target):
+    try:
+        mode = os.lstat(target).st_mode
+    except FileNotFoundError:
         return
     if not replace:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    if not target.is_dir():
+    if not stat.S_ISDIR(mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 

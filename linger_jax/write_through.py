@@ -1,4 +1,4 @@
-"""Devices, pipes and descriptors that are open already (``/dev/stdout``): nothing takes their place, they take bytes."""
+"""Devices, pipes and open descriptors (``/dev/stdout``): nothing takes their place, they take bytes."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_a_pipe_that_nobody_reads_is_a_warning_and_ends(tmp_path, monkeypatch):
 def test_devices_stay_devices():
     write_file("/dev/null", "nothing")
     assert Path("/dev/null").is_char_device()
-    with pytest.raises(FileError, match="^/dev/full: cannot be written .No space left on device.; make room"):
+    with pytest.raises(FileError, match=r"^/dev/full: cannot be written \(No space left on device\); make room"):
         write_file("/dev/full", "too much")
     assert Path("/dev/full").is_char_device()
 

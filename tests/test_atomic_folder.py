@@ -97,18 +97,34 @@ def test_two_that_write_the_same_folder_do_not_meet(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize("moment", ["while it writes", "between the two steps"])
-def test_after_a_kill_the_next_write_finds_the_older_folder_and_clears_the_rest(tmp_path, moment):
+KILLED = {
+    "while it writes": """
+with atomic_folder(sys.argv[1], replace=True) as folder:
+    folder.mkdir()
+    (folder / "step").write_text("half")
+    os.kill(os.getpid(), 9)
+""",
+    "between the two steps": """
+def rename_and_die(old, new):
+    rename(old, new)
+    if str(new).endswith("old"):
+        os.kill(os.getpid(), 9)
+
+ctypes.CDLL = lambda _: None
+rename, os.rename = os.rename, rename_and_die
+with atomic_folder(sys.argv[1], replace=True) as folder:
+    folder.mkdir()
+    (folder / "step").write_text("new")
+""",
+}
+
+
+@pytest.mark.parametrize(("moment", "left"), [("while it writes", 2), ("between the two steps", 1)])
+def test_after_a_kill_the_next_write_finds_the_older_folder_and_clears_the_rest(tmp_path, moment, left):
     _write(tmp_path / "a", "old")
-    code = "import ctypes, os, sys; from linger_jax.atomic_folder import atomic_folder\n"
-    code += "kill = lambda *_: os.kill(os.getpid(), 9)\n"
-    if moment == "between the two steps":
-        code += "ctypes.CDLL = lambda _: None; rename = os.rename\n"
-        code += "os.rename = lambda old, new: (rename(old, new), kill()) if str(new).endswith('old') else rename(old, new)\n"
-    code += "with atomic_folder(sys.argv[1], replace=True) as folder:\n  folder.mkdir(); (folder / 'step').write_text('half')\n"
-    code += "" if moment == "between the two steps" else "  kill()\n"
+    code = "import ctypes, os, sys; from linger_jax.atomic_folder import atomic_folder" + KILLED[moment]
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False).returncode == -9
-    assert len(os.listdir(tmp_path)) == (1 if moment == "between the two steps" else 2)
+    assert len(os.listdir(tmp_path)) == left
 
     def look():
         with atomic_folder(tmp_path / "a", replace=True) as folder:

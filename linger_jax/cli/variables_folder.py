@@ -6,16 +6,20 @@ import contextlib
 import errno
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from linger_jax.atomic_folder import atomic_folder
 from linger_jax.errors import LingerError
 
 _METADATA = "_METADATA"
+_BESIDE, _BESIDE_LEAF = 1 << 17, 1 << 10
+"""Bytes that orbax writes beside the arrays: for the folder and for each array."""
 
 
 def write_variables(path: Path, variables: Mapping[str, Any]) -> None:
@@ -39,11 +43,28 @@ def write_checkpoint(path: Path, tree: Any, *, replace: bool = False) -> None:
       FileError: it cannot be written.
     """
     with atomic_folder(path, replace=replace) as folder, _without_tracebacks():
+        _require_room(folder.parent, tree)
         try:
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(folder.absolute(), tree)
         except Exception as error:  # orbax has no family of errors
             raise _as_system_error(error) from error
+
+
+def _require_room(folder: Path, tree: Any) -> None:
+    """Asks for the room that the arrays take before any is written.
+
+    Of several that orbax writes at once, it waits for none when the first one fails; the others go on, into a folder
+    that is being removed.
+
+    Raises:
+      OSError: there is not enough.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return  # macOS
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "nbytes")]
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, sum(leaf.nbytes for leaf in leaves) + _BESIDE + _BESIDE_LEAF * len(leaves))
 
 
 def _as_system_error(error: Exception) -> OSError:

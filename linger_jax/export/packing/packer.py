@@ -80,7 +80,7 @@ def packer_run(
       FileError: the temporary folder cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        with file_errors(os.environ.get("TMPDIR", "/tmp")):
+        with file_errors(tempfile.gettempdir()):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="linger-jax-pack-")))
             shutil.copyfile(file, folder / "model.onnx")
         # The report of `-d True` wants a login name and fails where there is none (docs/specification/onnx_export.md

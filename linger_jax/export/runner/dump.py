@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ExportError
-from linger_jax.file_errors import make_folder
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
+from linger_jax.file_errors import make_folder
 
 DumpFormat = Literal["float", "quantized", "all"]
 _LONGEST_STEM = 200
