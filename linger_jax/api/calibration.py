@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import jax
 from rich.progress import track
 
 from linger_jax.api.mode import calibration_context
@@ -42,7 +44,8 @@ def calibrate(
     Args:
       qmodel: the quantized model.
       variables: its variables; they are not changed.
-      batches: each an array (the model's one input), a tuple (positional arguments) or a mapping (keyword arguments).
+      batches: each an array or a list of numbers (the model's one input), a tuple or a list of arrays (positional
+        arguments) or a mapping (keyword arguments).
       rngs, method, **kwargs: passed to every call, for example ``train=False``.
       progress: whether to show a progress bar.
 
@@ -71,4 +74,11 @@ def calibrate(
 def _arguments(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if isinstance(batch, Mapping):
         return (), batch
-    return (tuple(batch), {}) if isinstance(batch, (tuple, list)) else ((batch,), {})
+    is_one_input = not isinstance(batch, (tuple, list)) or (isinstance(batch, list) and _is_numbers(batch))
+    return ((batch,), {}) if is_one_input else (tuple(batch), {})
+
+
+def _is_numbers(batch: list[Any]) -> bool:
+    """Whether a list is an array written out, in the place of one."""
+    leaves = jax.tree.leaves(batch)
+    return bool(leaves) and all(isinstance(leaf, numbers.Number) for leaf in leaves)

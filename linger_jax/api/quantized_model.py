@@ -31,7 +31,7 @@ from linger_jax.export.lower import Record
 from linger_jax.interpret import plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import split_call
+from linger_jax.staging import as_float32, split_call
 from linger_jax.typing import Tree, Variables
 
 
@@ -39,7 +39,7 @@ class QuantizedModel:
     """An unmodified Flax model, interpreted with quantizers; made by ``linger_jax.init``.
 
     ``init``, ``adopt``, ``plan`` and ``apply`` take the model's own positional and keyword arguments, ``rngs`` and
-    ``method``. All state is in the variables; an instance only remembers plans, compiled functions and the ranks it was
+    ``method``. An input is quantized by its value, whatever its real type. All state is in the variables; an instance only remembers plans, compiled functions and the ranks it was
     initialised with, so one instance may serve several threads, and a pickled or copied one is as good as new.
 
     Attributes:
@@ -85,7 +85,7 @@ class QuantizedModel:
         """
         if rngs is None:
             rngs = jax.random.key(self.settings.config.seed)
-        values, named = jax.tree.map(plain, (args, kwargs), is_leaf=_is_qtensor)
+        values, named = jax.tree.map(lambda leaf: as_float32(plain(leaf)), (args, kwargs), is_leaf=_is_qtensor)
         variables = float_variables(self.model, rngs, values, named, method)
         return self.adopt(variables, *args, rngs=rngs, method=method, **kwargs)
 
@@ -106,7 +106,7 @@ class QuantizedModel:
         Raises:
           PlanError: the model has no layer to quantize, or, with ``strict``, something stays float.
           PlatformLimitError: a layer outside the platform's limits.
-          LingerError: an argument without elements.
+          LingerError: an argument without elements, or complex numbers that reach a layer.
 
         Warns:
           LingerWarning: a function runs as float because the platform has no kernel for it; a constant is clipped by
