@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from rich.progress import track
 
-from linger_jax.api.mode import calibration_context
+from linger_jax.api.calibration_context import calibrating
 from linger_jax.api.quantized_model import QuantizedModel
 from linger_jax.errors import LingerError
 from linger_jax.typing import Tree
@@ -24,8 +24,11 @@ def calibration() -> Iterator[None]:
     ``quant`` and ``params`` in ``updates``, because thresholds and clamped weights are parameters. A second pass over
     calibrated quantizers is refused; for several batches use ``calibrate``. A function under ``jax.jit`` is
     traced again inside the context.
+
+    The context holds for the code inside it alone: not for other threads, for other asyncio tasks while this one waits,
+    or for those who iterate over a generator that yields inside it.
     """
-    with calibration_context(True):
+    with calibrating():
         yield
 
 
@@ -60,10 +63,7 @@ def calibrate(
     first = True
     for batch in track(batches, "calibrating", disable=not progress, transient=True):
         args, named = _arguments(batch)
-        with calibration_context(True):
-            updates = qmodel.calibration_pass(
-                result, args, {**kwargs, **named}, rngs=rngs, method=method, joins=not first
-            )
+        updates = qmodel.calibration_pass(result, args, {**kwargs, **named}, rngs=rngs, method=method, joins=not first)
         result = {**result, **updates}
         first = False
     if first:

@@ -16,9 +16,10 @@ import jax
 
 from linger_jax.api import findings
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
+from linger_jax.api.calibration_context import forget_trace, is_calibrating, uncalibrated_key
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
-from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
+from linger_jax.api.mode import Arithmetic, asks_for_integers
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.api.reconfiguring import changed_config, taken_over
@@ -281,7 +282,7 @@ class QuantizedModel:
         method: Any,
         joins: bool,
     ) -> Tree:
-        """One batch of ``linger_jax.calibrate``, within its context.
+        """One batch of ``linger_jax.calibrate``.
 
         Args:
           variables, args, kwargs, rngs, method: as in ``apply``.
@@ -307,15 +308,17 @@ class QuantizedModel:
         mode: Arithmetic,
         *,
         keep_qtensors: bool,
-        joins: bool = False,
+        joins: bool | None = None,
     ) -> Any:
+        """One call; ``joins`` is that of a calibration pass, and None of a call that asks the context."""
         variables = dict(flax.core.unfreeze(dict(variables)))
         self._ranks.check(method, args, kwargs)
-        calibrating = is_calibrating()
+        calibrating = joins is not None or is_calibrating()
         returns_updates = mutable is not False or calibrating
         in_integers = asks_for_integers(mode, self.settings, calibrating=calibrating, mutable=mutable)
         if not self.active:
             output, updates = self._run_float(variables, args, kwargs, rngs, method, mutable)
+            forget_trace(output, updates)
             return (output, updates) if returns_updates else output
         if calibrating and self.settings.purpose != "quantize":
             raise LingerError("a constrained or float model has no quantizers to calibrate")
@@ -323,8 +326,10 @@ class QuantizedModel:
         written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_collections(mutable, c)}))
         call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
         run = self._compile(Run(call, written, calibrating, keep_qtensors, in_integers), (variables, arrays))
-        output, updates, found = run(variables, arrays)
-        findings.refuse(found, joins=joins)
+        with uncalibrated_key():
+            output, updates, found = run(variables, arrays)
+        forget_trace(output, updates)
+        findings.refuse(found, joins=bool(joins))
         if not self._warned_of_unseen and findings.warn_of_unseen(found):
             self._warned_of_unseen = True
         return (output, updates) if returns_updates else output
