@@ -101,7 +101,7 @@ def calibrating() -> Iterator[None]:
 
 
 def uncalibrated_key() -> contextlib.AbstractContextManager[None]:
-    """Within this context compiled functions are those that were compiled outside calibration: ours know by themselves."""
+    """Within this context compiled functions are those of code outside: ours know by themselves who calibrates."""
     context: contextlib.AbstractContextManager[None] = _key_value(_OUTSIDE)
     return context
 
@@ -147,7 +147,7 @@ def _is_contextlib(frame: FrameType) -> bool:
 
 def _stack() -> Iterator[FrameType]:
     """The frames of the code that is running, innermost first, from the one that asks."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -15,8 +15,8 @@ import flax.linen as nn
 import jax
 
 from linger_jax.api import findings
-from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.calibration_context import forget_trace, is_calibrating, uncalibrated_key
+from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
 from linger_jax.api.mode import Arithmetic, asks_for_integers
@@ -40,8 +40,9 @@ class QuantizedModel:
     """An unmodified Flax model, interpreted with quantizers; made by ``linger_jax.init``.
 
     ``init``, ``adopt``, ``plan`` and ``apply`` take the model's own positional and keyword arguments, ``rngs`` and
-    ``method``. An input is quantized by its value, whatever its real type. All state is in the variables; an instance only remembers plans, compiled functions and the ranks it was
-    initialised with, so one instance may serve several threads, and a pickled or copied one is as good as new.
+    ``method``. An input is quantized by its value, whatever its real type. All state is in the variables; an instance
+    only remembers plans, compiled functions and the ranks it was initialised with, so one instance may serve several
+    threads, and a pickled or copied one is as good as new.
 
     Attributes:
       model: the float model.

@@ -143,7 +143,7 @@ def recorded(plan_cache: PlanCache, variables: Tree, call: Call, arrays: list[An
 
 
 def _without_integers(output: Any, saw_nan: Mapping[Path, jax.Array]) -> Any:
-    """Real outputs of an evaluation in integers as NaN, all of them, where a quantizer met NaN (docs/decisions.md D35)."""
+    """The outputs of an evaluation in integers, all real ones NaN where a quantizer met NaN (docs/decisions.md D35)."""
     met = functools.reduce(jnp.logical_or, saw_nan.values(), jnp.zeros((), jnp.bool_))
     return jax.tree.map(
         lambda leaf: jnp.where(met, jnp.nan, leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
