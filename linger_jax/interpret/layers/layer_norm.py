@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from linger_jax.config import RoundMode
-from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight
+from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight, where_number
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
@@ -92,6 +92,7 @@ def _forward(
     product = rounded_product(q15, _over_rows(weight * weight_scale, x))
     total = lax.clamp(-_LARGEST, product + _over_rows(shift, x), _LARGEST)
     y = total * (np.float32(1) / unit)
+    y = where_number(jnp.sum(steps, tuple(range(x.ndim - form.axes, x.ndim)), keepdims=True), y)
     return y, (x, weight, rows.mean, rows.reciprocal_deviation)
 
 
