@@ -14,6 +14,7 @@ from linger_jax.config import RoundMode
 from linger_jax.errors import LingerError
 from linger_jax.interpret.apply_quantizer import run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode
+from linger_jax.interpret.integers.unknown import unknown_of_contraction
 from linger_jax.numerics import Accumulator, exponent_of_power_of_two, power_of_two
 from linger_jax.numerics.chip_kernels import saturated_int32
 from linger_jax.numerics.products import Dimensions, bias_steps, contraction
@@ -58,14 +59,6 @@ def exponent_of(*values: QTensor) -> Array:
     for x in values:
         exponent = exponent + exponent_of_power_of_two(lax.stop_gradient(x.scale))
     return exponent
-
-
-def any_nan(*values: Array) -> Array:
-    """Whether one of the values is NaN; bool scalar."""
-    found = jnp.zeros((), jnp.bool_)
-    for value in values:
-        found = found | jnp.any(jnp.isnan(lax.stop_gradient(value)))
-    return found
 
 
 def at_output(
@@ -122,7 +115,14 @@ def contract(
     total = contraction(
         integers_of(left).value, integers_of(right).value, dimension_numbers, x_bits=x.bits, y_bits=y.bits
     )
-    return at_output(ctx, path, total, exponent_of(x, y), smooth, any_nan(x.value, y.value))
+    return at_output(
+        ctx,
+        path,
+        total,
+        exponent_of(x, y),
+        smooth,
+        unknown_of_contraction(x.value, y.value, dimension_numbers),
+    )
 
 
 def add_on_output_grid(

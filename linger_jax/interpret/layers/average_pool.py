@@ -47,5 +47,5 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
         spec.rounding_in_evaluation,
     )
     least, most = -(2 ** (spec.bits - 1)), 2 ** (spec.bits - 1) - 1
-    value = where_number(total, jnp.clip(quotient, least, most).astype(jnp.float32) / reference.scale)
+    value = where_number(average, jnp.clip(quotient, least, most).astype(jnp.float32) / reference.scale)
     return [QTensor(straight_through(value, reference.value), reference.scale, spec.bits)]

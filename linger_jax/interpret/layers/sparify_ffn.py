@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.integers import any_nan, at_output, bias_on_grid, exponent_of, integers_of
+from linger_jax.interpret.integers import at_output, bias_on_grid, exponent_of, integers_of, unknown_of_contraction
 from linger_jax.interpret.integers import operands as operands_of
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
@@ -76,5 +76,6 @@ def _product(
     )
     if bias is not None:
         total = total + bias_on_grid(bias, exponent)
-    unknown = any_nan(x.value, weight.value, *([] if bias is None else [bias.value]))
+    unknown = unknown_of_contraction(x.value, weight.value, dimensions)
+    unknown = unknown if bias is None else unknown | jnp.isnan(bias.value)
     return at_output(ctx, path, total, exponent, in_float, unknown)

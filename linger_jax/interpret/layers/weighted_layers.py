@@ -47,8 +47,8 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     exponent, values = exponent_of(left, right), {**roles, INPUT: left, KERNEL: right}
     if bias is not None:
         values[BIAS] = bias_on_grid(bias, exponent)
-    total = layer_sum(node, [values[role] for role in node.layer_info.operands])
-    unknown = any_nan(*(fake[role] for role in (INPUT, KERNEL, BIAS) if role in fake))
+    total, unknown = layer_sum(node, [values[role] for role in node.layer_info.operands])
+    unknown = unknown if bias is None else unknown | any_nan(bias.value)
     return results(node, at_output(ctx, node.quantizer_path("output_quantizer"), total, exponent, in_float, unknown))
 
 

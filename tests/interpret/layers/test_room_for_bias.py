@@ -58,7 +58,7 @@ def scale_of(variables, quantizer):
 def test_training_and_calibration_lower_the_weight_until_the_bias_fits(method, bias_bits):
     quant_info = {"qat_method": method, "bias_bits": bias_bits}
     qmodel = linger_jax.init(OneDense(), {"platform": "arcs", "clamp_info": OFF, "quant_info": quant_info})
-    bias = 3.0 if bias_bits > 8 else 0.5
+    bias = 3.0 if bias_bits > 8 else 0.1
     given = with_bias(initialised(qmodel, X), bias, 1e-4)
     calibrated = linger_jax.calibrate(qmodel, given, [X], progress=False)
     _, updates = qmodel.apply(calibrated, X, mutable=["quant"])
