@@ -16,7 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 import linger_jax
 from linger_jax.config import Platform
 from linger_jax.kinds import BATCH_NORM, CONV
-from tests.equality.calls_of_kinds import CALLS, TOKENS, Call, is_rare
+from tests.equality.calls_of_kinds import CALLS, TOKENS, Call, is_rare, makes_a_grid, wants_a_grid
 from tests.equality.case import Case, Input, Line, Numbers
 from tests.equality.configurations import draw_config
 
@@ -67,6 +67,7 @@ class _Drawing:
         self.inputs: list[Input] = []
         self.lines: list[Line] = []
         self.shapes: Shapes = {}
+        self.on_grid: set[str] = set()
 
     def case(self) -> Case:
         names = [name for name in CALLS if self.draw.random() < 0.1 or not is_rare(name, self.platform)]
@@ -89,7 +90,8 @@ class _Drawing:
 
     def _step(self, name: str) -> None:
         """One more line for a kind: a call that fits a value that is there, else one of a fresh input."""
-        calls = list(CALLS[name])
+        sparing = self.draw.random() < 0.9
+        calls = [c for c in CALLS[name] if not sparing or not any(is_rare(also, self.platform) for also in c.also)]
         self.draw.shuffle(calls)
         for value in self._candidates():
             for call in calls:
@@ -132,6 +134,8 @@ class _Drawing:
     def _append(self, kind: str, call: Call, value: str) -> bool:
         """Writes a line, and one in front of it where ``{y}`` has to be made; False where its result has no use."""
         before = len(self.lines)
+        if wants_a_grid(kind) and value not in self.on_grid and self.draw.random() < 0.95:
+            value = self._layer(value)
         shape, _ = self.shapes[value]
         fields = {
             "x": value,
@@ -151,6 +155,7 @@ class _Drawing:
         if not done:
             for line in self.lines[before:]:
                 del self.shapes[line.target]
+            self.on_grid -= {line.target for line in self.lines[before:]}
             del self.lines[before:]
         return done
 
@@ -159,11 +164,16 @@ class _Drawing:
         same = [name for name in self.shapes if name != value and self.shapes[name] == self.shapes[value]]
         if same and self.draw.random() < 0.6:
             return self.draw.choice(same)
-        shape, _ = self.shapes[value]
-        kind, text = (
-            ("conv", f"nn.Conv({shape[-1]}, (1, 1))") if len(shape) == 4 else ("dense", f"nn.Dense({shape[-1]})")
-        )
-        return self.lines[-1].target if self._line(kind, f"{text}({value})") else value
+        return self._layer(value)
+
+    def _layer(self, value: str) -> str:
+        """A layer of a value, of the same shape."""
+        shape, dtype = self.shapes[value]
+        if not jnp.issubdtype(dtype, jnp.floating):
+            return value
+        image = len(shape) == 4
+        layer = f"nn.Conv({shape[-1]}, (1, 1))" if image else f"nn.Dense({shape[-1]})"
+        return self.lines[-1].target if self._line("conv" if image else "dense", f"{layer}({value})") else value
 
     def _line(self, kind: str, text: str) -> bool:
         line = Line(f"v{len(self.lines)}", text, kind)
@@ -174,6 +184,8 @@ class _Drawing:
         if not 0 < found.size <= _LARGEST * self.batch or found.ndim not in (1, 2, 3, 4):
             return False
         self.lines.append(line)
+        if makes_a_grid(kind) or self.on_grid & set(line.operands):
+            self.on_grid.add(line.target)
         if found.ndim > 1:
             self.shapes[line.target] = (found.shape, found.dtype)
         return True
