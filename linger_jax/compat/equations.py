@@ -125,6 +125,11 @@ def one_equation(eqn: JaxprEqn) -> Callable[..., list[Any]]:
     return as_function(closed_jaxpr(jaxpr))
 
 
+def with_parameters(eqn: JaxprEqn, **changed: Any) -> JaxprEqn:
+    """The equation with some of its primitive's parameters changed."""
+    return eqn.replace(params={**eqn.params, **changed})
+
+
 def bind_again(eqn: JaxprEqn, *operands: Any) -> list[Any]:
     """Evaluates the primitive of an equation on operands of other types than the trace had.
 

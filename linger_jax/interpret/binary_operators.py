@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import jax.numpy as jnp
 
@@ -10,6 +11,7 @@ from linger_jax.interpret import integers
 from linger_jax.interpret.apply_quantizer import accept_operand, run_quantizer, straight_through
 from linger_jax.interpret.context import Array, Context, Mode, Value, plain
 from linger_jax.interpret.interpreter import interprets, single
+from linger_jax.interpret.run_layer import run_contraction
 from linger_jax.kinds import ADD, CAT, MATMUL, MUL, Kind
 from linger_jax.numerics import round_scaled
 from linger_jax.plan import Node
@@ -26,8 +28,10 @@ def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
         x, y = (accept_operand(ctx, node, i, x) for i, x in enumerate(operands))
         return [in_integers(ctx, node, path, x, y, lambda: single(node.run, x.value, y.value))]
     # An operand without elements (of a concatenation) has no statistic and takes no part.
-    values = [plain(x) if plain(x).size == 0 else accept_operand(ctx, node, i, x).value for i, x in enumerate(operands)]
-    return [run_quantizer(ctx, path, single(node.run, *values))]
+    taken = [x if plain(x).size == 0 else accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
+    bits = [x.bits for x in taken if isinstance(x, QTensor)]
+    run = partial(run_contraction, node.run, bits=bits) if node.kind == MATMUL else node.run
+    return [run_quantizer(ctx, path, single(run, *(plain(x) for x in taken)))]
 
 
 Smooth = Callable[[], Array]

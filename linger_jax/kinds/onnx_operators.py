@@ -313,6 +313,8 @@ PARAMETRIC = _where(lambda row: Role.weight in row.inputs)
 """Whatever has stored integers of ``w_bits``."""
 PRODUCTS = _where(lambda row: row.family is Family.product)
 AVERAGES = _where(lambda row: row.family is Family.average)
+ALONG_LAST_AXIS = frozenset({QSOFTMAX, QGLU})
+"""Functions that the executors compute along the last axis only."""
 RECURRENT = _where(lambda row: row.family is Family.recurrent)
 SQUEEZES = frozenset({SQUEEZE, QUANTIZED_SQUEEZE})
 

@@ -19,6 +19,8 @@ from linger_jax.config import RoundMode
 from linger_jax.numerics import int64
 
 LARGEST_INT32 = 2**31 - 1
+_EXACT_BITS = 24
+"""Widths up to which float32 holds every integer."""
 _NARROW_BITS = 16
 """Widths up to which a 32-bit sum can be shifted left until it saturates, without leaving 32 bits."""
 _MOST_LEFT = 31
@@ -80,7 +82,8 @@ class Accumulator:
 
         Args:
           shift: a Python integer, or an int32 scalar; negative: a left shift.
-          bits: width of the result; beyond it saturates.
+          bits: width of the result; beyond it saturates. Of more than 24 bits it has the 24 significant ones that
+            float32 holds, ties to even: values between layers are float32.
           mode: as in ``shifted``.
 
         Returns:
@@ -100,7 +103,15 @@ class Accumulator:
                 down = _right(value, lax.max(shift, np.int32(1)), mode)
                 up = _left(small, lax.clamp(np.int32(0), -shift, np.int32(bits - 1)))
                 result = jnp.where(shift > 0, down, up)
-            return lax.convert_element_type(lax.clamp(kind(low), result, kind(high)), jnp.int32)
+            whole = lax.convert_element_type(lax.clamp(kind(low), result, kind(high)), jnp.int32)
+        return _as_float32_holds(whole) if bits > _EXACT_BITS else whole
+
+
+def _as_float32_holds(whole: jax.Array) -> jax.Array:
+    """int32 rounded to 24 significant bits, saturated."""
+    rounded = lax.convert_element_type(whole, jnp.float32)
+    fits = rounded < np.float32(2.0**31)
+    return jnp.where(fits, lax.convert_element_type(jnp.where(fits, rounded, np.float32(0)), jnp.int32), LARGEST_INT32)
 
 
 def _right(value: jax.Array, shift: int | jax.Array, mode: RoundMode) -> jax.Array:

@@ -31,6 +31,12 @@ class Executor:
 
     measured: bool
     """There is an executor of this chip; docs/specification/onnx_export.md sections 4.3 and 5 were measured with it."""
+    addition_of_constant_hangs: bool
+    """A ``QAdd`` of a constant never returns where all three scales are equal (docs/specification/executor.md section
+    3)."""
+    softmax_axis_is_misread: bool
+    """Beyond two axes the axis of a ``QSoftmax`` has to be counted from behind (docs/specification/executor.md
+    section 3)."""
     conv1d_differs: bool
     """A ``QConv1d`` gives other values; a 2-D one of height 1 does not."""
     sigmoid_differs: bool

@@ -15,6 +15,7 @@ from linger_jax.compat import (
     operation,
     source_frames,
     wide_types,
+    with_parameters,
 )
 from linger_jax.compat.equations import CHECKPOINT_NAME, CUSTOM_VJP
 
@@ -44,6 +45,15 @@ def only(function, *operands):
 
 def words(closed):
     return [eqn.primitive.name for eqn in equations(closed)]
+
+
+def test_an_equation_with_another_parameter_is_the_same_otherwise():
+    (eqn,) = equations(jax.make_jaxpr(lambda x: x @ x.T)(X))[-1:]
+    changed = with_parameters(eqn, precision=None)
+    assert changed.params == {**eqn.params, "precision": None}
+    assert (changed.primitive, changed.invars, changed.outvars) == (eqn.primitive, eqn.invars, eqn.outvars)
+    changed = with_parameters(eqn, precision=(jax.lax.Precision.HIGHEST,) * 2)
+    assert changed.params != eqn.params
 
 
 def test_scan_says_which_operands_are_constants_carries_and_sliced():

@@ -116,6 +116,8 @@ EVALUATIONS: Mapping[str, Way] = {
 """All must give what ``apply`` gives."""
 GRADIENTS: Mapping[str, Way] = {way.__name__: way for way in (slopes, remat_slopes, slopes_op_by_op)}
 """All must give what ``slopes`` gives."""
+GRADIENT_TOLERANCE = 2e-5
+"""Of the largest entry; XLA adds the floats of a gradient in an order of its own."""
 SAME_PROGRAM = frozenset({"apply", "msgpack", "orbax", "torch", "slopes"})
 """What is promised where a part of the model runs as float: XLA sums floats in an order of its own."""
 
@@ -128,6 +130,14 @@ def as_arrays(output: Any) -> Arrays:
 def alike(got: Arrays, wanted: Arrays) -> bool:
     """Whether two ways gave the same; images of a file may lie channels-first."""
     return len(got) == len(wanted) and all(_same(one, other) for one, other in zip(got, wanted, strict=True))
+
+
+def near(got: Arrays, wanted: Arrays) -> bool:
+    """Whether two gradients are the same but for the order in which floats were added."""
+    sizes = [np.abs(a).max(initial=0, where=np.isfinite(a)) for a in wanted]
+    allowed = GRADIENT_TOLERANCE * max(sizes, default=0)
+    pairs = zip(got, wanted, strict=True)
+    return len(got) == len(wanted) and all(np.allclose(a, b, rtol=0, atol=allowed, equal_nan=True) for a, b in pairs)
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, channels_first, flax_order
-from linger_jax.export.lower.lower_weighted import reshaped
+from linger_jax.export.lower.lower_weighted import padded, reshaped
 from linger_jax.export.lower.lowering_step import LoweringStep, lowers
 from linger_jax.kinds import (
     ADD,
@@ -251,6 +251,14 @@ def average_pool(step: LoweringStep) -> Sequence[ExportedValue]:
     """``QAvgPool1d``, ``QAvgPool2d``; over the whole plane too, since the packer has no other name for that."""
     x = step.emit.as_image(step.quantized(0, "input_quantizer"))
     node, window = step.node, step.node.pool.window
+    if any(low != high for low, high in window.padding) and not _overhangs(window, x.shape[1:-1]):
+        if not np.all(np.asarray(node.pool.divisor) == math.prod(window.kernel)):
+            raise step.error(
+                f"its padding {list(window.padding)} differs at both ends and is not counted, which no node says; pad "
+                "alike at both ends, or count the padding (count_include_pad=True)"
+            )
+        x = padded(step, x, [(0, 0), *window.padding, (0, 0)])
+        window = dataclasses.replace(window, padding=((0, 0),) * len(window.padding))
     output, plane = step.emit.output_grid(node), x.shape[1:-1]
     attributes = step.emit.act(node, x, output)
     pooled = (x.shape[0], *_output_plane(window, plane), x.shape[-1])
@@ -287,6 +295,18 @@ def _output_plane(window: Window, plane: Sequence[int]) -> tuple[int, ...]:
         (n + low + high - k) // s + 1
         for n, k, s, (low, high) in zip(plane, window.kernel, window.strides, window.padding, strict=True)
     )
+
+
+def _overhangs(window: Window, plane: Sequence[int]) -> bool:
+    """Whether padding that is wider at the end is what ``ceil_mode`` adds to the padding of the begin."""
+    wanted = _output_plane(window, plane)
+    for n, k, s, (low, _), size in zip(plane, window.kernel, window.strides, window.padding, wanted, strict=True):
+        found = -((n + 2 * low - k) // -s) + 1
+        if (found - 1) * s >= n + low:  # the last window starts inside the plane or in front of it
+            found -= 1
+        if found != size:
+            return False
+    return True
 
 
 def _window_attributes(

@@ -20,7 +20,7 @@ from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, output_clip
 from linger_jax.kinds import SPARIFY_FFN
 from linger_jax.nn import FINAL_SHARE, GROUPS, kept_groups, select_largest
-from linger_jax.numerics.products import contraction, ordered_product
+from linger_jax.numerics.products import contraction, ordered_product, precise_product
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
@@ -63,7 +63,8 @@ def _product(
 
     def in_float() -> Array:
         in_order = ctx.mode is Mode.calibrate and ctx.semantics.sums_in_file_order
-        y = ordered_product(x.value, weight.value) if in_order else x.value @ weight.value
+        product = ordered_product if in_order else precise_product(jnp.matmul, None, x.bits, weight.bits)
+        y = product(x.value, weight.value)
         return y if bias is None else y + bias.value
 
     if not ctx.in_integers:

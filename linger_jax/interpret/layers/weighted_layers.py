@@ -37,7 +37,8 @@ def weighted(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     fake = {**roles, INPUT: x.value, KERNEL: kernel.value} | ({} if bias is None else {BIAS: bias.value})
 
     def in_float() -> Array:
-        (y,) = run_layer(node.float_jaxpr, [fake[role] for role in node.layer_info.operands], fast=ctx.fast)
+        arrays = [fake[role] for role in node.layer_info.operands]
+        (y,) = run_layer(node.float_jaxpr, arrays, fast=ctx.fast, bits=(x.bits, kernel.bits))
         return y
 
     if not ctx.in_integers:

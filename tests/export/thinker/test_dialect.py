@@ -50,7 +50,7 @@ def test_what_the_device_computes_otherwise_is_not_written(tmp_path):
 def test_venus_wants_its_rounding_named_and_a_dim(tmp_path, platform, there):
     path = exported(tmp_path, lambda x: nn.softmax(nn.Dense(6)(x)), normal(20, 4), platform=platform)
     assert attributes(path, "QLinear").get("platform_quant") == (b"luna_quant" if there else None)
-    assert attributes(path, "QSoftmax").get("dim") == (1 if there else None)
+    assert attributes(path, "QSoftmax").get("dim") == (-1 if there else None)
 
 
 def test_another_platform_is_named_where_nothing_differs(tmp_path):

@@ -128,6 +128,77 @@ def test_relu6_of_what_others_read_too_is_raised_on_its_own(tmp_path):
     assert inner(path) == ["QConv2d", "QBatchNorm2d", "QBatchNorm2d", "Relu", "QAdd"]
 
 
+def addends(path):
+    """The constants that a file adds, in steps of the result, with the three scales of each addition."""
+    graph = onnx.load(path).graph
+    values = {c.name: onnx.numpy_helper.to_array(c) for c in graph.initializer}
+    found = []
+    for node in (n for n in graph.node if n.op_type == "QAdd" and n.input[1] in values):
+        a = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        assert values[node.input[1]].dtype == np.int8
+        steps = values[node.input[1]] * (a["scale_o"] / a["scale_y"])
+        found.append((steps, a["scale_x"], a["scale_y"], a["scale_o"]))
+    return found
+
+
+@pytest.mark.parametrize("platform", ["arcs", "venusA"])
+@pytest.mark.parametrize(("clip", "parts"), [(8, 1), (None, 2)])
+def test_relu6_is_lowered_by_constants_twice_as_fine_as_its_grid(tmp_path, platform, clip, parts):
+    """Executors never return from adding a constant at the scale of everything else; one of 8 bits may need parts."""
+    rows = 30 * (normal(1, 4) if platform == "venusA" else normal(1, 16, 4))
+    config = {"platform": platform, "clamp_info": {"clamp_activation_value": clip}}
+    path = exported(tmp_path, lambda x: nn.relu6(nn.Dense(64)(x)), rows, **config)
+    added = addends(path)
+    assert inner(path) == ["QLinear", *["QAdd"] * parts, "Relu"]
+    (scale,) = {o for *_, o in added}
+    assert [scales for _, *scales in added] == [[scale, 2 * scale, scale]] * parts
+    np.testing.assert_array_equal(sum(steps for steps, *_ in added), 6 * scale - 127)
+    assert linger_jax.check_onnx(path).ok
+
+
+@pytest.mark.parametrize("platform", ["arcs", "venusA"])
+@pytest.mark.filterwarnings("ignore:.*is clipped")
+def test_a_constant_that_is_added_has_the_shape_of_the_sum(tmp_path, platform):
+    row = np.linspace(-1, 1, 9, dtype=np.float32).reshape(1, 1, 9)
+    for name, function in (
+        ("behind", lambda x: x + row),
+        ("in front", lambda x: row + x),
+        ("half", lambda x: x + 0.5),
+    ):
+        path = exported(tmp_path, lambda x, f=function: f(nn.Dense(9)(x)), normal(1, 6, 8), platform=platform)
+        ((steps, *_),) = addends(path)
+        assert (name, steps.shape) == (name, (1, 6, 9))
+
+
+def test_a_constant_stays_as_it_is_where_the_sum_is_coarser_than_its_operand(tmp_path):
+    table = np.linspace(-3, 3, 54, dtype=np.float32).reshape(1, 6, 9)
+    ((_, x, y, o),) = addends(exported(tmp_path, lambda x: nn.Dense(9)(x) + table, normal(1, 6, 8)))
+    assert (x, y) == (2 * o, o)
+
+
+@pytest.mark.parametrize("platform", ["arcs", "venusA"])
+@pytest.mark.parametrize("axis", [1, 2, -1])
+def test_softmax_is_along_the_last_axis_counted_from_behind(tmp_path, platform, axis):
+    path = exported(tmp_path, lambda x: nn.softmax(nn.Dense(9)(x), axis=axis), normal(1, 6, 8), platform=platform)
+    around = ["Transpose"] if axis == 1 else []
+    assert inner(path) == ["QLinear", *around, "QSoftmax", *around]
+    assert attributes(path, "QSoftmax")["axis"] == -1
+    assert "function axis" not in {finding.check for finding in linger_jax.check_onnx(path).findings}
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_softmax_of_an_image_turns_three_axes(tmp_path, axis):
+    path = exported(tmp_path, lambda x: nn.softmax(nn.Conv(6, (3, 3))(x), axis=axis), normal(1, 5, 4, 3))
+    around = ["Reshape", "Transpose", "QSoftmax", "Transpose", "Reshape"]
+    assert inner(path) == ["QConv2d", *(["QSoftmax"] if axis == 2 else around)]
+
+
+def test_glu_is_along_the_last_axis(tmp_path):
+    path = exported(tmp_path, lambda x: nn.glu(nn.Dense(9)(x), axis=1), normal(1, 6, 8), platform="venusA")
+    assert inner(path) == ["QLinear", "Transpose", "GluInt", "Transpose"]
+    assert attributes(path, "GluInt")["dim"] == 2
+
+
 def test_relu6_that_nothing_exceeds_is_relu(tmp_path):
     assert inner(exported(tmp_path, lambda x: nn.relu6(nn.Dense(9)(x)), 0.1 * normal(16, 4))) == ["QLinear", "Relu"]
 

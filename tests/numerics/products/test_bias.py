@@ -11,7 +11,9 @@ from linger_jax.numerics.products import bias_steps, largest_weight_scale
 MAGNITUDES = st.floats(2.0**-40, 2.0**40, width=32)
 
 
-@given(st.lists(MAGNITUDES, min_size=3, max_size=3), st.integers(0, 23), st.sampled_from([8, 16, 32]), st.integers(0, 1))
+@given(
+    st.lists(MAGNITUDES, min_size=3, max_size=3), st.integers(0, 23), st.sampled_from([8, 16, 32]), st.integers(0, 1)
+)
 def test_the_largest_scale_leaves_room_and_the_next_would_not(bias, unit, bits, spare):
     scale = float(largest_weight_scale(np.array(bias, np.float32), np.float32(2.0**unit), bits, spare_bits=spare))
     room = 2.0 ** (bits - 1 - spare)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from linger_jax.export.dialects.dialect import Dialect, Rewrite
 from linger_jax.export.dialects.linger_dialect import LINGER
 from linger_jax.export.dialects.thinker.boundaries import dequantize_outputs, no_identity, quantize_inputs
+from linger_jax.export.dialects.thinker.constant_addends import constants_in_additions
 from linger_jax.export.dialects.thinker.large_planes import height_one
+from linger_jax.export.dialects.thinker.last_axis import functions_of_the_last_axis
 from linger_jax.export.dialects.thinker.matrices import three_axes
 from linger_jax.export.dialects.thinker.names_and_attributes import add_platform_attributes, rename
 from linger_jax.export.dialects.thinker.padding import kernels_as_wide_as_strides, pads_in_convolutions
@@ -52,7 +54,13 @@ THINKER = Dialect(
             three_axes,
         ),
         Rewrite("half up", "docs/specification/executor.md section 1", half_up_for_other_roundings),
+        Rewrite(
+            "functions of the last axis",
+            "docs/specification/executor.md section 3, rows QSoftmax and GluInt",
+            functions_of_the_last_axis,
+        ),
         Rewrite("saturation for Clip", "docs/specification/onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
+        Rewrite("constants in additions", "docs/specification/executor.md section 3, row QAdd", constants_in_additions),
         Rewrite(
             "Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes
         ),

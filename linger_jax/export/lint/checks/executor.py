@@ -1,4 +1,7 @@
-"""Finds operators that pack and that the executor computes otherwise (docs/specification/onnx_export.md section 5)."""
+"""Finds operators that pack and that the executor computes otherwise, or never ends.
+
+Source: docs/specification/onnx_export.md section 5, docs/specification/executor.md section 3.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,13 @@ from linger_jax.export.lint.program import Program
 from linger_jax.kinds import AS_2D, USE_THINKER
 from linger_jax.kinds import onnx_operators as ops
 
+SOFTMAX_AXIS = "softmax_axis_minus_one"
+LAST_AXIS = "function_of_last_axis"
+FINER_CONSTANT = "constant_finer_than_sum"
 NON_NEGATIVE_DIM = "glu_dim_non_negative"
+
+_AXIS_IS_READ_UP_TO = 2
+"""Axes of a softmax's operand up to which its axis may be counted from the front."""
 
 
 def _convolution_1d(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -72,10 +81,49 @@ def _gated_linear_unit(view: NodeView, program: Program) -> Iterator[Problem]:
         )
 
 
+def _last_axis(view: NodeView, program: Program) -> Iterator[Problem]:
+    shape, name = view.shape(), "axis" if view.has("axis") else "dim"
+    axis = view.integer(name, -1)
+    if shape is None or axis is None:
+        return
+    misread = program.device.executor.softmax_axis_is_misread and view.operator is ops.QSOFTMAX
+    if axis % len(shape) != len(shape) - 1:
+        yield differs(
+            f"{name} {axis} of {len(shape)} axes",
+            "the last axis",
+            f"{USE_THINKER}: it transposes in front of the function and behind it",
+            LAST_AXIS,
+        )
+    elif misread and axis >= 0 and len(shape) > _AXIS_IS_READ_UP_TO:
+        yield differs(f"{name} {axis}", f"{name} -1: {axis} is misread", USE_THINKER, SOFTMAX_AXIS)
+
+
+def _addition(view: NodeView, program: Program) -> Iterator[Problem]:
+    x, y, o = (view.number(name) for name in ("scale_x", "scale_y", "scale_o"))
+    if x is None or y is None or o is None:
+        return
+    if min(x, y) < o:
+        yield differs(
+            f"scale_x {x:g}, scale_y {y:g}, scale_o {o:g}",
+            "operands at least as fine as the result: the executor cannot shift left",
+            "Export the file anew: training keeps the result's scale as low as its operands'",
+        )
+    constant = any(tensor is not None and tensor.constant is not None for tensor in view.inputs)
+    if x == y == o and constant and program.device.executor.addition_of_constant_hangs:
+        yield differs(
+            f"a constant operand at the scale of everything else, {o:g}",
+            "a constant at twice the scale: the executor never returns",
+            USE_THINKER,
+            FINER_CONSTANT,
+        )
+
+
 CHECKS = (
     Check("conv1d", _convolution_1d, {ops.QCONV1D}, lambda executor: executor.conv1d_differs),
     Check("sigmoid", _sigmoid, {ops.QSIGMOID}, lambda executor: executor.sigmoid_differs),
     Check("transpose", _transpose, {ops.TRANSPOSE}, lambda executor: executor.transpose_of_four_axes_crashes),
     Check("layer norm", _layer_norm, {ops.QLAYER_NORM}),
+    Check("function axis", _last_axis, ops.ALONG_LAST_AXIS, measured),
+    Check("addition", _addition, {ops.QADD}, measured),
     Check("gated linear unit", _gated_linear_unit, {ops.QGLU}, measured),
 )
