@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 import linger_jax
-from linger_jax.config import Platform
+from linger_jax.config import Compat, Platform, QatMethod
 from linger_jax.kinds import BATCH_NORM, CONV
 from tests.equality.calls_of_kinds import CALLS, TOKENS, Call, is_rare, makes_a_grid, wants_a_grid
 from tests.equality.case import Case, Input, Line, Numbers
@@ -83,10 +84,16 @@ class _Drawing:
         if others and self.draw.random() < 0.2:
             ends.append(self.draw.choice(others))
         config = draw_config(self.draw, self.platform, _modules(self.lines))
-        drawn = Case(tuple(self.inputs), tuple(self.lines), tuple(ends), "{}", self._numbers(), self.batch)
         kinds = {line.kind for line in self.lines}
-        fused = {CONV.name, BATCH_NORM.name} <= kinds and self.draw.random() < 0.5
-        return Case(drawn.inputs, drawn.lines, drawn.outputs, "{}", drawn.numbers, self.batch, fused).configured(config)
+        return Case(
+            inputs=tuple(self.inputs),
+            lines=tuple(self.lines),
+            outputs=tuple(ends),
+            config=json.dumps(config, sort_keys=True),
+            numbers=self._numbers(can_calibrate=_can_calibrate(config) or self.draw.random() < 0.05),
+            batch=self.batch,
+            fused={CONV.name, BATCH_NORM.name} <= kinds and self.draw.random() < 0.5,
+        )
 
     def _step(self, name: str) -> None:
         """One more line for a kind: a call that fits a value that is there, else one of a fresh input."""
@@ -190,7 +197,7 @@ class _Drawing:
             self.shapes[line.target] = (found.shape, found.dtype)
         return True
 
-    def _numbers(self) -> Numbers:
+    def _numbers(self, *, can_calibrate: bool) -> Numbers:
         draw = self.draw
         wild = draw.random() < 0.45
 
@@ -199,7 +206,7 @@ class _Drawing:
                 return draw.choice((0.0, *_MAGNITUDES, *_MAGNITUDES))
             return draw.choice(usual)
 
-        steps = draw.choice((2, 3)) if draw.random() < 1 / 3 else 0
+        steps = draw.choice((2, 3)) if draw.random() < 1 / 3 or not can_calibrate else 0
         return Numbers(
             seed=draw.randrange(2**31),
             weights=size(0.1, 0.3, 1.0),
@@ -208,10 +215,16 @@ class _Drawing:
             inputs=size(0.5, 1.0, 3.0) or 1.0,
             sort=draw.choice(("constant", "one-hot")) if draw.random() < 0.15 else "normal",
             growth=draw.choice((100.0, 0.01)) if draw.random() < 0.15 else 1.0,
-            calibrated=not steps or draw.random() < 0.7,
+            calibrated=not steps or (can_calibrate and draw.random() < 0.7),
             steps=steps,
             optimizer=draw.choice(("sgd", "adam")),
         )
+
+
+def _can_calibrate(config: Mapping[str, Any]) -> bool:
+    """docs/specification/config.md section 4, defect C16."""
+    moves = config.get("quant_info", {}).get("qat_method", QatMethod.MOM) == QatMethod.MOM
+    return not (moves and config.get("compat") == Compat.reference)
 
 
 def _of(draw: random.Random) -> int:
