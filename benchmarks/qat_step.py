@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.table import Table
 from timing import CLOCKS, median_ms, median_ratio, take_turns
 
+from linger_jax.atomic_file import write_file
+
 OPTIMIZERS = {
     "sgd": functools.partial(optax.sgd, 1e-3, momentum=0.9),
     "adam": functools.partial(optax.adam, 1e-4),
@@ -175,7 +177,7 @@ def main() -> int:
         show(console, model, found)
         results += found
     if options.json:
-        options.json.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+        write_file(options.json, json.dumps([asdict(result) for result in results], indent=2) + "\n")
     return int(any(result.programs not in (1, None) for result in results))
 
 

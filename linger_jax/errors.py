@@ -87,5 +87,9 @@ class PackError(ExportError):
     """A file that the vendor's packer does not turn into a package, or a packer that is missing or does not run."""
 
 
+class FileError(LingerError):
+    """A file or folder that cannot be written."""
+
+
 class LingerWarning(UserWarning):
     """Category of every warning that linger_jax issues."""

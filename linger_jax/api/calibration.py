@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import jax
 from rich.progress import track
 
-from linger_jax.api.mode import calibration_context
+from linger_jax.api.calibration_context import calibrating
 from linger_jax.api.quantized_model import QuantizedModel
+from linger_jax.api.scale_remarks import warn_of_cut_biases
 from linger_jax.errors import LingerError
 from linger_jax.typing import Tree
 
@@ -22,8 +25,11 @@ def calibration() -> Iterator[None]:
     ``quant`` and ``params`` in ``updates``, because thresholds and clamped weights are parameters. A second pass over
     calibrated quantizers is refused; for several batches use ``calibrate``. A function under ``jax.jit`` is
     traced again inside the context.
+
+    The context holds for the code inside it alone: not for other threads, for other asyncio tasks while this one waits,
+    or for those who iterate over a generator that yields inside it.
     """
-    with calibration_context(True):
+    with calibrating():
         yield
 
 
@@ -42,7 +48,8 @@ def calibrate(
     Args:
       qmodel: the quantized model.
       variables: its variables; they are not changed.
-      batches: each an array (the model's one input), a tuple (positional arguments) or a mapping (keyword arguments).
+      batches: each an array or a list of numbers (the model's one input), a tuple or a list of arrays (positional
+        arguments) or a mapping (keyword arguments).
       rngs, method, **kwargs: passed to every call, for example ``train=False``.
       progress: whether to show a progress bar.
 
@@ -57,18 +64,30 @@ def calibrate(
     first = True
     for batch in track(batches, "calibrating", disable=not progress, transient=True):
         args, named = _arguments(batch)
-        with calibration_context(True):
-            updates = qmodel.calibration_pass(
-                result, args, {**kwargs, **named}, rngs=rngs, method=method, joins=not first
-            )
+        updates = qmodel.calibration_pass(result, args, {**kwargs, **named}, rngs=rngs, method=method, joins=not first)
         result = {**result, **updates}
         first = False
     if first:
         raise LingerError("calibrate: there was no batch")
+    plan = qmodel.plan(result, *args, rngs=rngs, method=method, **{**kwargs, **named})
+    warn_of_cut_biases(plan, result, _CUT, stacklevel=2)
     return result
+
+
+_CUT = (
+    "No scale of the weights is small enough, so they are cut. Give these layers inputs of a larger range, a smaller "
+    "bias, or more bias_bits"
+)
 
 
 def _arguments(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if isinstance(batch, Mapping):
         return (), batch
-    return (tuple(batch), {}) if isinstance(batch, (tuple, list)) else ((batch,), {})
+    is_one_input = not isinstance(batch, (tuple, list)) or (isinstance(batch, list) and _is_numbers(batch))
+    return ((batch,), {}) if is_one_input else (tuple(batch), {})
+
+
+def _is_numbers(batch: list[Any]) -> bool:
+    """Whether a list is an array written out, in the place of one."""
+    leaves = jax.tree.leaves(batch)
+    return bool(leaves) and all(isinstance(leaf, numbers.Number) for leaf in leaves)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.compat import is_tracer
-from linger_jax.errors import CalibrationError, LingerWarning, StateError
+from linger_jax.errors import CalibrationError, LingerError, LingerWarning, StateError
 from linger_jax.typing import Path
 
 
@@ -22,6 +22,7 @@ class Kind(enum.Enum):
     unseen = "unseen"
     non_finite = "non_finite"
     calibrated = "calibrated"
+    nan_in_integers = "nan_in_integers"
 
 
 @jax.tree_util.register_dataclass
@@ -49,19 +50,28 @@ def finding(kind: Kind, flags: Mapping[Path, jax.Array]) -> Finding:
 
 
 def refuse(findings: tuple[Finding, ...], *, joins: bool) -> None:
-    """Refuses a calibration that the findings speak against.
+    """Refuses a calibration, or an evaluation in integers, that the findings speak against.
 
     Args:
-      findings: of one calibration pass.
+      findings: of one pass.
       joins: whether this pass follows others of the same calibration, so that calibrated quantizers are expected.
 
     Raises:
       CalibrationError: the data holds NaN or infinity.
       StateError: quantizers were calibrated or trained before.
+      LingerError: an evaluation in integers met NaN.
     """
     found = {f.kind: f.names_found() for f in findings}
     if found.get(Kind.non_finite):
-        raise CalibrationError(f"calibration data contains NaN or infinity at {', '.join(found[Kind.non_finite])}")
+        raise CalibrationError(
+            f"calibration data contains NaN or infinity at {', '.join(found[Kind.non_finite])} (there, or in what the "
+            "float pass computes of it: numbers beyond 3.4e38 are infinite). Leave such samples out, or scale them"
+        )
+    if found.get(Kind.nan_in_integers):
+        raise LingerError(
+            f"mode='integer': NaN at {', '.join(found[Kind.nan_in_integers])}; integers hold none. Leave such samples "
+            "out, or evaluate without mode='integer', which gives NaN for them alone"
+        )
     if found.get(Kind.calibrated) and not joins:
         raise StateError(
             f"has been calibrated already (or trained): {', '.join(found[Kind.calibrated])}. A second calibration "

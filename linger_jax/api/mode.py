@@ -1,7 +1,7 @@
 """Which mode a call runs in.
 
-Statistics move if and only if ``quant`` is mutable; calibration is a JAX user context; a call asks
-for integers.
+Statistics move if and only if ``quant`` is mutable; calibration is a context (calibration_context.py); a call
+asks for integers.
 """
 
 from __future__ import annotations
@@ -9,21 +9,12 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from linger_jax.api.quant_collection import QUANT
-from linger_jax.compat import user_context
 from linger_jax.compat.linen import in_collections
 from linger_jax.errors import LingerError
 from linger_jax.plan import PlanSettings
 
 Arithmetic = Literal["fake_quant", "integer"]
 """What an evaluation computes with: float32 on quantized values, or integers."""
-
-# Part of jax.jit's cache key: a function that was compiled outside the context is traced again inside it.
-calibration_context = user_context(False)
-
-
-def is_calibrating() -> bool:
-    """Whether this thread is inside the calibration context."""
-    return bool(calibration_context.value)
 
 
 def asks_for_integers(mode: Any, settings: PlanSettings, *, calibrating: bool, mutable: Any) -> bool:

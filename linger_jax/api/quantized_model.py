@@ -15,14 +15,16 @@ import flax.linen as nn
 import jax
 
 from linger_jax.api import findings
+from linger_jax.api.calibration_context import forget_trace, is_calibrating, uncalibrated_key
 from linger_jax.api.call_checks import KnownRanks, refuse_empty
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
-from linger_jax.api.mode import Arithmetic, asks_for_integers, is_calibrating
+from linger_jax.api.mode import Arithmetic, asks_for_integers
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.api.reconfiguring import changed_config, taken_over
 from linger_jax.api.running import Run, initial_variables, recorded, run_model
+from linger_jax.api.scale_remarks import scale_remarks
 from linger_jax.compat import is_tracer
 from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.config import QuantConfig
@@ -31,7 +33,7 @@ from linger_jax.export.lower import Record
 from linger_jax.interpret import plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import split_call
+from linger_jax.staging import as_float32, split_call
 from linger_jax.typing import Tree, Variables
 
 
@@ -39,8 +41,9 @@ class QuantizedModel:
     """An unmodified Flax model, interpreted with quantizers; made by ``linger_jax.init``.
 
     ``init``, ``adopt``, ``plan`` and ``apply`` take the model's own positional and keyword arguments, ``rngs`` and
-    ``method``. All state is in the variables; an instance only remembers plans, compiled functions and the ranks it was
-    initialised with, so one instance may serve several threads, and a pickled or copied one is as good as new.
+    ``method``. An input is quantized by its value, whatever its real type. All state is in the variables; an instance
+    only remembers plans, compiled functions and the ranks it was initialised with, so one instance may serve several
+    threads, and a pickled or copied one is as good as new.
 
     Attributes:
       model: the float model.
@@ -85,7 +88,7 @@ class QuantizedModel:
         """
         if rngs is None:
             rngs = jax.random.key(self.settings.config.seed)
-        values, named = jax.tree.map(plain, (args, kwargs), is_leaf=_is_qtensor)
+        values, named = jax.tree.map(lambda leaf: as_float32(plain(leaf)), (args, kwargs), is_leaf=_is_qtensor)
         variables = float_variables(self.model, rngs, values, named, method)
         return self.adopt(variables, *args, rngs=rngs, method=method, **kwargs)
 
@@ -106,7 +109,7 @@ class QuantizedModel:
         Raises:
           PlanError: the model has no layer to quantize, or, with ``strict``, something stays float.
           PlatformLimitError: a layer outside the platform's limits.
-          LingerError: an argument without elements.
+          LingerError: an argument without elements, or complex numbers that reach a layer.
 
         Warns:
           LingerWarning: a function runs as float because the platform has no kernel for it; a constant is clipped by
@@ -128,17 +131,19 @@ class QuantizedModel:
         """The coverage of one call: every layer and operator, quantized or why not.
 
         Args:
-          variables: all collections or the float model's; arrays may be ``jax.ShapeDtypeStruct``.
+          variables: all collections or the float model's; arrays may be ``jax.ShapeDtypeStruct``. Where scales are
+            among them, rows say which weights are coarser than their own statistic asks for, and why.
           *args, **kwargs, rngs, method: as in ``nn.Module.apply``; arrays may be shapes likewise.
 
         Raises:
           LingerError: as ``adopt``, a model without layers excepted.
         """
-        variables = fold_variables(self.settings, float_collections(variables))
+        floats = fold_variables(self.settings, float_collections(variables))
         refuse_empty(args, kwargs)
-        mutable = tuple(c for c in variables if c != "params")
+        mutable = tuple(c for c in floats if c != "params")
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
-        return self._plan_cache.plan(variables, call, arrays)
+        plan = self._plan_cache.plan(floats, call, arrays)
+        return dataclasses.replace(plan, remarks=scale_remarks(plan, variables)) if QUANT in variables else plan
 
     def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """One evaluation with everything an exporter needs: the plan, every scale, the integers of every parameter.
@@ -281,7 +286,7 @@ class QuantizedModel:
         method: Any,
         joins: bool,
     ) -> Tree:
-        """One batch of ``linger_jax.calibrate``, within its context.
+        """One batch of ``linger_jax.calibrate``.
 
         Args:
           variables, args, kwargs, rngs, method: as in ``apply``.
@@ -307,15 +312,17 @@ class QuantizedModel:
         mode: Arithmetic,
         *,
         keep_qtensors: bool,
-        joins: bool = False,
+        joins: bool | None = None,
     ) -> Any:
+        """One call; ``joins`` is that of a calibration pass, and None of a call that asks the context."""
         variables = dict(flax.core.unfreeze(dict(variables)))
         self._ranks.check(method, args, kwargs)
-        calibrating = is_calibrating()
+        calibrating = joins is not None or is_calibrating()
         returns_updates = mutable is not False or calibrating
         in_integers = asks_for_integers(mode, self.settings, calibrating=calibrating, mutable=mutable)
         if not self.active:
             output, updates = self._run_float(variables, args, kwargs, rngs, method, mutable)
+            forget_trace(output, updates)
             return (output, updates) if returns_updates else output
         if calibrating and self.settings.purpose != "quantize":
             raise LingerError("a constrained or float model has no quantizers to calibrate")
@@ -323,8 +330,10 @@ class QuantizedModel:
         written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_collections(mutable, c)}))
         call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
         run = self._compile(Run(call, written, calibrating, keep_qtensors, in_integers), (variables, arrays))
-        output, updates, found = run(variables, arrays)
-        findings.refuse(found, joins=joins)
+        with uncalibrated_key():
+            output, updates, found = run(variables, arrays)
+        forget_trace(output, updates)
+        findings.refuse(found, joins=bool(joins))
         if not self._warned_of_unseen and findings.warn_of_unseen(found):
             self._warned_of_unseen = True
         return (output, updates) if returns_updates else output

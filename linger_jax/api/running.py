@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from linger_jax.api import quant_collection
 from linger_jax.api.findings import Finding, Kind, finding
@@ -18,7 +20,7 @@ from linger_jax.interpret import Context, Mode, Recording, State, clamp_paramete
 from linger_jax.plan import Plan, PlanSettings
 from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, QTensor, QuantizerKind
 from linger_jax.staging import Call
-from linger_jax.typing import Tree
+from linger_jax.typing import Path, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +97,8 @@ def run_model(
     results = interpret(ctx, plan.graph, [*(clamped.get(path, leaf) for path, leaf in named), *arrays])
     finish: Callable[[Any], Any] = (lambda value: value) if run.keep_qtensors else plain
     output, updates = jax.tree.unflatten(staged.out_tree, [finish(r) for r in results])
+    if mode is Mode.integer:
+        output = _without_integers(output, ctx.non_finite)
     updates = {c: jax.tree.map(plain, v, is_leaf=_is_qtensor) for c, v in dict(updates).items()}
     # Flax leaves out a collection without entries; a caller who asked for one gets it back unchanged.
     updates = {c: {} for c in run.written if c in float_variables and not float_variables[c]} | updates
@@ -138,18 +142,28 @@ def recorded(plan_cache: PlanCache, variables: Tree, call: Call, arrays: list[An
     return as_record(plan, arrays_of_run, dict(zip(plan.staged.variables, leaves, strict=True)))
 
 
+def _without_integers(output: Any, saw_nan: Mapping[Path, jax.Array]) -> Any:
+    """The outputs of an evaluation in integers, all real ones NaN where a quantizer met NaN (docs/decisions.md D35)."""
+    met = functools.reduce(jnp.logical_or, saw_nan.values(), jnp.zeros((), jnp.bool_))
+    return jax.tree.map(
+        lambda leaf: jnp.where(met, jnp.nan, leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+        output,
+    )
+
+
 def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -> tuple[Finding, ...]:
     if ctx.mode is Mode.calibrate:
         calibrated = {path: _saw_data(before, path) for path in ctx.non_finite}
         return finding(Kind.non_finite, ctx.non_finite), finding(Kind.calibrated, calibrated)
+    nan = (finding(Kind.nan_in_integers, ctx.non_finite),) if ctx.mode is Mode.integer else ()
     if ctx.evaluating and settings.semantics.warns_of_unseen_data and not ctx.in_float:
         unseen = {
             path: ~_saw_data(before, path) & (before[path]["scale"] == 1.0)
             for path, quantizer in plan.quantizers.items()
             if quantizer.active and quantizer.fixed_scale is None and quantizer.spec.kind is not QuantizerKind.bias
         }
-        return (finding(Kind.unseen, unseen),)
-    return ()
+        return (*nan, finding(Kind.unseen, unseen))
+    return nan
 
 
 def _saw_data(state: State, path: Any) -> jax.Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import LingerError
+from linger_jax.file_errors import file_errors
 from linger_jax.typing import HostArray
 
 _ONE, _MANY = ".npy", ".npz"
@@ -71,25 +72,23 @@ def check_output(path: Path, count: int) -> None:
         raise LingerError(f"--output {path}: write {_MANY}, or {_ONE} for one tensor")
     if path.suffix == _ONE and count != 1:
         raise LingerError(f"--output {path}: {count} tensors do not fit a {_ONE} file; write {_MANY}")
-    if path.is_dir():
-        raise LingerError(f"--output {path}: is a folder; name a file")
+    with file_errors(path):
+        if path.is_dir():
+            raise LingerError(f"--output {path}: is a folder; name a file")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, HostArray]) -> None:
     """Writes arrays by name as ``.npz``, or one as ``.npy``; a failure leaves no partial file.
 
     Raises:
-      LingerError: the file cannot be written.
+      FileError: the file cannot be written.
     """
-    try:
-        with atomic_file(path) as partial, partial.open("wb") as file:
-            if path.suffix == _ONE:
-                (array,) = arrays.values()
-                np.save(file, array, allow_pickle=False)
-            else:
-                _save_members(file, arrays)
-    except OSError as error:
-        raise LingerError(f"--output {path}: cannot be written ({error.strerror})") from error
+    with atomic_file(path) as file:
+        if path.suffix == _ONE:
+            (array,) = arrays.values()
+            np.save(file, array, allow_pickle=False)
+        else:
+            _save_members(file, arrays)
 
 
 def _save_members(file: Any, arrays: Mapping[str, HostArray]) -> None:

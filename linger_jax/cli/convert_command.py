@@ -12,6 +12,7 @@ import typer
 
 from linger_jax.cli.inspect_command import WIDTH
 from linger_jax.errors import ConversionError, LingerError
+from linger_jax.file_errors import file_errors
 
 
 def convert(
@@ -43,8 +44,9 @@ def convert(
     from linger_jax.cli.model_argument import example_input, load_model
 
     progress = Console(stderr=True)
-    if out.exists() and not dry_run:
-        raise LingerError(f"--out {out}: exists already; name another folder or remove it")
+    with file_errors(out):
+        if out.exists() and not dry_run:
+            raise LingerError(f"--out {out}: exists already; name another folder or remove it")
     module = load_model(model)
     shapes = tuple(example_input(text, channels_last=channels_last) for text in input)
     with progress.status(f"importing {checkpoint}"), _told_of_sequences(shapes):

@@ -12,6 +12,8 @@ import typer
 from linger_jax.cli.inspect_command import WIDTH
 from linger_jax.errors import LingerError
 from linger_jax.export import DIALECTS
+from linger_jax.file_errors import file_errors
+from linger_jax.write_through import is_written_through
 
 
 def dialect_name(text: str) -> str:
@@ -62,8 +64,9 @@ def export(
     from linger_jax.cli.quantized_checkpoint import read_quantized
     from linger_jax.export.onnx import read_onnx
 
-    if out.is_dir():
-        raise LingerError(f"--out {out}: is a folder; name a file")
+    with file_errors(out):
+        if out.is_dir():
+            raise LingerError(f"--out {out}: is a folder; name a file")
     progress = Console(stderr=True)
     shapes = tuple(example_input(text, channels_last=channels_last) for text in input)
     with progress.status(f"reading {checkpoint}"):
@@ -83,6 +86,9 @@ def export(
             input_names=None if input_names is None else input_names.split(","),
             output_names=None if output_names is None else output_names.split(","),
         )
+    if is_written_through(out):  # it cannot be read again, and may be where a table would go
+        progress.print(f"{out}: written, dialect {dialect}", soft_wrap=True, highlight=False, markup=False)
+        return
     graph, report = read_onnx(out), linger_jax.check_onnx(out)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(boundary_table(graph))

@@ -11,6 +11,7 @@ import typer
 
 from linger_jax.cli.inspect_command import WIDTH
 from linger_jax.errors import LingerError
+from linger_jax.write_through import is_written_through
 
 
 def pack(
@@ -39,6 +40,7 @@ def pack(
         raise LingerError(f"--options {options}: {error}; quote it as a shell command") from error
     with Console(stderr=True).status(f"packing {model}"):
         report = linger_jax.pack(model, out, platform, arguments, strict=strict, packer=tpacker, seconds=seconds)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    # A package that goes to standard output shall not have a table in it.
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, stderr=is_written_through(out))
     console.print(report.table())
     console.print(f"{out}: {report.summary}", soft_wrap=True, highlight=False, markup=False)

@@ -12,6 +12,7 @@ import typer
 
 from linger_jax.cli.inspect_command import WIDTH
 from linger_jax.errors import LingerError
+from linger_jax.file_errors import file_errors
 from linger_jax.nearest_name import nearest_name
 
 
@@ -57,8 +58,10 @@ def run(
     wanted = _wanted(special_key or runner.outputs, [*declared, *runner.tensor_names])
     if output is not None:
         check_output(output, len(wanted))
-    if dump is not None and dump.exists() and not dump.is_dir():
-        raise LingerError(f"--dump {dump}: is a file; name a folder")
+    if dump is not None:
+        with file_errors(dump):
+            if dump.exists() and not dump.is_dir():
+                raise LingerError(f"--dump {dump}: is a file; name a folder")
     axes = _axes(batch_axis or [], declared)
     arrays = read_inputs(input, declared)
     sources = {name: source_of(runner.graph, name) for name in wanted}
@@ -66,10 +69,7 @@ def run(
     with Console(stderr=True).status(f"running {model}"):
         values = runner.run_quantized(arrays, tuple(names), batch_axis=axes)
     if dump is not None:
-        try:
-            written = write_dump({name: values[name] for name in runner.tensor_names}, dump, dump_format.value)
-        except OSError as error:
-            raise LingerError(f"--dump {dump}: cannot be written ({error.strerror})") from error
+        written = write_dump({name: values[name] for name in runner.tensor_names}, dump, dump_format.value)
     results = {
         name: integers_of(name, values[source]) if integers else real(values[name]) for name, source in sources.items()
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from linger_jax.atomic_file import atomic_file
+from linger_jax.atomic_file import write_file
 from linger_jax.config.file_keys import FILE_KEYS
 from linger_jax.config.quant_config import QuantConfig
 from linger_jax.config.sections import Part
@@ -31,10 +31,12 @@ def config_save_to_yaml(path: str | os.PathLike[str], config: QuantConfig) -> No
     """Writes the configuration: sorted keys, block style, enums by name (docs/specification/config.md section 1.3).
 
     Missing folders are made. A failure leaves no partial file: an older one stays until the new one is complete.
+
+    Raises:
+      FileError: the file cannot be written.
     """
     text = yaml.safe_dump(config_to_mapping(config), default_flow_style=False, sort_keys=True, allow_unicode=True)
-    with atomic_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_file(path, text)
 
 
 def _plain_part(part: Part) -> dict[str, Any]:

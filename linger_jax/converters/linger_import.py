@@ -20,6 +20,7 @@ from linger_jax.api import (
     initial,
     set_in,
     threshold_path,
+    warn_of_cut_biases,
 )
 from linger_jax.converters.files import COUNTER, LingerState, is_quantizer_key, read_state, split_state
 from linger_jax.converters.match import GivenNames, How, MatchMode, PlacePair, match_places, read_names
@@ -111,7 +112,16 @@ def load_linger_checkpoint(
         set_in(quant, counter.path, jnp.asarray(np.minimum(count.reshape(()), 2**31 - 1), jnp.int32))
     problems.raise_if_any()
     report = _joined(report, state, [*rows, *(_row(step, state) for step in counters)], dropped, plan, steps)
-    return {**floats, "params": params, QUANT: quant}, report
+    loaded = {**floats, "params": params, QUANT: quant}
+    if qmodel.settings.semantics.weights_leave_room:
+        warn_of_cut_biases(plan, loaded, _COARSER, stacklevel=2)
+    return loaded, report
+
+
+_COARSER = (
+    "linger adds them in float32, which no chip does; evaluation, integers and files take coarser weights in these "
+    "layers, down to a scale of 1 (docs/decisions.md D27). Train on, or calibrate anew, to adapt to that"
+)
 
 
 @dataclasses.dataclass(frozen=True)

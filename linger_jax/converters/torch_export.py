@@ -93,7 +93,8 @@ def save_torch(
       model, variables, x, **options: as in ``to_torch``.
 
     Raises:
-      ConversionError: the folder does not exist or cannot be written to; and as ``to_torch``.
+      FileError: the folder does not exist or cannot be written to.
+      ConversionError: as ``to_torch``.
     """
     tensors = to_torch(model, variables, x, **options)
     if os.fspath(path).endswith(".safetensors"):

@@ -74,6 +74,7 @@ def export_onnx(
       DeviceLintError: the device would refuse a ``thinker`` file or compute other integers, and ``strict`` is set.
       ExportError: something runs as float or has no form in a file (the message names the layer and the line), the
         names do not fit, the opset is unknown, or the onnx package is missing.
+      FileError: the file cannot be written.
 
     Source: docs/specification/onnx_export.md sections 1 to 3.
     """

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.tied_scales import quantize_tied
@@ -42,10 +43,12 @@ def run_quantizer(
       clip: in training, bound applied before the statistic (docs/specification/quantizers.md section 10).
     """
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
+    if ctx.in_integers:
+        _note(ctx, path, jax.numpy.isnan(x).any())
     if ctx.mode is Mode.calibrate:
         if ctx.quantizers[path].parameters:
             spec = dataclasses.replace(spec, clamp_value=None, clamp_factor=None)
-        ctx.non_finite[path] = ctx.non_finite.get(path, jax.numpy.array(False)) | has_non_finite(x)
+        _note(ctx, path, has_non_finite(x))
         # A fresh quantizer joins nothing: the first batch, later ones and a shared layer run one program.
         y, state = calibrate(spec, x, state, accumulate=True, given_scale=given_scale, min_scale=min_scale)
     elif ctx.mode is Mode.rescale:
@@ -58,6 +61,10 @@ def run_quantizer(
         )
     ctx.state[path] = state
     return noted(ctx, path, x, QTensor(y, state["scale"], spec.bits))
+
+
+def _note(ctx: Context, path: Path, flag: Array) -> None:
+    ctx.non_finite[path] = ctx.non_finite.get(path, jax.numpy.array(False)) | flag
 
 
 def noted(ctx: Context, path: Path, x: Array, result: QTensor) -> QTensor:
@@ -126,6 +133,18 @@ def quantize_bias(ctx: Context, path: Path, bias: Array, scale: Any) -> QTensor:
     if ctx.recording is not None:
         ctx.recording.note_bias(path, bias_steps(quantized.value, scale, quantized.bits))
     return quantized
+
+
+def where_number(operand: Array, result: Array) -> Array:
+    """The result of an integer kernel, NaN where its operand is: integers hold none.
+
+    A diverged training must not look healthy (docs/decisions.md D35).
+
+    Args:
+      operand: float32, of the result's shape or one that is broadcast to it.
+      result: float32.
+    """
+    return jax.numpy.where(operand == operand, result, np.float32(np.nan))
 
 
 @jax.custom_vjp

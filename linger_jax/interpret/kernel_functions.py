@@ -13,7 +13,7 @@ from jax import lax
 
 from linger_jax.config import RoundMode
 from linger_jax.errors import PlatformLimitError
-from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through
+from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through, where_number
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.interpreter import InterpreterRule, interprets, single
 from linger_jax.kinds import OPERATORS, ChipFunction, OperatorKind
@@ -77,7 +77,7 @@ def _squashing(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
         _refuse_missing(ctx, node, kind)
         fraction_bits = chip_kernels.result_fraction_bits(platform, bits)
         y = functions.kernel(sigmoid_input(ctx, x, _rounding(ctx, node)), platform, fraction_bits)
-        value = straight_through(from_fixed_point(y, fraction_bits), real)
+        value = straight_through(where_number(x.value, from_fixed_point(y, fraction_bits)), real)
         if not is_fixed:
             return [run_quantizer(ctx, path, value)]
         scale = jnp.float32(fixed_scale(bits))
@@ -123,7 +123,7 @@ def _gated(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
         fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, GATED_FRACTION_BITS, _rounding(ctx, node))
         to_int32 = saturated_int32 if ctx.semantics.kernel_inputs_saturate else wrapped_int32
         y = functions.kernel(to_int32(fixed), ctx.settings.config.platform)
-        value = straight_through(from_fixed_point(y, GATED_FRACTION_BITS), real)
+        value = straight_through(where_number(x.value, from_fixed_point(y, GATED_FRACTION_BITS)), real)
         return [run_quantizer(ctx, _output(node), value)]
 
     return rule
@@ -141,8 +141,9 @@ def _rows(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
         axis = node.attributes["axis"]
         rows = jnp.moveaxis(lax.stop_gradient(x.value), axis, -1)
         fixed = saturated_int32(values_to_fixed_point(rows, SOFTMAX_INPUT_FRACTION_BITS))
-        y = jnp.moveaxis(functions.kernel(fixed, ctx.settings.config.platform), -1, axis)
-        value = straight_through(from_fixed_point(y, SOFTMAX_RESULT_FRACTION_BITS), real)
+        y = from_fixed_point(functions.kernel(fixed, ctx.settings.config.platform), SOFTMAX_RESULT_FRACTION_BITS)
+        y = where_number(jnp.sum(rows, -1, keepdims=True), y)
+        value = straight_through(jnp.moveaxis(y, -1, axis), real)
         return [run_quantizer(ctx, _output(node), value)]
 
     return rule

@@ -33,6 +33,7 @@ _MANTISSA_BITS = 23
 _EXPONENT_BIAS = 127
 _INFINITY = np.float32(np.inf)
 _NAN = np.float32(np.nan)
+_LARGEST_FLOAT32 = np.finfo(np.float32).max
 
 
 class ExponentTies(StrEnum):
@@ -135,7 +136,7 @@ def log2_rounded(x: jax.Array) -> jax.Array:
 
 
 def exp2_rounded(x: jax.Array) -> jax.Array:
-    """2^x computed in float64 and rounded once to float32.
+    """2^x computed in float64 and rounded once to float32, at most its largest number.
 
     Args:
       x: float32 array.
@@ -144,7 +145,8 @@ def exp2_rounded(x: jax.Array) -> jax.Array:
       float32 array of the same shape.
     """
     with wide_types():
-        return lax.convert_element_type(lax.exp2(lax.convert_element_type(x, jnp.float64)), jnp.float32)
+        wide = lax.min(lax.exp2(lax.convert_element_type(x, jnp.float64)), np.float64(_LARGEST_FLOAT32))
+        return lax.convert_element_type(wide, jnp.float32)
 
 
 def derived_threshold(bits: int, octave: int, ties: ExponentTies = ExponentTies.half_even) -> int:

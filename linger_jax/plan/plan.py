@@ -35,6 +35,7 @@ class Plan:
       settings: what the user asked for.
       staged: the trace it was made from.
       modules: dotted paths of all modules met.
+      remarks: on rows, by layer: what the scales of a model's variables say, where they are known.
       warnings: what the user should know when the model is made: functions that the platform has no kernel for,
         constants that their own quantizers clip, epsilons that the chip replaces.
     """
@@ -45,10 +46,15 @@ class Plan:
     staged: Staged
     modules: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    remarks: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def rows(self) -> tuple[Row, ...]:
         """The coverage table: every layer, every quantized operator, every place where a scale is lost."""
-        return coverage_table.rows(self.graph, self.settings)
+        found = coverage_table.rows(self.graph, self.settings)
+        return tuple(
+            dataclasses.replace(row, reason="; ".join(filter(None, (row.reason, self.remarks.get(row.name, "")))))
+            for row in found
+        )
 
     @property
     def float_rows(self) -> tuple[Row, ...]:

@@ -140,7 +140,8 @@ def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
         difference = t - rounded * step
         with wide_types():
             wide = lax.convert_element_type(difference, jnp.float64)
-            return lax.convert_element_type(lax.sqrt(jnp.sum(wide * wide)), jnp.float32)
+            # The power of two changes no comparison, and keeps the length of a tensor of the largest numbers finite.
+            return lax.convert_element_type(lax.sqrt(jnp.sum(wide * wide)) * np.float64(2.0**-20), jnp.float32)
 
     best = jnp.argmin(lax.map(error, np.arange(_W_LIKE_STEPS.start, _W_LIKE_STEPS.stop, dtype=np.int32)))
     exponent = lax.convert_element_type(best, jnp.int32) + np.int32(_W_LIKE_STEPS.start)

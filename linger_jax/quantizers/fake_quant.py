@@ -33,6 +33,9 @@ class Grid:
     """CUDA rules: ties go up whatever the rounding mode, and values on the two ends pass no gradient."""
     clip: float | None
     """Values are clipped to +-clip before they are scaled."""
+    saturates_infinity: bool
+    """An infinity, and a value that becomes one when it is scaled, is cut like any other; otherwise the NATIVE rules
+    make it NaN, as the reference does."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -45,7 +48,7 @@ def fake_quant(grid: Grid, x: jax.Array, scale: jax.Array) -> jax.Array:
       scale: float32 scalar, a power of two; receives no gradient.
 
     Returns:
-      float32 array of ``x``'s shape, integer / scale. NaN stays NaN; under the NATIVE rules an infinity becomes NaN.
+      float32 array of ``x``'s shape, integer / scale. NaN stays NaN.
 
     Source: docs/specification/quantizers.md sections 1, 4, 8 and 10.
     """
@@ -130,7 +133,8 @@ def _forward(grid: Grid, x: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax
         return whole / scale, (whole != low) & (whole != high), clipped
     rounded = round_scaled(clipped, scale, grid.rounding)
     # The reference computes (round(v) - v) + v: NaN for an infinite v.
-    whole = jnp.where(lax.abs(scaled) < _INFINITY, lax.clamp(low, rounded, high), _NAN)
+    is_cut = scaled == scaled if grid.saturates_infinity else lax.abs(scaled) < _INFINITY
+    whole = jnp.where(is_cut, lax.clamp(low, rounded, high), _NAN)
     return whole / scale, (rounded >= low) & (rounded <= high), clipped
 
 

@@ -178,7 +178,7 @@ def _train_with_statistic(
     require(state, RUNNING_DATA, IS_INIT, SCALE)
     running = moving_average(
         lax.stop_gradient(state[RUNNING_DATA]),
-        largest_value(x, spec.activation_type, grid.clip),
+        largest_value(x, spec.activation_type, grid.clip, finite=grid.saturates_infinity),
         state[IS_INIT],
     )
     scale = limit_scale(scale_of_statistic(running, spec.bits, exponent_ties(spec.quant_method)), min_scale)
@@ -220,4 +220,4 @@ def _scale_given(spec: QuantizerSpec, given_scale: jax.Array, min_scale: jax.Arr
 @functools.cache
 def _grid(spec: QuantizerSpec, kernel_rules: bool, clip: float | None) -> Grid:
     low, high = spec.limits
-    return Grid(low, high, spec.rounding, kernel_rules, clip)
+    return Grid(low, high, spec.rounding, kernel_rules, clip, spec.compat is not Compat.reference)

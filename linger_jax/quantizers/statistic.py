@@ -14,10 +14,13 @@ from linger_jax.numerics import SMALLEST_STATISTIC
 _KEEP = np.float32(0.9)
 _TAKE = np.float32(0.1)
 _SMALLEST_NORMAL = np.finfo(np.float32).tiny
+_LARGEST_FLOAT32 = np.finfo(np.float32).max
 _NAN = np.float32(np.nan)
 
 
-def largest_value(x: jax.Array, activation_type: ActivationType, clip: float | None = None) -> jax.Array:
+def largest_value(
+    x: jax.Array, activation_type: ActivationType, clip: float | None = None, *, finite: bool = False
+) -> jax.Array:
     """max |x| over the whole tensor (max x when a ReLU follows), at least 1e-6.
 
     The magnitude is found as max(max x, -min x), and NaN by the sum of squares, which is NaN exactly when an entry is:
@@ -27,9 +30,11 @@ def largest_value(x: jax.Array, activation_type: ActivationType, clip: float | N
       x: float32 array, not empty. With data parallel sharding the result is that of the global tensor.
       activation_type: ``Relu`` takes the largest value instead of the largest magnitude.
       clip: the result is that of clip(x, -clip, clip).
+      finite: an infinity counts as the largest float32 number.
 
     Returns:
-      float32 scalar without gradient; NaN if ``x`` holds a NaN, infinite if it holds an infinity of a sign that counts.
+      float32 scalar without gradient; NaN if ``x`` holds a NaN, infinite if it holds an infinity of a sign that counts
+      and ``finite`` is not set.
 
     Raises:
       LingerError: ``x`` is empty.
@@ -45,8 +50,9 @@ def largest_value(x: jax.Array, activation_type: ActivationType, clip: float | N
     largest = jnp.max(x)
     if activation_type is not ActivationType.Relu:
         largest = lax.max(largest, -jnp.min(x))
-    if clip is not None:
-        largest = lax.min(largest, np.float32(clip))
+    bound = clip if clip is not None else _LARGEST_FLOAT32 if finite else None
+    if bound is not None:
+        largest = lax.min(largest, np.float32(bound))
     squares = jnp.sum(x * x)
     return jnp.where(squares == squares, lax.max(largest, SMALLEST_STATISTIC), _NAN)
 

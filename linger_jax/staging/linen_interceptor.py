@@ -17,6 +17,7 @@ from linger_jax.kinds import DROPOUT, FOLDED_NORM
 from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.layer_kinds import FLOAT_COMPOSITES, LAYERS, defining_class
 from linger_jax.staging.marker import LayerInfo, layer_p, scope_p
+from linger_jax.staging.real_inputs import with_numbers
 from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS, RecurrentCall, recurrent_call, recurrent_info
 from linger_jax.typing import Path
 
@@ -74,6 +75,9 @@ class Interceptor:
     def _layer(self, module: nn.Module, layer: type[nn.Module], visit: int, args: Any, kwargs: Any) -> Any:
         kind, describe = LAYERS[layer]
         call = inspect.signature(layer.__call__).bind(module, *args, **kwargs)
+        if kind.quantizers and not kind.looks_up:
+            call = with_numbers(layer, call)
+            args, kwargs = call.args[1:], call.kwargs
         if kind == DROPOUT and call.arguments.get("rng") is None:
             deterministic = nn.merge_param("deterministic", module.deterministic, call.arguments.get("deterministic"))
             if module.rate > 0.0 and not deterministic:

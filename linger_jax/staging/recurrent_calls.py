@@ -20,6 +20,7 @@ from linger_jax.compat.linen import in_collections, lifted_classes, written_meth
 from linger_jax.kinds import GRU, LSTM, LayerKind, RecurrentCell
 from linger_jax.nn import TorchGRUCell, TorchLSTMCell
 from linger_jax.staging.marker import LayerInfo
+from linger_jax.staging.real_inputs import as_numbers
 from linger_jax.typing import Path
 
 CELLS: Mapping[type[nn.Module], LayerKind] = {
@@ -148,7 +149,8 @@ def recurrent_call(
     reasons = [_unsupported(rnn, carry is None) for rnn, carry in zip(rnns, carries, strict=True)]
     kind = _kind(rnns[0].cell)
     reason = next((r for r in reasons if r is not None), None)
-    if reason is None and not isinstance(given["inputs"], (jax.Array, np.ndarray)):
+    x = as_numbers(given["inputs"])
+    if reason is None and not isinstance(x, (jax.Array, np.ndarray)):
         reason = "recurrent layer whose input is not one array"
     if reason is not None:
         return reason if layer is nn.RNN else None
@@ -161,7 +163,7 @@ def recurrent_call(
     }
     # Bidirectional looks at neither: its backward RNN runs in reverse and keeps the order.
     settings |= {} if bidirectional else {"keep_order": _setting(module, given, "keep_order")}
-    x, lengths = given["inputs"], given.get("seq_lengths")
+    lengths = given.get("seq_lengths")
     time = 0 if settings["time_major"] else x.ndim - 2
     step_shape = (*x.shape[:time], *x.shape[time + 1 :])
     initial = None
@@ -272,7 +274,7 @@ def _starts_at_zero(cell: Any) -> bool:
 def _leaves(cell: RecurrentCell, rnn: nn.RNN, carry: Any, step_shape: tuple[int, ...]) -> tuple[Any, ...]:
     """Leaves of a carry; of a fresh one for a direction that is given none beside one that is."""
     carry = rnn.cell.initialize_carry(jax.random.key(0), step_shape) if carry is None else carry
-    return (carry,) if len(cell.carry) == 1 else tuple(carry)
+    return tuple(map(as_numbers, (carry,) if len(cell.carry) == 1 else carry))
 
 
 def _setting(module: Any, given: Mapping[str, Any], name: str) -> bool:

@@ -13,6 +13,7 @@ import torch
 from linger_jax.cli import main
 from linger_jax.cli.inspect_command import sparkline
 from linger_jax.cli.variables_folder import read_variables
+from tests.cli.unwritable import UNWRITABLE, is_one_line, prepare, space_for
 
 
 class Net(nn.Module):
@@ -156,3 +157,26 @@ def test_a_dry_run_of_a_linger_checkpoint(saved: Path, capsys: pytest.CaptureFix
     assert code == 0
     assert "dry run" in printed
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("out", "reason"), UNWRITABLE.items())
+def test_a_folder_that_cannot_be_written_is_one_line_and_leaves_nothing(
+    saved: Path, out: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = prepare(tmp_path)
+    code, _, err = run(capsys, "convert", saved, "--model", MODEL, "--input", "1x3x6x5", "--out", tmp_path / out)
+    assert code == 1
+    assert is_one_line(err, reason), err
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("size", [0, 100, 600])
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    saved: Path, size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with space_for(size):
+        code, _, err = run(capsys, "convert", saved, "--model", MODEL, "--input", "1x3x6x5", "--out", tmp_path / "ckpt")
+    assert code == 1
+    assert is_one_line(err, "File too large"), err
+    assert caplog.records == []  # what orbax logs would be printed, too
+    assert list(tmp_path.iterdir()) == [saved]

@@ -15,6 +15,7 @@ from linger_jax.cli.demo.measures import exponents, float_kib, quantized_kib
 from linger_jax.cli.demo.results import Stage, results_table
 from linger_jax.cli.demo.torch_network import train_torch
 from linger_jax.cli.demo.training import falling_rate, train, variables_of
+from tests.cli.unwritable import space_for
 
 
 class Small(nn.Module):
@@ -104,6 +105,17 @@ def test_a_checkpoint_comes_back_bit_for_bit_and_a_changed_one_is_named(trained,
     )
     with pytest.raises(linger_jax.LingerError, match=r"params\['Dense_0'\]\['kernel'\]"):
         require_equal(changed, state, tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_saved_leaves_the_older_one(trained, tmp_path, caplog):
+    state = trained[3]
+    save_training_state(tmp_path / "state", state)
+    save_training_state(tmp_path / "state", state.replace(step=7))
+    with space_for(300), pytest.raises(linger_jax.FileError, match="File too large"):
+        save_training_state(tmp_path / "state", state.replace(step=8))
+    assert restore_training_state(tmp_path / "state", state).step == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert caplog.records == []
 
 
 def test_the_table_shows_the_distance_to_the_float_model():

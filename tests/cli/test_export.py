@@ -16,6 +16,7 @@ import linger_jax
 from linger_jax import converters
 from linger_jax.cli import main
 from linger_jax.cli.variables_folder import write_variables
+from tests.cli.unwritable import UNWRITABLE, is_one_line, prepare
 
 
 class Net(nn.Module):
@@ -125,6 +126,29 @@ def test_a_mistake_is_one_message_and_no_file(
     assert (code, printed) == (1, "")
     assert message in err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("out", "reason"), UNWRITABLE.items())
+def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(
+    trained: Trained, out: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = prepare(tmp_path)
+    options = ("--model", MODEL, "--input", "1x3x6x5", "--config", trained.config, "--out", tmp_path / out)
+    code, printed, err = run(capsys, "export", trained.variables, *options)
+    assert (code, printed) == (1, "")
+    assert is_one_line(err.strip(), reason), err
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_device_gets_the_file_and_nothing_is_read_back(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--model", MODEL, "--input", "1x3x6x5", "--config", trained.config, "--out")
+    code, printed, err = run(capsys, "export", trained.variables, *options, "/dev/null")
+    assert (code, printed, err.strip()) == (0, "", "/dev/null: written, dialect thinker")
+    code, printed, err = run(capsys, "export", trained.variables, *options, "/dev/full")
+    assert (code, printed) == (1, "")
+    assert is_one_line(err.strip(), "No space left on device"), err
+    assert Path("/dev/null").is_char_device()
+    assert Path("/dev/full").is_char_device()
 
 
 def test_what_the_chip_refuses_is_written_only_without_strict(

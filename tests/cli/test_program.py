@@ -44,7 +44,9 @@ def test_an_output_folder_that_is_a_file_is_one_message_and_exit_1(capsys, tmp_p
     code, out, err = run(capsys, "demo", "--out", str(file))
     assert code == 1
     assert out == ""
-    assert err == f"error: --out {file}: cannot make this folder (File exists); name another\n"
+    assert err == (
+        f"error: {file}: cannot be written (Not a directory); what should be a folder is a file; name another place\n"
+    )
 
 
 def test_markup_in_a_message_is_printed_as_it_is(capsys, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 
 import linger_jax
 from linger_jax.cli import main
+from tests.cli.unwritable import UNWRITABLE, is_one_line, prepare, space_for
 
 
 class Both(nn.Module):
@@ -153,3 +154,30 @@ def test_arrays_have_any_name(tmp_path: Path) -> None:
     write_arrays(tmp_path / "y.npz", arrays)
     with np.load(tmp_path / "y.npz") as results:
         assert {name: results[name].tolist() for name in results.files} == {name: [0, 1, 2] for name in arrays}
+
+
+@pytest.mark.parametrize(("out", "reason"), UNWRITABLE.items())
+@pytest.mark.parametrize("option", ["--output", "--dump"])
+def test_what_cannot_be_written_is_one_line_and_leaves_nothing(
+    exported: Exported, option: str, out: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = prepare(tmp_path)
+    place = tmp_path / (f"{out}.npz" if option == "--output" else out)
+    inputs = ("--input", exported.left, "--input", exported.right)
+    code, printed, err = run(capsys, "run", exported.path, *inputs, option, place)
+    assert (code, printed) == (1, "")
+    assert is_one_line(err.strip(), reason), err
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["y.npy", "y.npz"])
+def test_a_full_disk_leaves_the_older_results(
+    exported: Exported, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(b"old")
+    inputs = ("--input", exported.left, "--input", exported.right)
+    with space_for(100):
+        code, printed, err = run(capsys, "run", exported.path, *inputs, "--output", tmp_path / name)
+    assert (code, printed) == (1, "")
+    assert is_one_line(err.strip(), "File too large"), err
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]

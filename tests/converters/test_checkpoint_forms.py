@@ -16,7 +16,7 @@ import torch
 
 from linger_jax import converters
 from linger_jax.converters.files.safetensors_file import read_safetensors_file, write_safetensors_file
-from linger_jax.errors import ConversionError
+from linger_jax.errors import ConversionError, FileError
 from tests.converters.twins import assert_twins, channels_last, example, largest_difference, randomized
 
 X = example(2, 5)
@@ -361,5 +361,5 @@ def test_safetensors_are_written_and_read_back(tmp_path: Path) -> None:
     write_safetensors_file(tmp_path / "types.safetensors", every)
     read = read_safetensors_file(tmp_path / "types.safetensors")
     assert {name: array.dtype for name, array in read.items()} == {name: array.dtype for name, array in every.items()}
-    with pytest.raises(ConversionError, match="there is no folder"):
+    with pytest.raises(FileError, match="there is no folder"):
         write_safetensors_file(tmp_path / "nowhere" / "x.safetensors", every)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from flax.traverse_util import flatten_dict
 
 import linger_jax
 from linger_jax import converters
-from linger_jax.errors import ConversionError, LingerWarning, StateError
+from linger_jax.errors import ConversionError, FileError, LingerWarning, StateError
 from tests.converters.twins import channels_last, example, largest_difference
 from tests.models import drawn, initialised
 
@@ -216,10 +218,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     x = channels_last(X)
 
     def full(*_: Any) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(ConversionError, match="no space left"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match="No space left"):
         converters.save_torch(path, Net(), trained(Net(), x), x)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["net.pt"]
@@ -227,5 +229,5 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     x = channels_last(X)
-    with pytest.raises(ConversionError, match="there is no folder"):
+    with pytest.raises(FileError, match="there is no folder"):
         converters.save_torch(tmp_path / "nowhere" / "net.pt", Net(), trained(Net(), x), x)

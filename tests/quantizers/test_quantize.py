@@ -162,9 +162,10 @@ def test_values_on_the_clip_bound_pass_gradient():
 
 
 @pytest.mark.parametrize("method", QatMethod)
-def test_an_infinite_or_nan_input_poisons_mom_for_good(method):
-    spec = QuantizerSpec(kind=QuantizerKind.activation, bits=8, qat_method=method)
-    for bad in (np.nan, -np.nan, np.inf, -np.inf):
+@pytest.mark.parametrize("compat", Compat)
+def test_a_nan_poisons_mom_for_good_and_under_reference_an_infinity_too(method, compat):
+    spec = QuantizerSpec(kind=QuantizerKind.activation, bits=8, qat_method=method, compat=compat)
+    for bad in (np.nan, -np.nan, *([np.inf, -np.inf] if compat is Compat.reference else [])):
         state = initial_state(spec)
         x = np.linspace(-1, 1, 4096, dtype=np.float32)
         x[1234] = bad
@@ -174,6 +175,25 @@ def test_an_infinite_or_nan_input_poisons_mom_for_good(method):
         for _ in range(2):
             y, state, _, _ = compiled.train(spec, np.ones_like(x), state, np.ones_like(x))
         assert np.isnan(y).all() == (method is QatMethod.MOM)
+
+
+@pytest.mark.parametrize("method", QatMethod)
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, 3e38, -3.4e38])
+def test_infinities_and_the_largest_numbers_saturate(method, bad):
+    spec = QuantizerSpec(kind=QuantizerKind.activation, bits=8, qat_method=method)
+    x = np.linspace(-1, 1, 4096, dtype=np.float32)
+    x[1234] = bad
+    end = spec.limits[int(bad > 0)]
+    stored = {**initial_state(spec), "scale": jnp.float32(2.0**6)}
+    assert compiled.evaluate(spec, x, stored)[0][1234] == end / 2.0**6
+    y, state, d_x, d_threshold = compiled.train(spec, x, stored, np.ones_like(x))
+    assert y[1234] == end / state["scale"]
+    assert d_x[1234] == 0
+    assert np.isfinite([np.ravel(entry)[0] for entry in state.values()]).all()
+    assert d_threshold is None or np.isfinite(d_threshold).all()
+    if method is QatMethod.MOM:
+        assert state["scale"] == 1
+        assert state["running_data"] == min(abs(np.float32(bad)), np.finfo(np.float32).max)
 
 
 def test_cuda_evaluates_with_its_kernel_and_leaves_the_scale_and_cuda_gs_evaluates_as_native():

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from linger_jax.atomic_file import atomic_file
+from linger_jax.atomic_file import write_file
 from linger_jax.errors import ConversionError
 
 _CONV_KEYS = ("weight", "bias")
@@ -67,11 +67,13 @@ class CheckpointAdapter:
         """Writes the pairs to a file: JSON, or YAML where the name ends in ``.yaml`` or ``.yml``.
 
         A failure leaves no partial file; folders above it are made.
+
+        Raises:
+          FileError: the file cannot be written.
         """
         content = {"pairs": [list(pair) for pair in self.pairs]}
         text = yaml.safe_dump(content) if _is_yaml(Path(path)) else json.dumps(content, indent=2) + "\n"
-        with atomic_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_file(path, text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CheckpointAdapter:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from linger_jax.cli.demo.training import TrainState
+from linger_jax.cli.variables_folder import write_checkpoint
 from linger_jax.errors import LingerError
 
 
@@ -16,11 +17,13 @@ def save_training_state(path: Path, state: TrainState) -> None:
     """Write a checkpoint.
 
     Args:
-      path: a folder; one that exists is replaced.
+      path: a folder; one that exists is replaced when the new one is whole.
       state: what to keep.
+
+    Raises:
+      FileError: it cannot be written.
     """
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.absolute(), state, force=True)
+    write_checkpoint(path, state, replace=True)
 
 
 def restore_training_state(path: Path, like: TrainState) -> TrainState:

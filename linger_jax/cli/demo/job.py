@@ -11,12 +11,14 @@ from pathlib import Path
 from rich.console import Console
 
 import linger_jax
+from linger_jax.atomic_file import write_file
 from linger_jax.cli.demo.device import export_and_run
 from linger_jax.cli.demo.digits import load_digits
 from linger_jax.cli.demo.picture import draw
 from linger_jax.cli.demo.results import Stage, results_table
 from linger_jax.cli.demo.stages import Setting, constrain, import_checkpoint, pretrain, quantize
-from linger_jax.errors import LingerError
+from linger_jax.errors import FileError
+from linger_jax.file_errors import make_folder
 
 _CONFIGS = (
     linger_jax.QuantConfig(quant_info={"qat_method": "MOM"}),
@@ -37,16 +39,14 @@ def run_demo(out: Path, *, seed: int, quick: bool, console: Console) -> list[Sta
       console: where to print.
 
     Raises:
-      LingerError: the folder cannot be written, or a check failed: imported outputs that differ, a checkpoint that
-        comes back changed, an exported file that computes other numbers.
+      FileError: the folder or a file in it cannot be written.
+      LingerError: a check failed: imported outputs that differ, a checkpoint that comes back changed, an exported file
+        that computes other numbers.
     """
     start = time.perf_counter()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LingerError(f"--out {out}: cannot make this folder ({error.strerror}); name another") from error
+    make_folder(out)
     if not os.access(out, os.W_OK):
-        raise LingerError(f"--out {out}: cannot write to this folder; name another")
+        raise FileError(f"{out}: cannot be written (no permission for this folder); name another")
     epochs = {"pretraining": 1, "fine_tuning": 1, "quantized": 1} if quick else {}
     setting = Setting(digits=load_digits(seed), seed=seed, out=out, console=console, **epochs)
 
@@ -65,7 +65,7 @@ def run_demo(out: Path, *, seed: int, quick: bool, console: Console) -> list[Sta
 
     picture, results = out / "demo.png", out / "results.json"
     draw(stages, picture)
-    results.write_text(json.dumps([dataclasses.asdict(stage) for stage in stages], indent=1), encoding="utf-8")
+    write_file(results, json.dumps([dataclasses.asdict(stage) for stage in stages], indent=1))
     console.print(results_table(stages, reference=imported))
     export_and_run(exported.model, exported.variables, setting.digits.test, exported.folder, console)
     console.print(

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from linger_jax.atomic_file import atomic_file
 from linger_jax.cli.demo.results import Stage
 
 # Okabe and Ito's palette: told apart with every kind of colour vision.
@@ -47,13 +48,13 @@ def draw(stages: Sequence[Stage], path: Path) -> None:
       stages: of the demo, in order; those without training have no curve, those without quantizers no scales.
       path: the file.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), atomic_file(path) as stream:
         figure: Any = Figure(figsize=(15, 12), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         top, bottom = figure.subfigures(2, 1, height_ratios=(4.3, 7.7), hspace=0.04)
         _draw_training(top, stages)
         _draw_scales(bottom, [stage for stage in stages if stage.exponents])
-        figure.savefig(path, dpi=110)
+        figure.savefig(stream, format="png", dpi=110)
 
 
 def _draw_training(figure: Any, stages: Sequence[Stage]) -> None:

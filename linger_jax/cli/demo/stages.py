@@ -9,12 +9,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track
 
 import linger_jax
 from linger_jax import converters
+from linger_jax.atomic_file import write_file
 from linger_jax.cli.demo.checkpoint import require_equal, restore_training_state, save_training_state
 from linger_jax.cli.demo.digits import BATCH_SIZE, Digits
 from linger_jax.cli.demo.flax_network import DigitClassifier
@@ -22,6 +22,7 @@ from linger_jax.cli.demo.measures import exponents, float_kib, quantized_kib
 from linger_jax.cli.demo.results import Stage
 from linger_jax.cli.demo.torch_network import DigitNet, evaluate_torch, predict_torch, train_torch
 from linger_jax.cli.demo.training import evaluate, falling_rate, predict, train, variables_of
+from linger_jax.converters.files import write_torch_file
 from linger_jax.errors import LingerError
 from linger_jax.typing import Variables
 
@@ -80,7 +81,7 @@ def pretrain(setting: Setting) -> tuple[DigitNet, Stage]:
     name, start = "float, PyTorch", time.perf_counter()
     count = setting.pretraining
     network, curves = train_torch(setting.digits, epochs=setting.epochs(count, name), count=count, seed=setting.seed)
-    torch.save(network.state_dict(), setting.out / "float.pt")
+    write_torch_file(setting.out / "float.pt", network.state_dict())
     accuracy = evaluate_torch(network, setting.digits.test)
     kib = float_kib({key: value.numpy() for key, value in network.state_dict().items() if value.ndim})
     return network, Stage(name=name, accuracy=accuracy, kib=kib, seconds=time.perf_counter() - start, curves=curves)
@@ -99,7 +100,7 @@ def import_checkpoint(setting: Setting, network: DigitNet) -> tuple[Variables, S
     name, start = "float, Flax", time.perf_counter()
     model, images = DigitClassifier(), setting.digits.test.images
     variables, report = converters.from_torch(setting.out / "float.pt", model, images[:1])
-    (setting.out / "import.txt").write_text(str(report), encoding="utf-8")
+    write_file(setting.out / "import.txt", str(report))
     difference = float(np.max(np.abs(predict(model, variables, images) - predict_torch(network, images))))
     if difference > _TOLERANCE:
         raise LingerError(
@@ -160,7 +161,7 @@ def quantize(setting: Setting, config: linger_jax.QuantConfig, variables: Variab
     adopted = model.adopt(variables, images[0])
     calibrated = linger_jax.calibrate(model, adopted, list(images), progress=False)
     plan = model.plan(calibrated, images[0])
-    (folder / "plan.txt").write_text(str(plan), encoding="utf-8")
+    write_file(folder / "plan.txt", str(plan))
     after_calibration = Stage(
         name=f"PTQ {bits}",
         accuracy=evaluate(model, calibrated, digits.test),

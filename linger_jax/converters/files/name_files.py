@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 import yaml
 
-from linger_jax.atomic_file import atomic_file
-from linger_jax.errors import ConversionError
+from linger_jax.atomic_file import write_file
 
 Names = Mapping[str, str | None]
 
@@ -17,10 +16,6 @@ def save_names(names: Names, path: str | os.PathLike[str]) -> None:
     """Writes a mapping as YAML; a failure leaves no partial file.
 
     Raises:
-      ConversionError: it cannot be written.
+      FileError: it cannot be written.
     """
-    try:
-        with atomic_file(path) as partial:
-            partial.write_text(yaml.safe_dump(dict(names), sort_keys=False, width=10_000), encoding="utf-8")
-    except OSError as error:
-        raise ConversionError(f"{os.fspath(path)}: cannot be written ({error.strerror})") from error
+    write_file(path, yaml.safe_dump(dict(names), sort_keys=False, width=10_000))

@@ -63,11 +63,8 @@ def write_safetensors_file(path: str | os.PathLike[str], tensors: Mapping[str, n
     """Writes arrays by key; the file appears, or changes, only when everything is written.
 
     Raises:
-      ConversionError: the folder does not exist or cannot be written to.
+      FileError: the folder does not exist or cannot be written to.
     """
-    file = Path(path)
-    if not file.parent.is_dir():
-        raise ConversionError(f"{file}: there is no folder {file.parent}; make it first")
     names = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
     header: dict[str, Any] = {_METADATA: {"format": "pt"}}
     end = 0
@@ -76,13 +73,10 @@ def write_safetensors_file(path: str | os.PathLike[str], tensors: Mapping[str, n
         header[key] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
-    try:
-        with atomic_file(file) as partial, partial.open("wb") as stream:
-            stream.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
-            for array in tensors.values():
-                stream.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
-    except OSError as error:
-        raise ConversionError(f"{file}: cannot be written ({error.strerror})") from error
+    with atomic_file(path, make_folders=False) as stream:
+        stream.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        for array in tensors.values():
+            stream.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
 
 
 def _tensor(file: Path, key: str, entry: Any, body: Any) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import re
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from linger_jax.atomic_file import atomic_file
+from linger_jax.atomic_file import write_file
 from linger_jax.errors import ConversionError
 
 _CHUNK = 1 << 20
@@ -80,17 +81,12 @@ def write_torch_file(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -
     """Saves tensors for ``torch.load``; the file appears, or changes, only when everything is written.
 
     Raises:
-      ConversionError: the folder does not exist or cannot be written to.
+      FileError: the folder does not exist or cannot be written to.
     """
-    torch = require_torch()
-    file = Path(path)
-    if not file.parent.is_dir():
-        raise ConversionError(f"{file}: there is no folder {file.parent}; make it first")
-    try:
-        with atomic_file(file) as partial:
-            torch.save(dict(tensors), partial)
-    except OSError as error:
-        raise ConversionError(f"{file}: cannot be written ({_first_line(error)})") from error
+    # In memory first: where the disk is full, PyTorch's own writer ends the process.
+    content = io.BytesIO()
+    require_torch().save(dict(tensors), content)
+    write_file(path, content.getbuffer(), make_folders=False)
 
 
 def _check_archive(file: Path) -> bool:

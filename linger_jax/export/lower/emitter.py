@@ -166,7 +166,7 @@ class Emitter:
         grid = self.visit.grid(path)
         if not np.issubdtype(value.dtype, np.floating):
             raise self.error(node, f"its operand is {value.dtype}; only float32 can be quantized")
-        attributes = {"scale_x": grid.scale, "data_bits": grid.bits, "zero_point": 0}
+        attributes: dict[str, Any] = {"scale_x": grid.scale, "data_bits": grid.bits, "zero_point": 0}
         rounding = self.record.plan.quantizers[path].spec.rounding_in_evaluation
         if rounding is not RoundMode.floor_add:  # linger's files do not say it, and are read as if it were this one
             attributes["quant_mode"] = rounding.value

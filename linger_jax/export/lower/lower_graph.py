@@ -106,8 +106,10 @@ class _Walk:
         rank = len(info.shape)
         image = rank >= 3 and self._wants_image(value, set())
         axes = channels_first(rank) if image else flax_order(rank)
-        kind: ElementType = "float32" if np.issubdtype(info.dtype, np.inexact) else "int64"
-        exported = TensorValue(name, info.shape, axes, info.dtype, image=image)
+        is_real = np.issubdtype(info.dtype, np.inexact) or self._is_number(value)
+        kind: ElementType = "float32" if is_real else "int64"
+        dtype = np.dtype(np.float32) if is_real else info.dtype
+        exported = TensorValue(name, info.shape, axes, dtype, image=image)
         self.emit.graph.inputs.append(GraphInput(name, exported.tensor_shape, kind))
         return exported
 
@@ -122,6 +124,19 @@ class _Walk:
             if _lies_alike(node) and any(self._wants_image(v, seen) for v in node.outputs[:1]):
                 return True
         return any(self._wants_image(inner, seen) for inner in self.same[value])
+
+    def _is_number(self, value: int) -> bool:
+        """Whether an integer or a boolean is only read as a real number, directly or behind steps that move it."""
+        readers, inner = self.readers[value], self.same[value]
+        if value in self.graph.outputs or not (readers or inner):
+            return False
+        return all(map(self._is_number, inner)) and all(map(self._takes_number, readers))
+
+    def _takes_number(self, node: Node) -> bool:
+        if node.primitive == "convert_element_type":
+            return np.issubdtype(self.infos[node.outputs[0]].dtype, np.floating)
+        moves = node.layer is None and node.move is not None and node.move.takes_floats
+        return moves and all(map(self._is_number, node.outputs))
 
     def _keeps_flat_order(self, value: int) -> bool:
         """Whether every reader is a Dense over the last axis, perhaps behind steps on each element."""

@@ -35,7 +35,12 @@ def structural(step: LoweringStep) -> Sequence[ExportedValue]:
 
 
 def _unchanged(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
-    del step
+    """The tensor as it is: integers, or real numbers that no cast rounds."""
+    target = step.graph.infos[step.node.outputs[0]].dtype
+    if value.grid is None and value.dtype != target:
+        raise step.error(
+            f"a cast of {value.dtype} to {target} has no form in a file; cast in front of the exported model"
+        )
     return [value]
 
 

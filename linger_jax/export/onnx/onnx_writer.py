@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from linger_jax.atomic_file import atomic_file
+from linger_jax.atomic_file import write_file
 from linger_jax.config import Compat
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx.file_dialect import FileDialect
@@ -73,6 +73,9 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: FileDialect)
 
 
 def write_model(model: ModelProto, path: Path) -> None:
-    """Writes a model; a failure leaves no partial file."""
-    with atomic_file(path) as partial:
-        partial.write_bytes(model.SerializeToString())
+    """Writes a model; a failure leaves no partial file.
+
+    Raises:
+      FileError: the file cannot be written.
+    """
+    write_file(path, model.SerializeToString())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from linger_jax.atomic_file import atomic_file
+from linger_jax.atomic_file import write_file
 from linger_jax.errors import PackError
 from linger_jax.export.lint import check_onnx, enforce
 from linger_jax.export.onnx import read_onnx
@@ -48,6 +47,7 @@ def pack(
         what to do.
       ExportError: the file cannot be read.
       PackError: the packer is missing, does not end, or refuses the file.
+      FileError: the package cannot be written, or there is no room for the packer's temporary files.
 
     Source: docs/specification/onnx_export.md section 4.
     """
@@ -59,12 +59,10 @@ def pack(
     with packer_run(program, path, chip.value.lower(), given, seconds) as run:
         if run.status or run.package is None:
             raise PackError(_refused(path, chip, run.output, run.status))
-        with atomic_file(out) as partial:
-            shutil.copyfile(run.package, partial)
+        write_file(out, package := run.package.read_bytes())
         needed, limits = memory_use(run.output), _memory(chip)
         memory = tuple(MemoryUse(kind, used, limits.get(kind)) for kind, used in needed.items())
-        size = run.package.stat().st_size
-        return PackReport(Path(out), chip, given, memory, operations(run.output), size)
+        return PackReport(Path(out), chip, given, memory, operations(run.output), len(package))
 
 
 def _memory(platform: Platform) -> dict[str, int]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from linger_jax.errors import PackError
+from linger_jax.file_errors import file_errors
 
 PROGRAM = "tpacker"
 ENVIRONMENT = ".venv-pack"
@@ -76,10 +77,12 @@ def packer_run(
 
     Raises:
       PackError: the program does not start or does not end.
+      FileError: the temporary folder cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="linger-jax-pack-") as scratch:
-        folder = Path(scratch)
-        shutil.copyfile(file, folder / "model.onnx")
+    with contextlib.ExitStack() as stack:
+        with file_errors(tempfile.gettempdir()):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="linger-jax-pack-")))
+            shutil.copyfile(file, folder / "model.onnx")
         # The report of `-d True` wants a login name and fails where there is none (docs/specification/onnx_export.md
         # section 4.4).
         fixed = ["-g", "model.onnx", "-p", platform, "-o", "model.pkg", "-d", "False"]

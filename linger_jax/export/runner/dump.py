@@ -13,8 +13,11 @@ import numpy.typing as npt
 from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ExportError
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
+from linger_jax.file_errors import make_folder
 
 DumpFormat = Literal["float", "quantized", "all"]
+_LONGEST_STEM = 200
+"""Bytes; the number at its beginning tells files apart, and a file system takes 255 with what is added."""
 
 
 def write_dump(values: Mapping[str, Value], folder: Path, dump_format: DumpFormat) -> list[Path]:
@@ -30,13 +33,14 @@ def write_dump(values: Mapping[str, Value], folder: Path, dump_format: DumpForma
 
     Raises:
       ExportError: an unknown format.
+      FileError: a file or the folder cannot be written.
     """
     if dump_format not in get_args(DumpFormat):
         raise ExportError(f"dump_format is {dump_format!r}; allowed: {', '.join(get_args(DumpFormat))}")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written = []
     for index, (name, value) in enumerate(values.items()):
-        stem = f"{index:04d}_{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"
+        stem = f"{index:04d}_{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"[:_LONGEST_STEM]
         quantized = isinstance(value, IntegerTensor)
         if quantized and dump_format in ("quantized", "all"):
             written.append(_write(folder / f"{stem}.quantized.npy", np.asarray(value.value)))
@@ -46,6 +50,6 @@ def write_dump(values: Mapping[str, Value], folder: Path, dump_format: DumpForma
 
 
 def _write(path: Path, array: npt.NDArray[Any]) -> Path:
-    with atomic_file(path) as partial, partial.open("wb") as file:
+    with atomic_file(path) as file:
         np.save(file, array)
     return path

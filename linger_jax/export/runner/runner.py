@@ -67,9 +67,9 @@ class OnnxRunner:
         """Runs the file.
 
         Args:
-          inputs: an array for a file of one input, else a sequence in the file's order or a mapping by name; float32,
-            or integers for token ids. Where the file declares one sample, a batch may be given: its samples run
-            independently.
+          inputs: an array for a file of one input, else a sequence in the file's order or a mapping by name; real
+            numbers of any type, read as float32, or integers for token ids. Where the file declares one sample, a batch
+            may be given: its samples run independently.
           out_type: a list in the order asked for, or a mapping by tensor name.
           special_key: tensors to return in the place of the graph outputs, by name; intermediate ones too.
           batch_axis: which axis holds a batch, for all inputs or by name.
@@ -152,7 +152,7 @@ class OnnxRunner:
         if array.ndim != len(entry.shape):
             raise ExportError(f"input {entry.name} has shape {array.shape}; the file declares {entry.shape}")
         if np.issubdtype(entry.dtype, np.floating):
-            if not np.issubdtype(array.dtype, np.floating):
+            if not _is_real(array.dtype):
                 raise ExportError(f"input {entry.name} is {array.dtype}; the file takes real numbers (float32)")
             return array.astype(np.float32)
         if not np.issubdtype(array.dtype, np.integer):
@@ -182,6 +182,11 @@ class OnnxRunner:
         if len(sizes) != 1:
             raise ExportError(f"the inputs hold different numbers of samples: {sorted(sizes)}")
         return tuple(axes)
+
+
+def _is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of the type hold real numbers: float32 by their values."""
+    return any(jax.numpy.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_))
 
 
 def _real(value: Value) -> HostArray:

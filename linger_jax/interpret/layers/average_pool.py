@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through
+from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through, where_number
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.interpreter import interprets, single
 from linger_jax.kinds import AVG_POOL
@@ -47,5 +47,5 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
         spec.rounding_in_evaluation,
     )
     least, most = -(2 ** (spec.bits - 1)), 2 ** (spec.bits - 1) - 1
-    value = jnp.clip(quotient, least, most).astype(jnp.float32) / reference.scale
+    value = where_number(total, jnp.clip(quotient, least, most).astype(jnp.float32) / reference.scale)
     return [QTensor(straight_through(value, reference.value), reference.scale, spec.bits)]

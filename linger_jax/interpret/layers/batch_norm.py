@@ -78,7 +78,7 @@ def _batch_statistics(ctx: Context, x: QTensor) -> tuple[Array, Array]:
         else:
             mean, squares = channel_moments(x.value, x.scale, axes, bits=x.bits)
         variance = squares - rounded_product(mean, mean)
-    return mean, jnp.where(variance >= LEAST_VARIANCE, variance, jnp.float32(LEAST_VARIANCE))
+    return mean, jnp.where(variance < LEAST_VARIANCE, jnp.float32(LEAST_VARIANCE), variance)
 
 
 def _reference_statistics(x: Array) -> tuple[Array, Array]:

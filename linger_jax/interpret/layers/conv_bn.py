@@ -148,4 +148,4 @@ def _across(channel: Array, x: Array) -> Array:
 
 
 def _not_negative(x: Array) -> Array:
-    return jnp.where(x >= 0, x, jnp.float32(0))
+    return jnp.where(x < 0, jnp.float32(0), x)

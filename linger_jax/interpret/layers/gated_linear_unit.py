@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.errors import PlatformLimitError
-from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through
+from linger_jax.interpret.apply_quantizer import accept, run_quantizer, straight_through, where_number
 from linger_jax.interpret.context import Context, Value
 from linger_jax.interpret.integers import multiply
 from linger_jax.interpret.interpreter import interprets, single
@@ -46,7 +46,7 @@ def glu(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     integers = chip_kernels.sigmoid(
         sigmoid_input(ctx, QTensor(b, x.scale, x.bits), ctx.quantizers[entrance].spec.rounding), platform, fraction_bits
     )
-    gate = straight_through(from_fixed_point(integers, fraction_bits), jax.nn.sigmoid(b))
+    gate = straight_through(where_number(b, from_fixed_point(integers, fraction_bits)), jax.nn.sigmoid(b))
     scale = jnp.float32(2.0**chip_kernels.SIGMOID_GATE_FRACTION_BITS)
     quantized = run_quantizer(ctx, gate_path, gate, given_scale=scale)
     if ctx.in_integers:

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from linger_jax.config import RoundMode
-from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight
+from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight, where_number
 from linger_jax.interpret.context import Array, Context, Mode, Value
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
@@ -50,7 +50,10 @@ def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     x = accept(ctx, path, roles[INPUT])
     shape = x.value.shape[x.value.ndim - axes :]
     bias, bias_path = roles.get(BIAS), node.quantizer_path("bias_quantizer")
-    gamma, beside = roles.get(SCALE, jnp.ones(shape, jnp.float32)), BiasBeside(bias_path, bias, _RESULT_UNIT)
+    gamma, beside = (
+        roles.get(SCALE, jnp.ones(shape, jnp.float32)),
+        BiasBeside(bias_path, bias, jnp.asarray(_RESULT_UNIT)),
+    )
     weight = quantize_weight(ctx, node.quantizer_path("weight_quantizer"), gamma, beside)
     if ctx.in_float:
         if bias is not None and ctx.mode is Mode.calibrate:
@@ -89,6 +92,7 @@ def _forward(
     product = rounded_product(q15, _over_rows(weight * weight_scale, x))
     total = lax.clamp(-_LARGEST, product + _over_rows(shift, x), _LARGEST)
     y = total * (np.float32(1) / unit)
+    y = where_number(jnp.sum(steps, tuple(range(x.ndim - form.axes, x.ndim)), keepdims=True), y)
     return y, (x, weight, rows.mean, rows.reciprocal_deviation)
 
 

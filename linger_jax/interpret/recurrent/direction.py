@@ -8,6 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from linger_jax.config import QatMethod
 from linger_jax.interpret.context import Array
@@ -61,10 +62,15 @@ def _forward(
 ) -> tuple[Results, tuple[Operands, Scales, Array | None, Entries, Run]]:
     run = forward(direction.loop, operands, scales, active)
     scale = _poisoned(scales)
-    states = run.hidden / scale
+    states, last = _with_nan(
+        operands,
+        active,
+        run.hidden / scale,
+        (run.last[0] / scale, *(cell * _CELL_STEP for cell in run.last[1:])),
+        reverse=direction.loop.reverse,
+    )
     if active is not None:
         states = jnp.where(active[..., None], states, _ZERO)
-    last = (run.last[0] / scale, *(cell * _CELL_STEP for cell in run.last[1:]))
     reverse = direction.loop.reverse
     moved = hidden_rule.new_statistic(
         direction.rule, direction.hidden, entries, run, scales.hidden, active, reverse=reverse
@@ -98,6 +104,24 @@ def _poisoned(scales: Scales) -> Array:
     """The hidden scale; NaN where an operand's is, since integers cannot carry a NaN to the loss."""
     product = scales.input * scales.weight_ih * scales.weight_hh * scales.hidden
     return jnp.where(product == product, scales.hidden, np.float32(np.nan))
+
+
+def _with_nan(
+    operands: Operands, active: Array | None, states: Array, last: tuple[Array, ...], *, reverse: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    """Hidden and final states, NaN from the step on at which a row meets one: in its inputs, its start or a weight."""
+    start = sum((jnp.sum(state, -1) for state in operands.initial), np.float32(0))
+    weights = (operands.weight_ih, operands.weight_hh, operands.bias_ih, operands.bias_hh)
+    for weight in weights:
+        start = start if weight is None else start + jnp.sum(weight)
+    met = jnp.isnan(jnp.sum(operands.x, -1))
+    met = met if active is None else met & active
+    met = lax.cummax(met.astype(jnp.int32), 0, reverse=reverse) > 0
+    met = met | jnp.isnan(start)[None]
+    at_the_end = met[0 if reverse else -1]
+    nan = np.float32(np.nan)
+    states = jnp.where(met[..., None], nan, states)
+    return states, tuple(jnp.where(at_the_end[..., None], nan, state) for state in last)
 
 
 def _no_gradient(entry: Array) -> Array:

@@ -38,6 +38,9 @@ from linger_jax.plan.decide import quantizer_name
 from linger_jax.quantizers import IS_INIT, RUNNING_DATA, SCALE, QTensor
 from linger_jax.typing import Path
 
+# The largest float32 number whose steps are an integer of 32 bits.
+_LARGEST_CELL = np.nextafter(np.float32(2.0**31), np.float32(0)) / np.float32(CELL_SCALE)
+
 
 def recurrent_layer(
     ctx: Context,
@@ -138,11 +141,11 @@ class _Layer:
         """
         ctx, hidden, finals, quantized = self.ctx, [], [], []
         for i, weights in enumerate(directions):
-            clamped, scales = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])
+            clamped, _ = self._weights(i, weights, x.scale, ctx.state[self.path("hidden", i)][SCALE])
             outputs, final = float_direction(self.kind, x.value, clamped, states[i], active, reverse=i == 1)
             hidden.append(outputs)
             finals.append(final)
-            quantized.append((clamped, scales))
+            quantized.append(clamped)
         joined = hidden[0] if self.directions == 1 else jnp.concatenate(hidden, axis=-1)
         recorded = self._recorded(hidden, finals, joined)
         hidden_scales = [
@@ -154,9 +157,9 @@ class _Layer:
         if ctx.semantics.hidden_quantizer_is_output:
             least = jnp.minimum(*hidden_scales) if self.directions == 2 else hidden_scales[0]
             hidden_scales = output_scales = [least] * self.directions
-        for i, (clamped, (_, scale_hh)) in enumerate(quantized):
-            if clamped.bias_hh is not None:  # its scale follows from that of the hidden state, known only now
-                quantize_bias(ctx, self.path("bias_hh", i), clamped.bias_hh, scale_hh * hidden_scales[i])
+        for i, weights in enumerate(quantized):
+            if weights.bias_hh is not None:  # its scale follows from that of the hidden state, known only now
+                self._matrix_and_bias(i, "hh", weights.weight_hh, weights.bias_hh, hidden_scales[i])
         output = QTensor(joined, output_scales[0], ctx.quantizers[self.path("output")].spec.bits)
         return output, tuple(finals)
 
@@ -181,6 +184,8 @@ class _Layer:
         ctx, hidden_path = self.ctx, self.path("hidden", direction)
         quantized, (scale_ih, scale_hh) = self._weights(direction, weights, x.scale, hidden_scale)
         spec = ctx.quantizers[hidden_path].spec
+        if ctx.semantics.kernel_inputs_saturate:
+            state = _within_range(state, hidden_scale, spec.bits)
         if not ctx.training:
             rule = HiddenRule.never
         elif ctx.semantics.hidden_quantizer_is_output:
@@ -245,3 +250,11 @@ class _Layer:
             return weight, quantized.value
         steps = bias_steps(quantized.value, product, quantized.bits)
         return weight, straight_through(steps.astype(jnp.float32) / product, quantized.value)
+
+
+def _within_range(state: InitialState, hidden_scale: Array, hidden_bits: int) -> InitialState:
+    """An initial state cut to the integers of a hidden state, and of a cell (docs/decisions.md D35)."""
+    hidden, *cells = state
+    least, most = -(2.0 ** (hidden_bits - 1)), 2.0 ** (hidden_bits - 1) - 1
+    hidden = jnp.clip(hidden, jnp.float32(least) / hidden_scale, jnp.float32(most) / hidden_scale)
+    return (hidden, *(jnp.clip(cell, -_LARGEST_CELL, _LARGEST_CELL) for cell in cells))

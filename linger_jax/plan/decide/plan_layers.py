@@ -7,9 +7,11 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.compat import equations
+from linger_jax.errors import UnsupportedError
 from linger_jax.kinds import (
     BATCH_NORM,
     CONV,
@@ -49,6 +51,7 @@ def plan_layer(decisions: Decisions, node: Node, infos: Infos, operand_bits: tup
 
     Raises:
       PlatformLimitError: a layer outside the platform's limits.
+      UnsupportedError: a layer of complex numbers.
     """
     info, settings = node.layer_info, decisions.settings
     config = settings.config.for_path(".".join(info.path))
@@ -187,6 +190,7 @@ def _float_reason(decisions: Decisions, node: Node, infos: Infos) -> str | None:
         return f"{info.type_name} has {missing}"
     if info.attributes.get("custom") and not settings.config.quantizes_custom_layers:
         return "disabled by custom_layers: false"
+    _refuse_complex(node, infos)
     refusal = info.refusal if constrain else info.refusal or info.attributes.get("integer_refusal")
     return refusal or _not_float32(node, infos)
 
@@ -226,6 +230,22 @@ def _not_float32(node: Node, infos: Infos) -> str | None:
         if wanted and dtype != np.float32:
             return f"{'.'.join(role)} is {dtype}: quantization is exact in float32 only"
     return None
+
+
+def _refuse_complex(node: Node, infos: Infos) -> None:
+    """A model with complex inputs would silently be a float model.
+
+    Raises:
+      UnsupportedError: the layer's input holds complex numbers.
+    """
+    for atom, role in zip(node.inputs, node.layer_info.operands, strict=True):
+        dtype = atom.dtype if isinstance(atom, Constant) else infos[atom].dtype
+        if role == ("input", "0") and jnp.issubdtype(dtype, jnp.complexfloating):
+            where = f" at {node.source}" if node.source else ""
+            raise UnsupportedError(
+                f"{node.label}{where}: its input is {dtype}; a quantizer takes real numbers. Give the layer jnp.real, "
+                "jnp.imag or jnp.abs of it, or leave the layer float with disable_submodel"
+            )
 
 
 def _check_window(decisions: Decisions, node: Node) -> None:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.compat import (
@@ -45,6 +46,9 @@ from linger_jax.plan.graph import (
 from linger_jax.plan.recognize.library_calls import inlined
 from linger_jax.staging import layer_p, lost_p, scope_p
 from linger_jax.typing import Path
+
+_CAST = "convert_element_type"
+_FLOAT32 = np.dtype(np.float32)
 
 
 def _info(var: Any) -> ValueInfo:
@@ -129,8 +133,9 @@ class Flattener:
                 region.nodes.extend(self._equation(eqn, what, operands, region))
 
     def _equation(self, eqn: JaxprEqn, what: Operation, operands: tuple[Atom, ...], region: _Region) -> list[Node]:
-        """The node of an equation, with notes of layers that it hides."""
+        """The node of an equation, with notes of layers that it hides and casts of what it reads as numbers."""
         name = what.name
+        casts, operands = self._numbers(eqn, name, operands, region)
         common: dict[str, Any] = {
             "inputs": operands,
             "outputs": tuple(
@@ -153,7 +158,34 @@ class Flattener:
             name = JOIN.name
         attributes = {**what.params, PRIMITIVE: what.name}
         node = Node(op=name, attributes=attributes, run=one_equation(eqn), **common)
-        return [*self._hidden_layers(eqn, what, region.owners.current), node]
+        return [*self._hidden_layers(eqn, what, region.owners.current), *casts, node]
+
+    def _numbers(
+        self, eqn: JaxprEqn, name: str, operands: tuple[Atom, ...], region: _Region
+    ) -> tuple[list[Node], tuple[Atom, ...]]:
+        """The casts that a product of two types does by itself, and its operands behind them."""
+        infos = [_atom_info(atom, region.infos) for atom in operands]
+        if name != "dot_general" or infos[0].dtype == infos[1].dtype or _info(eqn.outvars[0]).dtype != _FLOAT32:
+            return [], operands
+        casts: list[Node] = []
+        numbers = list(operands)
+        for i, info in enumerate(infos):
+            if info.dtype == _FLOAT32:
+                continue
+            numbers[i] = result = next(self._ids)
+            region.infos[result] = dataclasses.replace(info, dtype=_FLOAT32, direct=False)
+            casts.append(
+                Node(
+                    op=_CAST,
+                    attributes={PRIMITIVE: _CAST},
+                    run=lambda x: [jnp.asarray(x, _FLOAT32)],
+                    inputs=(operands[i],),
+                    outputs=(result,),
+                    owner=region.owners.current,
+                    source=source_line(eqn) if region.source is None else region.source,
+                )
+            )
+        return casts, tuple(numbers)
 
     def _inline(self, eqn: JaxprEqn, what: Operation, operands: tuple[Atom, ...], region: _Region) -> bool:
         call = inlined(what, operands) if what.name == CALL else None
@@ -207,7 +239,7 @@ def _lost(eqn: JaxprEqn, marker: JaxprEqn, reason: str, owner: Owner) -> Node:
 def _fold(eqn: JaxprEqn, operands: tuple[Atom, ...], region: _Region) -> bool:
     """A cast of a literal is a literal."""
     (operand, *_) = operands or (None,)
-    if eqn.primitive.name != "convert_element_type" or not isinstance(operand, Constant) or operand.shape != ():
+    if eqn.primitive.name != _CAST or not isinstance(operand, Constant) or operand.shape != ():
         return False
     if is_tracer(operand.value):
         return False

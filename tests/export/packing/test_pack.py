@@ -9,8 +9,9 @@ import pytest
 
 import linger_jax
 from linger_jax.cli import main
-from linger_jax.errors import DeviceLintError, ExportError, LingerWarning, PackError
+from linger_jax.errors import DeviceLintError, ExportError, FileError, LingerWarning, PackError
 from linger_jax.export.packing.packer import find_packer
+from tests.cli.unwritable import UNWRITABLE, is_one_line, prepare, space_for
 
 WRITES = "pathlib.Path(sys.argv[sys.argv.index('-o') + 1]).write_text('package')"
 TELLS = """
@@ -82,6 +83,37 @@ def test_a_packer_that_makes_no_package_is_one_line_and_leaves_an_older_package(
     assert "Traceback" not in message
     assert "\x1b" not in message
     assert out.read_text() == "older"
+
+
+@pytest.mark.parametrize(("out", "reason"), UNWRITABLE.items())
+def test_a_package_that_cannot_be_written_is_one_line_and_leaves_nothing(
+    out, reason, actor, linear_file, tmp_path, capsys
+):
+    file, packer, folder = linear_file(), actor(WRITES), tmp_path / "out"
+    folder.mkdir()
+    before = prepare(folder)
+    with pytest.raises(SystemExit) as exit_:
+        main(["pack", str(file), "--out", str(folder / out), "--tpacker", str(packer), "--options", ""])
+    printed, err = capsys.readouterr()
+    assert (exit_.value.code, printed) == (1, "")
+    assert is_one_line(err, reason), err
+    assert set(folder.rglob("*")) == before
+
+
+def test_a_package_goes_to_a_device_and_the_table_does_not(actor, linear_file, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["pack", str(linear_file()), "--out", "/dev/null", "--tpacker", str(actor(WRITES)), "--options", ""])
+    printed, err = capsys.readouterr()
+    assert (exit_.value.code, printed) == (0, "")
+    assert "/dev/null: " in err
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_temporary_folder_without_space_is_one_line(actor, linear_file, tmp_path):
+    file, packer = linear_file(), actor(WRITES)
+    with space_for(10), pytest.raises(FileError, match="File too large"):
+        linger_jax.pack(file, tmp_path / "o", options=[], packer=packer)
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_packer_that_does_not_end_is_ended(actor, linear_file, tmp_path):

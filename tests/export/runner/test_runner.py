@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
-from linger_jax.errors import ExportError
-from linger_jax.export.runner import OnnxRunner
+from linger_jax.errors import ExportError, FileError
+from linger_jax.export.runner import OnnxRunner, write_dump
 from tests.export.runner.onnx_models import ACT, dequant, node, quant, write
 
 RNG = np.random.default_rng(3)
@@ -74,6 +74,18 @@ def test_a_dump_holds_every_tensor(mlp, tmp_path, dump_format, suffixes):
     if "quantized" in suffixes:
         stored = np.load(tmp_path / "dump" / "0001_1.quantized.npy")
         np.testing.assert_array_equal(stored, runner.run_quantized(x, ["1"])["1"].value)
+
+
+def test_a_dump_that_cannot_be_written_is_one_error(mlp, tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(FileError, match=r"Not a directory\); what should be a folder is a file"):
+        OnnxRunner(mlp).run(samples(1), dump=True, dump_dir=tmp_path / "file" / "dump")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_tensor_of_any_name_can_be_dumped(tmp_path):
+    first, second = write_dump({"a" * 400: np.ones(2), "b" * 400 + "/é": np.zeros(2)}, tmp_path, "float")
+    assert (np.load(first).sum(), np.load(second).sum()) == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -58,18 +58,19 @@ def scale_of(variables, quantizer):
 def test_training_and_calibration_lower_the_weight_until_the_bias_fits(method, bias_bits):
     quant_info = {"qat_method": method, "bias_bits": bias_bits}
     qmodel = linger_jax.init(OneDense(), {"platform": "arcs", "clamp_info": OFF, "quant_info": quant_info})
-    given = with_bias(initialised(qmodel, X), 3.0, 1e-4)
+    bias = 3.0 if bias_bits > 8 else 0.5
+    given = with_bias(initialised(qmodel, X), bias, 1e-4)
     calibrated = linger_jax.calibrate(qmodel, given, [X], progress=False)
     _, updates = qmodel.apply(calibrated, X, mutable=["quant"])
     trained = {**calibrated, **updates}
     for variables in (calibrated, trained):
         weight = scale_of(variables, "weight")
-        steps = 3.0 * scale_of(variables, "input") * weight
+        steps = bias * scale_of(variables, "input") * weight
         assert steps < 2 ** (bias_bits - 2) or weight == 1
         assert 2 * steps >= 2 ** (bias_bits - 2) or weight == 2.0**23
 
 
-@pytest.mark.parametrize("bias", [3.0, -700.0])
+@pytest.mark.parametrize("bias", [3.0, -200.0])
 @pytest.mark.parametrize(
     ("model", "x"),
     [
@@ -102,6 +103,20 @@ def test_stored_scales_that_leave_no_room_are_lowered_when_they_are_used():
     entries["output_quantizer"]["scale"] = jnp.float32(0.5)
     y = qmodel.apply_qtensor(variables, X)
     assert np.unique(y.value).tolist() == [127.0]  # the output saturates, the bias does not wrap
+
+
+def test_the_plan_tells_coarser_weights_and_biases_that_are_cut():
+    qmodel = linger_jax.init(OneDense(), {"platform": "arcs", "clamp_info": OFF})
+    for bias, remark in (
+        (3.0, "weight_quantizer 1.04858e+06 instead of 8.38861e+06: its bias needs the room"),
+        (0, ""),
+    ):
+        variables = linger_jax.calibrate(qmodel, with_bias(initialised(qmodel, X), bias, 1e-7), [X], progress=False)
+        assert [row.reason for row in qmodel.plan(variables, X).rows()] == [remark]
+    given = with_bias(initialised(qmodel, X), 1e9, 1e-4)
+    with pytest.warns(linger_jax.LingerWarning, match=r"Dense_0\.bias_quantizer: 1e\+09, at most .*more bias_bits"):
+        variables = linger_jax.calibrate(qmodel, given, [X], progress=False)
+    assert "bias of 1e+09 is cut to" in str(qmodel.plan(variables, X).rows()[0].reason)
 
 
 def test_a_bias_that_fits_leaves_the_scale_alone():
