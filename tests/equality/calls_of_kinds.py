@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from linger_jax.export.lower.lower_moves import FORMS
-from linger_jax.kinds import KINDS, MOVES, LayerKind, OperatorKind
+from linger_jax.kinds import KINDS, MOVES, Kind, LayerKind, Move, OperatorKind
 from linger_jax.targets import Platform
 
 TOKENS = 0
@@ -29,11 +29,13 @@ class Call:
       ranks: of values that it takes, the batch included.
       text: the expression.
       where: which shapes it takes.
+      also: further records that it holds a call of.
     """
 
     ranks: tuple[int, ...]
     text: str
     where: Callable[[Shape], bool] = lambda shape: True
+    also: tuple[str, ...] = ()
 
 
 def _even(shape: Shape) -> bool:
@@ -130,11 +132,11 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     "prelu": (Call(_ALL, "nn.PReLU()({x})"),),
     # Operators.
     "add": (Call(_ALL, "{x} + {y}"), Call(_ALL, "{x} + 1.5"), Call(_ALL, "{x} + {y}")),
-    "mul": (Call(_ALL, "{x} * {y}"), Call(_ALL, "{x} / 3.0"), Call(_ALL, "{x} * nn.sigmoid({y})")),
+    "mul": (Call(_ALL, "{x} * {y}"), Call(_ALL, "{x} / 3.0"), Call(_ALL, "{x} * nn.sigmoid({y})", also=("sigmoid",))),
     "matmul": (
         Call((3,), "{x} @ jnp.swapaxes({y}, 1, 2)"),
-        Call((3,), "nn.softmax({x} @ jnp.swapaxes({y}, 1, 2)) @ {x}"),
-        Call((3,), "nn.MultiHeadDotProductAttention(num_heads=1)({x})"),
+        Call((3,), "nn.softmax({x} @ jnp.swapaxes({y}, 1, 2)) @ {x}", also=("softmax",)),
+        Call((3,), "nn.MultiHeadDotProductAttention(num_heads=1)({x})", also=("softmax",)),
     ),
     "cat": (
         Call(_ALL, "jnp.concatenate([{x}, {y}], -1)"),
@@ -200,13 +202,35 @@ NOT_CALLED: Mapping[str, str] = {
 """Records that no expression is a call of, and why."""
 
 
+_RECORDS: Mapping[str, Kind | Move] = {**{kind.name: kind for kind in KINDS}, **MOVES}
+
+
 def is_rare(name: str, platform: Platform) -> bool:
     """Whether a step stays float on a chip, or has no form in a file: drawn now and then."""
-    kind = next((kind for kind in KINDS if kind.name == name), None)
-    if kind is None:
-        move = MOVES[name]
-        return move.grid is None or (not move.is_identity and name not in FORMS)
-    if isinstance(kind, LayerKind):
-        refused = kind.float_because or kind.file.refused_because
-        return refused is not None or not kind.runs_on(platform)
-    return isinstance(kind, OperatorKind) and not kind.runs_on(platform)
+    match _RECORDS[name]:
+        case Move() as move:
+            return move.grid is None or (not move.is_identity and name not in FORMS)
+        case LayerKind() as layer:
+            refused = layer.float_because or layer.file.refused_because
+            return refused is not None or not layer.runs_on(platform)
+        case OperatorKind() as operator:
+            return not operator.runs_on(platform)
+        case _:
+            return False
+
+
+def wants_a_grid(name: str) -> bool:
+    """Whether a step of an input as it comes would run as float: an operator, or a move that no file has for floats."""
+    match _RECORDS[name]:
+        case Move() as move:
+            return not move.takes_floats
+        case LayerKind():
+            return False
+        case kind:
+            return not kind.file.takes_floats
+
+
+def makes_a_grid(name: str) -> bool:
+    """Whether a step quantizes whatever it reads."""
+    kind = _RECORDS[name]
+    return isinstance(kind, LayerKind) and kind.is_quantized
