@@ -254,8 +254,7 @@ def _with_quantizers(plan: Plan, weights: list[_Layer], variables: Mapping[str, 
             prefix = counter.rpartition(".")[0]
             result.update({f"{prefix}.{name}": np.zeros(0, np.float32) for name in EXPORT_BUFFERS})
         if place is not None:
-            # A layer of another shape than PyTorch's (nn.Einsum) has its weights among those of no layer.
-            module = next(iter(tensors)).rpartition(".")[0] if tensors else names.module(path or "", iteration)
+            module = next(iter(tensors)).rpartition(".")[0]
             _put(result, _entries(place, module, state, iteration), path)
     written = {path for path, _, _ in weights}
     for place in places.values():

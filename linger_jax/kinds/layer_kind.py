@@ -107,7 +107,8 @@ class LayerKind(Kind):
       torch_sort: which PyTorch modules can fill it; None where none can. Reader: converters/weights/torch_modules.py.
       float_because: why it is never quantized, or None. Readers: plan/decide/plan_layers.py, the completeness test.
       unconstrained_because: why it has no constrained form, or None. Reader: plan/decide/plan_layers.py.
-      no_torch_weights: why converters cannot tell its weights by themselves, or None. Reader: the completeness test.
+      no_torch_weights: why converters cannot tell its weights by themselves, or None: they are read and written as
+        parameters of no layer then. Readers: ``converters/model``, the completeness test.
     """
 
     quantizers: tuple[QuantizerRole, ...]

@@ -177,6 +177,27 @@ def test_a_quantized_model_is_written_with_all_its_state_and_read_back(method: s
         np.testing.assert_array_equal(flatten_dict(again)[path], value, err_msg=".".join(path))
 
 
+class OwnProducts(nn.Module):
+    """Products that PyTorch has no module for."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = nn.Einsum((6, 4), "bc,cd->bd")(x)
+        return x @ self.param("w", nn.initializers.normal(), (4, 2)) + self.param("b", nn.initializers.normal(), (2,))
+
+
+@pytest.mark.parametrize("method", ["MOM", "TQT"])
+def test_products_without_a_module_keep_their_parameters_and_quantizers(method: str) -> None:
+    x = example(3, 6)
+    qmodel = linger_jax.init(OwnProducts(), {"quant_info": {"qat_method": method}})
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, x), [x], progress=False)
+    with pytest.warns(LingerWarning, match="linger has a module here"):
+        state = converters.to_torch(qmodel, variables, x)
+    assert {"Einsum_0.kernel", "w", "b", "w.output_quantizer.scale"} <= set(state)
+    loaded, _ = converters.load_linger_checkpoint(state, qmodel, None, x)
+    np.testing.assert_array_equal(qmodel.apply(loaded, x), qmodel.apply(variables, x))
+
+
 def test_a_pool_without_a_name_is_asked_for() -> None:
     qmodel, variables = quantized(Pooled(as_module=False))
     with pytest.warns(LingerWarning, match="say it by mapping"):

@@ -144,8 +144,8 @@ class _Finder:
                 self.reasons[info.path] = f"{info.type_name} computes its {role[-1]} from other variables"
         self.source[node.outputs[info.results.index(("output", "0"))]] = info.path
         number = iteration if stacked else None
-        if not variables or (info.path, number) in self.known:
-            return
+        if not variables or info.kind.no_torch_weights is not None or (info.path, number) in self.known:
+            return  # a layer that PyTorch has no module for keeps its variables as parameters by themselves
         self.known.add((info.path, number))
         count = len(contracted_axes(node, 1)) if info.kind == DENSE else 1
         flipped = info.kind == CONV_TRANSPOSE and _reverses(node)

@@ -314,7 +314,7 @@ def _window_attributes(
 ) -> dict[str, Any]:
     divisor = np.broadcast_to(np.asarray(step.node.pool.divisor), pooled)
     area = math.prod(window.kernel)
-    whole = window.kernel == tuple(plane)
+    whole = window.kernel == tuple(plane) and not any(map(any, window.padding))
     overhang = any(high != low for low, high in window.padding)
     counts_all = bool(np.all(divisor == area))
     override = -1
