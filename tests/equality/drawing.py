@@ -46,24 +46,29 @@ Shapes = dict[str, tuple[tuple[int, ...], Any]]
 """Shape, the batch included, and dtype of each value."""
 
 
-def draw_case(seed: int, index: int, only: str | None = None, platform: Platform | None = None) -> Case:
+def draw_case(
+    seed: int, index: int, only: str | None = None, platform: Platform | None = None, *, small: bool = False
+) -> Case:
     """The model of an index.
 
     Args:
       seed, index: decide everything together with the rest.
       only: the name of a kind or move that the model has to hold.
       platform: the chip; None for any.
+      small: with few steps, and seldom trained.
     """
-    draw = random.Random(f"{seed}.{index}.{only}.{platform}")
+    draw = random.Random(f"{seed}.{index}.{only}.{platform}.{small}")
     chip = draw.choice(tuple(Platform)) if platform is None else platform
-    return _Drawing(draw, chip, only).case()
+    return _Drawing(draw, chip, only, small).case()
 
 
 class _Drawing:
-    def __init__(self, draw: random.Random, platform: Platform, only: str | None) -> None:
+    def __init__(self, draw: random.Random, platform: Platform, only: str | None, small: bool) -> None:
         self.draw = draw
         self.platform = platform
         self.only = only
+        self.steps = (1, 3) if small else (2, 6)
+        self.trained = 0.1 if small else 1 / 3
         self.batch = draw.choice(_BATCHES)
         self.inputs: list[Input] = []
         self.lines: list[Line] = []
@@ -72,7 +77,7 @@ class _Drawing:
 
     def case(self) -> Case:
         names = [name for name in CALLS if self.draw.random() < 0.1 or not is_rare(name, self.platform)]
-        count = self.draw.randint(2, 6)
+        count = self.draw.randint(*self.steps)
         place = self.draw.randrange(count)
         for number in range(count):
             self._step(self.only if self.only is not None and number == place else self.draw.choice(names))
@@ -206,7 +211,7 @@ class _Drawing:
                 return draw.choice((0.0, *_MAGNITUDES, *_MAGNITUDES))
             return draw.choice(usual)
 
-        steps = draw.choice((2, 3)) if draw.random() < 1 / 3 or not can_calibrate else 0
+        steps = draw.choice((2, 3)) if draw.random() < self.trained or not can_calibrate else 0
         return Numbers(
             seed=draw.randrange(2**31),
             weights=size(0.1, 0.3, 1.0),

@@ -27,7 +27,7 @@ class Asked:
       seed: of all models.
       only: a kind or move that each model holds, or None.
       platform: the chip of each model, or None for any.
-      quick: few ways a model, in turn: for the test suite.
+      quick: small models, and few ways each, in turn: for the test suite.
       tries: evaluations that shrinking may take; 0 for none.
     """
 
@@ -82,7 +82,7 @@ def examine(asked: Asked, index: int) -> Examined:
     """Draws, judges and shrinks one model."""
     if index % _OFTEN_CLEARED == 0:
         jax.clear_caches()
-    case = draw_case(asked.seed, index, asked.only, asked.platform)
+    case = draw_case(asked.seed, index, asked.only, asked.platform, small=asked.quick)
     verdict = judge(case, ways_of(asked, index, case))
     if verdict.outcome in ("equal", "refused") or not asked.tries:
         return Examined(index, case, verdict)

@@ -118,8 +118,9 @@ GRADIENTS: Mapping[str, Way] = {way.__name__: way for way in (slopes, remat_slop
 """All must give what ``slopes`` gives."""
 GRADIENT_TOLERANCE = 2e-5
 """Of the largest entry; XLA adds the floats of a gradient in an order of its own."""
-SAME_PROGRAM = frozenset({"apply", "msgpack", "orbax", "torch", "slopes"})
-"""What is promised where a part of the model runs as float: XLA sums floats in an order of its own."""
+HOLD_FOR_FLOATS = ("apply", "linger_file", "thinker_file", "msgpack", "orbax", "torch", "slopes")
+"""What is promised where a part of the model runs as float, for XLA sums floats in another order in another program:
+the same program gives the same, and a file that is written at all computes the same."""
 
 
 def as_arrays(output: Any) -> Arrays:
