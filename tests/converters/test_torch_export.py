@@ -183,7 +183,7 @@ class OwnProducts(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:
         x = nn.Einsum((6, 4), "bc,cd->bd")(x)
-        return x @ self.param("w", nn.initializers.normal(), (4, 2)) + self.param("b", nn.initializers.normal(), (2,))
+        return x @ self.param("w", nn.initializers.normal(), (4, 2)) + self.param("b", nn.initializers.normal(), (1, 2))
 
 
 @pytest.mark.parametrize("method", ["MOM", "TQT"])
