@@ -42,6 +42,11 @@ def as_numbers(x: Any) -> Any:
     return _cast(x) if is_real else x
 
 
+def are_float32(parameters: Any) -> bool:
+    """Whether a layer of these parameters computes in float32, unless its input makes it another type."""
+    return all(jnp.result_type(leaf) == _FLOAT32 for leaf in jax.tree.leaves(parameters))
+
+
 def with_numbers(layer: type[nn.Module], call: inspect.BoundArguments) -> inspect.BoundArguments:
     """A call of a layer with its input, the first argument behind the module, by ``as_numbers``."""
     name = list(inspect.signature(layer.__call__).parameters)[1]
