@@ -33,7 +33,7 @@ from linger_jax.export.lower import Record
 from linger_jax.interpret import plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
-from linger_jax.staging import as_float32, split_call
+from linger_jax.staging import narrowed, split_call
 from linger_jax.typing import Tree, Variables
 
 
@@ -88,7 +88,7 @@ class QuantizedModel:
         """
         if rngs is None:
             rngs = jax.random.key(self.settings.config.seed)
-        values, named = jax.tree.map(lambda leaf: as_float32(plain(leaf)), (args, kwargs), is_leaf=_is_qtensor)
+        values, named = jax.tree.map(lambda leaf: narrowed(plain(leaf)), (args, kwargs), is_leaf=_is_qtensor)
         variables = float_variables(self.model, rngs, values, named, method)
         return self.adopt(variables, *args, rngs=rngs, method=method, **kwargs)
 

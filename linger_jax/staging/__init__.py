@@ -10,7 +10,7 @@ from linger_jax.staging.marker import LayerInfo as LayerInfo
 from linger_jax.staging.marker import layer_p as layer_p
 from linger_jax.staging.marker import lost_p as lost_p
 from linger_jax.staging.marker import scope_p as scope_p
-from linger_jax.staging.real_inputs import as_float32 as as_float32
+from linger_jax.staging.real_inputs import narrowed as narrowed
 from linger_jax.staging.recurrent_calls import LENGTHS as LENGTHS
 from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS as RECURRENT_LAYERS
 from linger_jax.staging.stage import Staged as Staged

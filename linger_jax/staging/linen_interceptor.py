@@ -17,7 +17,7 @@ from linger_jax.kinds import DROPOUT, FOLDED_NORM
 from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.layer_kinds import FLOAT_COMPOSITES, LAYERS, defining_class
 from linger_jax.staging.marker import LayerInfo, layer_p, scope_p
-from linger_jax.staging.real_inputs import with_numbers
+from linger_jax.staging.real_inputs import are_float32, with_numbers
 from linger_jax.staging.recurrent_calls import RECURRENT_LAYERS, RecurrentCall, recurrent_call, recurrent_info
 from linger_jax.typing import Path
 
@@ -75,7 +75,8 @@ class Interceptor:
     def _layer(self, module: nn.Module, layer: type[nn.Module], visit: int, args: Any, kwargs: Any) -> Any:
         kind, describe = LAYERS[layer]
         call = inspect.signature(layer.__call__).bind(module, *args, **kwargs)
-        if kind.quantizers and not kind.looks_up:
+        variables = {c: v for c, v in module.variables.items() if jax.tree.leaves(v)}
+        if kind.quantizers and not kind.looks_up and are_float32(variables.get("params", {})):
             call = with_numbers(layer, call)
             args, kwargs = call.args[1:], call.kwargs
         if kind == DROPOUT and call.arguments.get("rng") is None:
@@ -85,7 +86,6 @@ class Interceptor:
                 kwargs = {**kwargs, "rng": module.make_rng(module.rng_collection)}
         attributes, refusal = describe(module, call)
 
-        variables = {c: v for c, v in module.variables.items() if jax.tree.leaves(v)}
         scope = module.scope
         assert scope is not None, "an intercepted module is bound"
         mutable = [c for c in variables if c != "params" and scope.is_mutable_collection(c)]

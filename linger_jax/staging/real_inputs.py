@@ -1,7 +1,8 @@
 """Numbers of other types than float32 that enter a model or one of its layers.
 
-Quantizers compute in float32, and an input is quantized by its value. A model's own inputs of real types are cast when
-it is called. Integers and booleans may be indices or masks: they are cast where a layer takes them as numbers.
+Quantizers compute in float32, and an input is quantized by its value. Wider floats are cast when the model is called,
+since they would make wider whatever they meet. All other types give way to float32 by JAX's own rules, and integers and
+booleans may be indices or masks: they are cast where a layer takes them as numbers.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 _FLOAT32 = np.dtype(np.float32)
+_FLOAT64 = np.dtype(np.float64)
 
 
-def as_float32(leaf: Any) -> Any:
-    """A floating-point array, or its shape and type, as float32; whatever else a call holds as it is."""
-    dtype = getattr(leaf, "dtype", None)
-    if dtype is None or dtype == _FLOAT32 or not jnp.issubdtype(dtype, jnp.floating):
+def narrowed(leaf: Any) -> Any:
+    """A float64 array, or its shape and type, as float32; whatever else a call holds as it is."""
+    if getattr(leaf, "dtype", None) != _FLOAT64:
         return leaf
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf.update(dtype=_FLOAT32)
@@ -39,6 +40,11 @@ def as_numbers(x: Any) -> Any:
         return x
     is_real = any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
     return _cast(x) if is_real else x
+
+
+def are_float32(parameters: Any) -> bool:
+    """Whether a layer of these parameters computes in float32, unless its input makes it another type."""
+    return all(jnp.result_type(leaf) == _FLOAT32 for leaf in jax.tree.leaves(parameters))
 
 
 def with_numbers(layer: type[nn.Module], call: inspect.BoundArguments) -> inspect.BoundArguments:

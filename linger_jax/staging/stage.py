@@ -16,7 +16,7 @@ from linger_jax.staging.call_arguments import DYNAMIC, Call
 from linger_jax.staging.folded_norms import NOTHING_FOLDED, FoldedNorms
 from linger_jax.staging.linen_interceptor import entry_path, marking
 from linger_jax.staging.marker import layer_p, scope_p
-from linger_jax.staging.real_inputs import as_float32
+from linger_jax.staging.real_inputs import narrowed
 from linger_jax.typing import Path
 
 
@@ -63,7 +63,7 @@ def stage(
       model: a Linen module, unbound.
       variables: the float model's collections (no quantizer state).
       call: static half of the call.
-      arrays: the call's arrays; a ``QTensor`` stands for its value. The model gets floats of other types as float32.
+      arrays: the call's arrays; a ``QTensor`` stands for its value. The model gets float64 as float32.
       folded: normalizations whose numbers the variables hold inside the convolution before them.
     """
     leaves, treedef = jax.tree.flatten(variables)
@@ -73,7 +73,7 @@ def stage(
         visits: set[int] = set()
 
         def run(leaves: list[Any], arrays: list[Any]) -> Any:
-            args, kwargs, rngs = call.merge([as_float32(a) for a in arrays])
+            args, kwargs, rngs = call.merge([narrowed(a) for a in arrays])
             with marking(reuse_traces=reuse_traces, folded=folded) as interceptor:
                 result = model.apply(
                     jax.tree.unflatten(treedef, leaves),

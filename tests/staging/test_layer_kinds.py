@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from linger_jax.staging import layer_p
 from tests.models import drawn, random_array
-from tests.staging.staging_run import layer_names, layers, run_staged, scopes, staged_call
+from tests.staging.staging_run import equations, layer_names, layers, run_staged, scopes, staged_call
 
 X = random_array(0, 2, 4)
 IMAGE = random_array(1, 2, 6, 6, 4)
@@ -124,3 +125,12 @@ def test_subclass_with_another_computation_is_no_layer():
 def test_subclass_that_computes_its_parameters_is_refused():
     staged = staged_and_float(Standardized(3, (3, 3)), IMAGE)
     assert layers(staged)[0].refusal == "Standardized computes its parameters (it overrides param)"
+
+
+def test_a_layer_of_float32_parameters_reads_numbers_and_one_of_float16_what_it_is_given():
+    x = np.ones((2, 3), np.float16)
+    for dtype in (np.float32, np.float16):
+        model = nn.Dense(4, param_dtype=dtype)
+        staged, _ = staged_call(model, drawn(model, x.astype(dtype)), x)
+        (marker,) = [e for e in equations(staged.jaxpr) if e.primitive is layer_p]
+        assert [a.dtype for a in (marker.invars[0].aval, marker.outvars[0].aval)] == [dtype, dtype]

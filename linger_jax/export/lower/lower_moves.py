@@ -37,7 +37,7 @@ def structural(step: LoweringStep) -> Sequence[ExportedValue]:
 def _unchanged(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """The tensor as it is: integers, or real numbers that no cast rounds."""
     target = step.graph.infos[step.node.outputs[0]].dtype
-    if value.grid is None and value.dtype != target:
+    if step.node.primitive == "convert_element_type" and value.grid is None and value.dtype != target:
         raise step.error(
             f"a cast of {value.dtype} to {target} has no form in a file; cast in front of the exported model"
         )
