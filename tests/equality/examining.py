@@ -17,6 +17,11 @@ from tests.equality.ways import EVALUATIONS, GRADIENTS
 
 _OFTEN_CLEARED = 25
 """Indices after which a process forgets what it compiled."""
+_IN_TURN = (
+    *(("integer",), ("jitted",), ("one_by_one",), ("integer",), ("vmapped",), ("msgpack",), ("integer",), ("torch",)),
+    ("slopes", "remat_slopes"),
+)
+"""What a quick run has beside a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +71,12 @@ def ways_of(asked: Asked, index: int, case: Case) -> tuple[str, ...]:
     """The ways in which the model of an index is evaluated.
 
     All of them but those that compile each operation by itself, which take many seconds: these have a share of the
-    models. In a quick run each model has two ways beside ``apply``, in turn.
+    models. In a quick run each model has a file and one more way, in turn.
     """
     packs = case.configuration["platform"] in packed_platforms()
     files = ("linger_file", "thinker_file") if packs else ("linger_file",)
     if asked.quick:
-        others = ("integer", *files, "jitted", "one_by_one", "vmapped", "msgpack", "torch", "slopes,remat_slopes")
-        return ("integer", files[index % len(files)], *others[index % len(others)].split(","))
+        return (files[index % len(files)], *_IN_TURN[index % len(_IN_TURN)])
     shares = {"op_by_op": 40, "slopes_op_by_op": 100, "orbax": 10}
     every = [way for way in (*EVALUATIONS, *GRADIENTS) if index % shares.get(way, 1) == 0]
     return tuple(way for way in every if packs or way != "thinker_file")

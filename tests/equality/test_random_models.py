@@ -17,4 +17,4 @@ def test_every_way_gives_the_same(first):
     found = [examine(ASKED, index) for index in range(first, first + 25)]
     wrong = [examined for examined in found if examined.verdict.outcome in ("differs", "failed")]
     told = [f"index {examined.index}: {examined.verdict.sides} {dict(examined.verdict.failed)}" for examined in wrong]
-    assert not told, "\n".join([*told, "shrunk by python -m tests.equality --seed 0 --quick --index ..."])
+    assert not told, "\n".join([*told, "to shrink one: python -m tests.equality --seed 0 --quick --index N"])
