@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.config import Compat
 from linger_jax.errors import LingerError
 from tests.equality.case import Case
-from tests.equality.ways import EVALUATIONS, GRADIENTS, HOLD_FOR_FLOATS, Arrays, alike, as_arrays, near
+from tests.equality.ways import EVALUATIONS, GRADIENTS, HOLD_FOR_FLOATS, INTEGER_WAYS, Arrays, alike, as_arrays, near
 
 MAKING = "making it"
 """In the place of a way: what happens before the first one."""
@@ -107,7 +108,9 @@ def _judged(case: Case, ways: Collection[str]) -> Verdict:
     except Exception as error:
         note(MAKING, error)
         return Verdict((), refused, failed, messages)
-    ways = {"msgpack", *ways} & {*HOLD_FOR_FLOATS} if floats else ways
+    ways = {"msgpack", *ways} & {*HOLD_FOR_FLOATS} if floats else {*ways}
+    if case.configuration.get("compat") == Compat.reference.value:
+        ways -= {*INTEGER_WAYS}
     groups: list[tuple[list[str], Arrays]] = []
     for table in (EVALUATIONS, GRADIENTS):
         asked = [way for way in table if way in ways]

@@ -122,6 +122,10 @@ HOLD_FOR_FLOATS = ("apply", "linger_file", "thinker_file", "msgpack", "orbax", "
 """What is promised where a part of the model runs as float, for XLA sums floats in another order in another program:
 the same program gives the same, and a file that is written at all computes the same."""
 
+INTEGER_WAYS = ("integer", "linger_file", "thinker_file")
+"""What is promised under ``compat: chip`` alone: under ``reference`` evaluation is linger's, which adds in float32, wraps
+where the chip saturates, and labels states of recurrent layers with a scale of another quantizer."""
+
 
 def as_arrays(output: Any) -> Arrays:
     """The arrays of an output, in order."""

@@ -10,7 +10,7 @@ import pytest
 import linger_jax
 from linger_jax.errors import ExportError
 from tests.export.calls import assert_computes_as_evaluated, to_file, trained
-from tests.models import initialised, normal
+from tests.models import Calls, initialised, normal, prepared
 
 
 def exported(tmp_path, function, *inputs, dialect="linger", **options):
@@ -184,3 +184,10 @@ def test_options_that_do_not_fit_are_refused(tmp_path, options, message):
     with pytest.raises(ExportError, match=message):
         linger_jax.export_onnx(qmodel, variables, normal(1, 4), tmp_path / "m.onnx", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cast_behind_which_the_scale_is_lost_is_not_passed_over(tmp_path):
+    model = Calls(lambda x: nn.Dense(2)(nn.Dense(3)(x).astype(jnp.bfloat16).astype(jnp.float32)))
+    qmodel, variables = prepared(model, normal(2, 4))
+    with pytest.raises(ExportError, match="a cast of float32 to bfloat16 has no form in a file"):
+        linger_jax.export_onnx(qmodel, variables, normal(1, 4), tmp_path / "m.onnx", dialect="linger")

@@ -36,6 +36,8 @@ def structural(step: LoweringStep) -> Sequence[ExportedValue]:
 
 def _unchanged(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     """The tensor as it is: integers, or real numbers that no cast rounds."""
+    if value.grid is not None and step.node.reason:  # the plan says that the scale is lost here
+        value = step.emit.real(value)
     target = step.graph.infos[step.node.outputs[0]].dtype
     if step.node.primitive == "convert_element_type" and value.grid is None and value.dtype != target:
         raise step.error(
