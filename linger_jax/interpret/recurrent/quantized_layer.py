@@ -30,6 +30,7 @@ from linger_jax.kinds import CellKind
 from linger_jax.numerics.products import bias_steps
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
+    SPARE_BITS,
     LoopVariant,
     Operands,
     Scales,
@@ -253,8 +254,12 @@ class _Layer:
 
 
 def _within_range(state: InitialState, hidden_scale: Array, hidden_bits: int) -> InitialState:
-    """An initial state cut to the integers of a hidden state, and of a cell (docs/decisions.md D35)."""
+    """An initial state cut to what the products of a hidden state have room for, and to a cell's integers.
+
+    Source: docs/codes.md R14, docs/decisions.md D35.
+    """
     hidden, *cells = state
-    least, most = -(2.0 ** (hidden_bits - 1)), 2.0 ** (hidden_bits - 1) - 1
+    room = hidden_bits + SPARE_BITS
+    least, most = -(2.0 ** (room - 1)), 2.0 ** (room - 1) - 1
     hidden = jnp.clip(hidden, jnp.float32(least) / hidden_scale, jnp.float32(most) / hidden_scale)
     return (hidden, *(jnp.clip(cell, -_LARGEST_CELL, _LARGEST_CELL) for cell in cells))

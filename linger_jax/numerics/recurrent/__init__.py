@@ -5,6 +5,7 @@ from linger_jax.numerics.recurrent.cell_variants import lstm_variant as lstm_var
 from linger_jax.numerics.recurrent.gru_cell import GruCell as GruCell
 from linger_jax.numerics.recurrent.lstm_cell import CELL_SCALE as CELL_SCALE
 from linger_jax.numerics.recurrent.lstm_cell import LstmCell as LstmCell
+from linger_jax.numerics.recurrent.time_loop import SPARE_BITS as SPARE_BITS
 from linger_jax.numerics.recurrent.time_loop import LoopVariant as LoopVariant
 from linger_jax.numerics.recurrent.time_loop import Operands as Operands
 from linger_jax.numerics.recurrent.time_loop import Run as Run

@@ -29,7 +29,7 @@ Cell = LstmCell | GruCell
 
 _ZERO = np.float32(0)
 # An initial state is rounded to the hidden grid, not cut to it (docs/codes.md R14): room for four times the range.
-_SPARE_BITS = 2
+SPARE_BITS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,7 +221,7 @@ def _projection(
         bias=whole_bias,
         factor=accumulator / product_scale,
         operand_bits=variant.hidden_bits if hidden else variant.input_bits,
-        spare_bits=_SPARE_BITS if hidden else 0,
+        spare_bits=SPARE_BITS if hidden else 0,
     )
 
 
