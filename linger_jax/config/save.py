@@ -13,6 +13,7 @@ from linger_jax.config.file_keys import FILE_KEYS
 from linger_jax.config.quant_config import QuantConfig
 from linger_jax.config.sections import Part
 from linger_jax.config.validation import Section
+from linger_jax.errors import ConfigError
 
 
 def config_to_mapping(config: QuantConfig) -> dict[str, Any]:
@@ -31,7 +32,14 @@ def config_save_to_yaml(path: str | os.PathLike[str], config: QuantConfig) -> No
     """Writes the configuration: sorted keys, block style, enums by name (docs/specification/config.md section 1.3).
 
     Missing folders are made. A failure leaves no partial file: an older one stays until the new one is complete.
+
+    Raises:
+      ConfigError: ``config`` is no configuration, or path and configuration stand in each other's place.
     """
+    if not isinstance(config, QuantConfig):
+        turned = isinstance(path, QuantConfig) and isinstance(config, str | os.PathLike)
+        got = f"got a {type(config).__name__}" if not turned else "the path and the configuration are turned around"
+        raise ConfigError(f"config_save_to_yaml(path, config) wants a path and a QuantConfig; {got}")
     text = yaml.safe_dump(config_to_mapping(config), default_flow_style=False, sort_keys=True, allow_unicode=True)
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
