@@ -75,11 +75,12 @@ def _tensors(path: Path) -> Iterator[tuple[str, Any, str]]:
     import jax
     import numpy as np
 
-    from linger_jax.cli.variables_folder import is_variables_folder, read_variables
+    from linger_jax.cli.variables_folder import is_variables_folder, read_variables, require_checkpoint_folder
     from linger_jax.converters.files import read_state
     from linger_jax.staging import variable_paths
 
-    if path.is_dir() and is_variables_folder(path):
+    require_checkpoint_folder(path)
+    if is_variables_folder(path):
         tree = read_variables(path)
         for names, leaf in zip(variable_paths(tree), jax.tree.leaves(tree), strict=True):
             yield ".".join(names), np.asarray(leaf), str(leaf.dtype)

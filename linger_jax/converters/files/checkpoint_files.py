@@ -15,6 +15,8 @@ from linger_jax.foreign_file import foreign_file
 
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
+FOLDER_FILES = (*_INDEXES, *_WHOLE)
+"""Files by which a folder is known as a checkpoint, the first that is there."""
 _INDEX_ENDING = ".index.json"
 _LARGEST_INDEX = 1 << 25
 
@@ -31,9 +33,9 @@ def read_checkpoint_file(path: str | os.PathLike[str], *, values: bool = True) -
     """
     file = Path(path)
     if file.is_dir():
-        found = [file / name for name in (*_INDEXES, *_WHOLE) if (file / name).is_file()]
+        found = [file / name for name in FOLDER_FILES if (file / name).is_file()]
         if not found:
-            raise ConversionError(f"{file}: the folder holds none of {', '.join((*_INDEXES, *_WHOLE))}")
+            raise ConversionError(f"{file}: the folder holds none of {', '.join(FOLDER_FILES)}")
         file = found[0]
     if file.name.endswith(_INDEX_ENDING) and file.is_file():
         return _read_shards(file, values=values)
