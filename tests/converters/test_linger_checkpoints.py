@@ -75,7 +75,7 @@ def test_operators_of_an_owner_follow_their_numbers_and_products_have_one_name()
         flatten_dict(fresh["quant"]).items(), key=lambda item: not item[0][0].startswith("_linger_qtensor_qa")
     )
     for i, (path, value) in enumerate(flat):
-        state[".".join(path).replace("qmatmul", "qbmm")] = np.full_like(np.asarray(value), i % 7 + 1)
+        state[".".join(path).replace("qmatmul", "qbmm")] = np.full_like(np.asarray(value), 2 ** (i % 7))
     variables, report = converters.load_linger_checkpoint(state, qmodel, None, x)
     for key in state:
         if "_linger" in key:
