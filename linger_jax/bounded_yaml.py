@@ -14,7 +14,9 @@ MOST_BYTES = 1 << 20
 """Of a YAML file."""
 _MOST_ENTRIES = 100_000
 _DEEPEST = 64
-# Numbers and dates are short; the parser takes a number in base 60 apart in quadratic time.
+# Names and patterns are short, and messages repeat them.
+_LONGEST_TEXT = 1000
+# So are numbers and dates; the parser takes a number in base 60 apart in quadratic time.
 _LONGEST_NUMBER = 100
 _TEXT = "tag:yaml.org,2002:str"
 
@@ -63,8 +65,9 @@ class _BoundedLoader(yaml.SafeLoader):
         else:
             self._sizes[id(node)] = self._entries - before
         self._limit(self._entries, _MOST_ENTRIES, "holds more than {:,} entries, aliases written out", mark)
-        if isinstance(node, yaml.ScalarNode) and node.tag != _TEXT:
-            self._limit(len(node.value), _LONGEST_NUMBER, "a number or date of more than {:,} characters", mark)
+        if isinstance(node, yaml.ScalarNode):
+            longest = _LONGEST_TEXT if node.tag == _TEXT else _LONGEST_NUMBER
+            self._limit(len(node.value), longest, "a value of more than {:,} characters", mark)
         return node
 
     @staticmethod

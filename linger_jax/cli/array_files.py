@@ -52,14 +52,15 @@ def read_inputs(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Hos
         if repeated:
             raise LingerError(f"--input {argument}: {repeated[0]} was given before")
         given.update(arrays)
+    asked = f"--input {' '.join(arguments)}"
     unknown = [name for name in given if name not in names]
     if unknown:
-        raise LingerError(f"--input: the model has no input {unknown[0]!r}; it takes {', '.join(names)}")
+        raise LingerError(f"{asked}: the model has no input {unknown[0]!r}; it takes {', '.join(names)}")
     free = [name for name in names if name not in given]
     if len(unnamed) != len(free):
         count = len(given) + len(unnamed)
         raise LingerError(
-            f"--input: the model takes {len(names)} input(s), {', '.join(names)}; {count} were given. "
+            f"{asked}: the model takes {len(names)} input(s), {', '.join(names)}; {count} were given. "
             f"Write --input NAME=FILE for each"
         )
     given.update(zip(free, unnamed, strict=True))
