@@ -15,6 +15,7 @@ import numpy as np
 from linger_jax.errors import LingerError
 from tests.faults.mutations import mutate
 from tests.faults.mutations.mutation import Mutation
+from tests.faults.mutations.raw import NO_FILE
 from tests.faults.readers import READERS, Reader
 from tests.faults.watch import Watch
 
@@ -111,7 +112,9 @@ def _problem_of_error(error: LingerError, target: Path) -> str:
 def _problem_of_result(
     reader: Reader, target: Path, sample: Path, spoilt: Path, done: list[Mutation], result: Any
 ) -> str:
-    hostile = [mutation.name for mutation in done if mutation.refused]
+    # What is no file in a folder may be one that its reader does not need.
+    needed = spoilt == target
+    hostile = [m.name for m in done if m.refused and (needed or m not in NO_FILE)]
     if hostile:
         return f"accepted in spite of {', '.join(hostile)}: {str(result)[:300]}"
     try:

@@ -9,7 +9,7 @@ where there is none, where the result keeps what its reader promises:
 | names | the names that PyYAML reads; by rules, names of the checkpoint's keys |
 | pairs | the pairs that PyYAML or json reads |
 | state | every array is a tensor that ``torch.load``, or the header of ``.safetensors``, has under that name |
-| weights | as state, laid out as the model has it, of its shapes, and finite |
+| weights | as state, laid out as the model has it (1x1 convolutions are matrices), and finite |
 | linger | as weights; every scale is one that a quantizer can have |
 | lint | a report that can be written as JSON |
 | runner | integers within the width that they claim, real numbers that are finite |
@@ -190,8 +190,8 @@ def _judge_variables_of(path: Path, result: Any) -> str:
         if not np.isfinite(leaf.astype(np.float64)).all():
             return f"{name} is not finite"
         with np.errstate(over="ignore"):
-            forms = [form.astype(leaf.dtype) for array in held for form in (array, array.T)]
-        if not any(form.shape == leaf.shape and np.array_equal(form, leaf) for form in forms) and leaf.ndim:
+            forms = [form.astype(leaf.dtype) for array in map(np.squeeze, held) for form in (array, array.T)]
+        if leaf.ndim and not any(np.array_equal(form, np.squeeze(leaf)) for form in forms):
             return f"{name} is no tensor of the file"
     return _judge_scales(result)
 

@@ -7,6 +7,7 @@ entries, a ``bytearray`` of any length. Nothing in a state dict needs that.
 from __future__ import annotations
 
 import dataclasses
+import mmap
 import pickletools
 from typing import BinaryIO
 
@@ -43,7 +44,7 @@ class _Value:
 _MARK = _Value()
 
 
-def check_pickle(stream: BinaryIO) -> None:
+def check_pickle(stream: BinaryIO | mmap.mmap) -> None:
     """Reads one pickle, up to its end.
 
     Raises:

@@ -105,7 +105,7 @@ def _tensor(file: Path, key: str, entry: Any, body: Any) -> np.ndarray[Any, Any]
         raise ConversionError(f"{file}: {key} has the type {dtype}; known are {', '.join(_DTYPES)}")
     wanted = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize if whole else -1
     if not whole or end - begin != wanted or end > body.size:
-        raise _damaged(file, f"{key} {list(shape)} of {dtype} does not fit bytes {begin} to {end} of {body.size}")
+        raise _damaged(file, f"{key} {list(shape)!s:.80} of {dtype} does not fit bytes {begin} to {end} of {body.size}")
     return np.asarray(body[begin:end]).view(_DTYPES[dtype]).reshape(shape)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import pickle
 import re
@@ -130,11 +131,11 @@ def _stored(file: Path, member: zipfile.ZipInfo) -> bytes:
 
 def _check_pickles(file: Path) -> None:
     """The pickles in front of the numbers, in the format before torch 1.6."""
-    with file.open("rb") as stream:
+    # Mapped: reading as much as a damaged pickle says takes no more memory than there is file.
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for _ in range(_PICKLES_OF_OLD_FORMAT):
-            if not stream.peek(1):
-                return
-            check_pickle(stream)
+            if data.tell() < len(data):
+                check_pickle(data)
 
 
 def _objects_text(file: Path, message: str) -> str:
