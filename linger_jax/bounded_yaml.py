@@ -1,7 +1,7 @@
 """YAML of others: plain values only, as deep and as large as people write them.
 
-A few hundred bytes of aliases stand for billions of entries, and an alias may stand inside what it names. So entries are
-counted as they are after every alias is written out, while the file is parsed.
+A few hundred bytes of aliases stand for billions of entries, and an alias may stand inside what it names. So entries
+are counted as they are after every alias is written out, while the file is parsed.
 """
 
 from __future__ import annotations

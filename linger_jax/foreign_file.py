@@ -99,7 +99,7 @@ def require_name(name: str, where: str, error: type[LingerError]) -> str:
     if len(name) > LONGEST_NAME:
         raise error(f"{where}: holds a name of {len(name):,} characters, {name[:40]!r}...; at most {LONGEST_NAME}")
     if not name.isprintable():
-        raise error(f"{where}: holds the name {ascii(name)}; names are of characters that can be printed")
+        raise error(f"{where}: holds the name {name!a}; names are of characters that can be printed")
     return name
 
 

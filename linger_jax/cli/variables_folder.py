@@ -45,7 +45,10 @@ def read_variables(path: Path) -> Any:
     Raises:
       LingerError: it is damaged.
     """
-    with translated(str(path), LingerError, "is damaged or no orbax checkpoint"), ocp.StandardCheckpointer() as checkpointer:
+    with (
+        translated(str(path), LingerError, "is damaged or no orbax checkpoint"),
+        ocp.StandardCheckpointer() as checkpointer,
+    ):
         held = _bytes_of(path)
         shapes = jax.tree.leaves(checkpointer.metadata(path.absolute()).item_metadata.tree)
         claimed = sum(math.prod(entry.shape) * np.dtype(entry.dtype).itemsize for entry in shapes)

@@ -36,13 +36,17 @@ def config_save_to_yaml(path: str | os.PathLike[str], config: QuantConfig) -> No
     Raises:
       ConfigError: ``config`` is no configuration, or path and configuration stand in each other's place.
     """
-    if not isinstance(config, QuantConfig):
-        turned = isinstance(path, QuantConfig) and isinstance(config, str | os.PathLike)
-        got = f"got a {type(config).__name__}" if not turned else "the path and the configuration are turned around"
-        raise ConfigError(f"config_save_to_yaml(path, config) wants a path and a QuantConfig; {got}")
+    _require_configuration(path, config)
     text = yaml.safe_dump(config_to_mapping(config), default_flow_style=False, sort_keys=True, allow_unicode=True)
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _require_configuration(path: object, config: object) -> None:
+    if not isinstance(config, QuantConfig):
+        turned = isinstance(path, QuantConfig) and isinstance(config, str | os.PathLike)
+        got = "the path and the configuration are turned around" if turned else f"got a {type(config).__name__}"
+        raise ConfigError(f"config_save_to_yaml(path, config) wants a path and a QuantConfig; {got}")
 
 
 def _plain_part(part: Part) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def main() -> int:
         def told(outcome: Outcome) -> None:
             progress.advance(task)
             if outcome.verdict == "failed":
-                what = f"case {outcome.index} of seed {given.seed}: {outcome.reader} of {outcome.sample}, {outcome.mutations}"
+                what = f"case {outcome.index} of seed {given.seed}: {outcome.reader} of {outcome.sample}"
+                what += f", {', '.join(outcome.mutations)}"
                 progress.console.print(f"[red]failed[/] {escape(what)}\n{escape(outcome.problem)}")
 
         numbers = range(given.first, given.first + given.count)

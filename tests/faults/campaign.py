@@ -90,7 +90,11 @@ class Campaign:
                 stderr=errors,
                 text=True,
                 bufsize=1,
-                env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                env={
+                    **os.environ,
+                    "JAX_PLATFORMS": "cpu",
+                    "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+                },
             )
             try:
                 if _line(worker, _START) is None:
@@ -117,5 +121,3 @@ def _line(worker: subprocess.Popen[str], seconds: float) -> str | None:
     """The next line of a worker's output, or None where none comes in time."""
     ready, _, _ = select.select([worker.stdout], [], [], seconds)
     return (worker.stdout.readline() or None) if ready else None
-
-

@@ -138,5 +138,3 @@ def _good(reader: str, sample: Path) -> Any:
 def _where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     return "".join(traceback.format_list(frames))
-
-

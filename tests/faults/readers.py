@@ -77,10 +77,24 @@ class Reader:
         """Kind of a file, by its name: which mutations know it."""
         named = {".pt": "torch", ".pth": "torch", ".json": "json", ".yaml": "yaml", ".onnx": "onnx"}
         kind = named.get(path.suffix, path.suffix.removeprefix("."))
-        kind = {"old.pt": "torch_old", "rules.yaml": "rules", "_METADATA": "json", "_sharding": "json"}.get(path.name, kind)
+        kind = {"old.pt": "torch_old", "rules.yaml": "rules", "_METADATA": "json", "_sharding": "json"}.get(
+            path.name, kind
+        )
         if self.name == "linger":
             kind += "_qat"
-        known = ("torch", "torch_qat", "torch_old", "safetensors", "safetensors_qat", "json", "yaml", "rules", "onnx", "npy", "npz")
+        known = (
+            "torch",
+            "torch_qat",
+            "torch_old",
+            "safetensors",
+            "safetensors_qat",
+            "json",
+            "yaml",
+            "rules",
+            "onnx",
+            "npy",
+            "npz",
+        )
         return kind if kind in known else "other"
 
     def has_checksums(self, path: Path) -> bool:
@@ -151,7 +165,17 @@ def _held(path: Path) -> list[tuple[str, np.ndarray]]:
         return _tensors(torch.load(path, map_location="cpu", weights_only=True))
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
-    types = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
+    types = {
+        "F64": "f8",
+        "F32": "f4",
+        "F16": "f2",
+        "I64": "i8",
+        "I32": "i4",
+        "I16": "i2",
+        "I8": "i1",
+        "U8": "u1",
+        "BOOL": "?",
+    }
     found = []
     for key, entry in json.loads(data[8:start]).items():
         if key == "__metadata__":
@@ -181,7 +205,9 @@ def _judge_state(path: Path, result: Arrays) -> str:
 
 
 def _same(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    return ours.shape == theirs.shape and np.array_equal(ours, theirs.astype(ours.dtype), equal_nan=ours.dtype.kind in "fc")
+    return ours.shape == theirs.shape and np.array_equal(
+        ours, theirs.astype(ours.dtype), equal_nan=ours.dtype.kind in "fc"
+    )
 
 
 def _judge_variables_of(path: Path, result: Any) -> str:
@@ -257,7 +283,11 @@ def _read_arrays(path: Path) -> Arrays:
 def _judge_arrays(path: Path, result: Arrays) -> str:
     found = np.load(path, allow_pickle=False)
     wanted = dict(found) if isinstance(found, np.lib.npyio.NpzFile) else {INPUTS[0]: found}
-    wrong = [n for n, array in result.items() if n in wanted and not np.array_equal(array, wanted[n], equal_nan=array.dtype.kind in "fc")]
+    wrong = [
+        n
+        for n, array in result.items()
+        if n in wanted and not np.array_equal(array, wanted[n], equal_nan=array.dtype.kind in "fc")
+    ]
     return f"{wrong} are not what NumPy reads" if wrong or not result else ""
 
 
@@ -300,7 +330,13 @@ def _judge_inspect(path: Path, result: str) -> str:
     bad = 0
     if not (path / "_METADATA").exists():
         bad = sum(int((~np.isfinite(array)).sum()) for _, array in _held(path) if array.dtype.kind == "f")
-    return "does not tell what is not finite" if bad and "not finite" not in result else "" if "tensors" in result else result
+    return (
+        "does not tell what is not finite"
+        if bad and "not finite" not in result
+        else ""
+        if "tensors" in result
+        else result
+    )
 
 
 READERS: Mapping[str, Reader] = {

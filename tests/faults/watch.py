@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "socket.connect", "webbrowser.open")
+_STARTS = (
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "socket.connect",
+    "webbrowser.open",
+)
 _CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "shutil.rmtree")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _MEGABYTE_PAGES = Path("/proc/self/status")

@@ -1,7 +1,7 @@
 """A process that runs cases one after the other: ``python -m tests.faults.worker``, started by the campaign.
 
-Each line of the input is a case's number, each line of the output what became of it. A case that hangs ends the process:
-by the processor time that it may take.
+Each line of the input is a case's number, each line of the output what became of it. A case that hangs ends the
+process: by the processor time that it may take.
 """
 
 from __future__ import annotations

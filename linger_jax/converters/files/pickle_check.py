@@ -1,15 +1,14 @@
 """What loading a pickle would cost, told from its operations without building anything.
 
-``torch.load`` runs no code of a file, but it builds what the file says: a key of nested tuples that stands for billions of
-entries, a ``bytearray`` of any length. Nothing in a state dict needs that.
+``torch.load`` runs no code of a file, but it builds what the file says: a key of nested tuples that stands for billions
+of entries, a ``bytearray`` of any length. Nothing in a state dict needs that.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import mmap
 import pickletools
-from typing import BinaryIO
+from typing import Any
 
 _MOST_ENTRIES = 100_000
 _DEEPEST = 50
@@ -44,8 +43,11 @@ class _Value:
 _MARK = _Value()
 
 
-def check_pickle(stream: BinaryIO | mmap.mmap) -> None:
+def check_pickle(stream: Any) -> None:
     """Reads one pickle, up to its end.
+
+    Args:
+      stream: a binary file, or a mapped one.
 
     Raises:
       ValueError: it is none, or holds nested tuples beyond any use, or calls that would make memory out of nothing.
@@ -55,9 +57,9 @@ def check_pickle(stream: BinaryIO | mmap.mmap) -> None:
     for code, argument, _ in pickletools.genops(stream):
         name = code.name
         if name in _PUTS:
-            memo[len(memo) if argument is None else argument] = stack[-1]
+            memo[len(memo) if argument is None else int(argument)] = stack[-1]
         elif name in _GETS:
-            stack.append(memo[argument])
+            stack.append(memo[int(argument or 0)])
         elif name == "MARK":
             stack.append(_MARK)
         elif name == "DUP":

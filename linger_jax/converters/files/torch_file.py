@@ -93,30 +93,32 @@ def _check_archive(file: Path) -> bool:
     with file.open("rb") as stream:
         if stream.read(4) != b"PK\x03\x04":
             return False
-    with translated(str(file), ConversionError, "is truncated or damaged", "copy the checkpoint again"):
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            names = [member.filename for member in members]
-            if any(name.endswith("/constants.pkl") for name in names):
-                raise ConversionError(
-                    f"{file}: is a TorchScript archive, which is a program; load it with torch.jit.load and save its "
-                    f"state_dict()"
-                )
-            compressed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
-            if compressed:
-                raise ConversionError(f"{file}: {compressed[0]} is compressed; torch.save never does that")
-            if sum(member.file_size for member in members) > file.stat().st_size:
-                raise ConversionError(f"{file}: its members claim more bytes than the file has")
-            if len(set(names)) != len(names):
-                raise ConversionError(f"{file}: has two members of one name; torch.save never does that")
-            for member in members:
-                if member.CRC:  # zero where the writer was told to leave checksums out
-                    with archive.open(member) as stream:
-                        while stream.read(_CHUNK):
-                            pass
-            for member in members:
-                if member.filename.endswith(_PICKLE):
-                    check_pickle(io.BytesIO(_stored(file, member)))
+    with (
+        translated(str(file), ConversionError, "is truncated or damaged", "copy the checkpoint again"),
+        zipfile.ZipFile(file) as archive,
+    ):
+        members = archive.infolist()
+        names = [member.filename for member in members]
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise ConversionError(
+                f"{file}: is a TorchScript archive, which is a program; load it with torch.jit.load and save its "
+                f"state_dict()"
+            )
+        compressed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+        if compressed:
+            raise ConversionError(f"{file}: {compressed[0]} is compressed; torch.save never does that")
+        if sum(member.file_size for member in members) > file.stat().st_size:
+            raise ConversionError(f"{file}: its members claim more bytes than the file has")
+        if len(set(names)) != len(names):
+            raise ConversionError(f"{file}: has two members of one name; torch.save never does that")
+        for member in members:
+            if member.CRC:  # zero where the writer was told to leave checksums out
+                with archive.open(member) as stream:
+                    while stream.read(_CHUNK):
+                        pass
+        for member in members:
+            if member.filename.endswith(_PICKLE):
+                check_pickle(io.BytesIO(_stored(file, member)))
     return True
 
 

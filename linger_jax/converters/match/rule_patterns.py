@@ -1,7 +1,7 @@
 """Regular expressions of rules, which come from files: those that Python would try for ever are refused.
 
-A matcher that goes back tries the ways in which a pattern can fit the text one after the other: ``(a|aa)+b`` has billions
-over thirty letters. The ways are counted here, from above, before anything is matched.
+A matcher that goes back tries the ways in which a pattern can fit the text one after the other: ``(a|aa)+b`` has
+billions over thirty letters. The ways are counted here, from above, before anything is matched.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def rule_pattern(pattern: str, names: Collection[str], where: str) -> re.Pattern
     count = ways.of(list(parsed), frozenset({_END}))
     if count * max(longest, 1) * max(len(names), 1) > _MOST_STEPS:
         raise ConversionError(
-            f"{where}: {pattern!r} can fit a name in too many ways, so that matching might not end; write repetitions so "
-            rf"that the next character ends them (\d+ before \., [^.]+ instead of .*), and none inside another"
+            f"{where}: {pattern!r} can fit a name in too many ways, so that matching might not end; write repetitions "
+            rf"so that the next character ends them (\d+ before \., [^.]+ instead of .*), and none inside another"
         )
     return compiled
 
@@ -90,7 +90,8 @@ class _Ways:
         if kind is op.GROUPREF_EXISTS:
             return sum(self.of(branch or [], follow) for branch in argument[1:])
         if kind in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT):
-            return self._of_repeat(*argument, follow)
+            least, most, repeated = argument
+            return self._of_repeat(least, most, repeated, follow)
         return 1
 
     def _of_repeat(self, least: int, most: int, repeated: Sequence[Any], follow: Characters) -> int:

@@ -44,7 +44,11 @@ def check_onnx(model: str | Path | ModelProto, platform: Platform | str | None =
         name, graph = "the model", read_model(model, "the model")
     with translated(name, ExportError, "cannot be judged", "export it again"):
         named = {str(n.attributes["platform"]) for n in graph.nodes if n.attributes.get("platform")}
-        target = _platform(str(platform)) if platform is not None else _platform(min(named, default=PLATFORM_OF_UNMARKED_FILES))
+        target = (
+            _platform(str(platform))
+            if platform is not None
+            else _platform(min(named, default=PLATFORM_OF_UNMARKED_FILES))
+        )
         whole = program(graph, target)
         first = DeviceReport(target, (*_platforms(graph, named, target), *_of_nodes(whole)))
         return DeviceReport(target, (*_of_file(whole, first.options), *first.findings))

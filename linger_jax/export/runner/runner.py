@@ -166,7 +166,7 @@ class OnnxRunner:
             if len(missing):
                 more = f", and {len(missing) - 1:,} more" if len(missing) > 1 else ""
                 raise ExportError(
-                    f"input {entry.name} is NaN at {missing[0].tolist()}{more}; integers have no such value: give numbers"
+                    f"input {entry.name} is NaN at {missing[0].tolist()}{more}; integers have no such value"
                 )
             with np.errstate(over="ignore"):  # what float32 cannot hold saturates as infinity does
                 return array.astype(np.float32)

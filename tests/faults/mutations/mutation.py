@@ -46,6 +46,52 @@ def pick(random: Random, options: list | tuple) -> object:
     return options[int(random.integers(len(options)))]
 
 
-ODD_NUMBERS = (0, 1, -1, 2, 3, 7, 31, 32, 33, 127, 255, 65536, 2**24, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, -(2**62))
-ODD_REALS = (0.0, -1.0, -0.0, 3.0, 0.5, 1e-30, 1e30, 3.4e38, float("nan"), float("inf"), -float("inf"), 2.0**30, 2.0**-20)
-ODD_NAMES = ("", ".", "..", "../../escape", "/etc/passwd", "a" * 5000, "\u202eweight", "v\u00e4ke", "a\x1b[2Jb", "a\nb", "[red]x")
+ODD_NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    31,
+    32,
+    33,
+    127,
+    255,
+    65536,
+    2**24,
+    2**31 - 1,
+    2**31,
+    -(2**31),
+    2**40,
+    2**62,
+    -(2**62),
+)
+ODD_REALS = (
+    0.0,
+    -1.0,
+    -0.0,
+    3.0,
+    0.5,
+    1e-30,
+    1e30,
+    3.4e38,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    2.0**30,
+    2.0**-20,
+)
+ODD_NAMES = (
+    "",
+    ".",
+    "..",
+    "../../escape",
+    "/etc/passwd",
+    "a" * 5000,
+    "\u202eweight",
+    "v\u00e4ke",
+    "a\x1b[2Jb",
+    "a\nb",
+    "[red]x",
+)

@@ -14,7 +14,22 @@ from tests.faults.mutations.mutation import ODD_NAMES, ODD_NUMBERS, Mutation, Ra
 from tests.faults.mutations.raw import BYTES
 
 _SHAPES = ((10**12,), (-1,), (0, 2**62), (2**31, 2**31), (1,) * 70, (3.5,), ("a",), (True,), (2**70,), (), (0,))
-_DTYPES = ("|O", "<V8", "<U3", "<M8[s]", ">f4", "<f2", "<f8", "<i8", "|b1", "<c16", "nonsense", "<f4" * 50, "|S0", "(1000,1000)<f4")
+_DTYPES = (
+    "|O",
+    "<V8",
+    "<U3",
+    "<M8[s]",
+    ">f4",
+    "<f2",
+    "<f8",
+    "<i8",
+    "|b1",
+    "<c16",
+    "nonsense",
+    "<f4" * 50,
+    "|S0",
+    "(1000,1000)<f4",
+)
 
 
 def header_of_an_array(random: Random, data: bytes) -> bytes:
@@ -84,7 +99,12 @@ ARRAYS = (
     *(Mutation(other_dtype),) * 2,
     Mutation(pickled_objects, refused=True),
 )
-MANY_ARRAYS = (Mutation(member_of_arrays), Mutation(member_of_arrays), Mutation(other_dtype), Mutation(pickled_objects, refused=True))
+MANY_ARRAYS = (
+    Mutation(member_of_arrays),
+    Mutation(member_of_arrays),
+    Mutation(other_dtype),
+    Mutation(pickled_objects, refused=True),
+)
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], bytes] | None:
@@ -109,12 +129,16 @@ def entry_of_a_tensor(random: Random, data: bytes) -> bytes:
     entry = header[name]
     field = pick(random, ("shape", "data_offsets", "dtype", "name", "whole"))
     if field == "shape":
-        entry["shape"] = pick(random, (*map(list, _SHAPES), [len(body) // 4], list(reversed(entry["shape"])), None, "x", [1] * 10**5))
+        entry["shape"] = pick(
+            random, (*map(list, _SHAPES), [len(body) // 4], list(reversed(entry["shape"])), None, "x", [1] * 10**5)
+        )
     elif field == "data_offsets":
         odd = [int(pick(random, ODD_NUMBERS)) for _ in range(2)]
         entry["data_offsets"] = pick(random, (odd, [0, len(body)], [0], "x", [0.0, 4.0], None, [None, None]))
     elif field == "dtype":
-        entry["dtype"] = pick(random, ("F64", "F16", "BF16", "I32", "U8", "BOOL", "F8_E4M3", "", None, 3, ["F32"], "f32"))
+        entry["dtype"] = pick(
+            random, ("F64", "F16", "BF16", "I32", "U8", "BOOL", "F8_E4M3", "", None, 3, ["F32"], "f32")
+        )
     elif field == "name":
         header[str(pick(random, ODD_NAMES))] = header.pop(name)
     else:
@@ -131,7 +155,8 @@ def shared_bytes(random: Random, data: bytes) -> bytes:
 def odd_header(random: Random, data: bytes) -> bytes:
     headers = (
         b"[]", b"null", b"{", b'{"a": 1}', b"[" * 100_000, b'{"a":' * 50_000, b'{"a":NaN}', b'"' + b"a" * 1000 + b'"',
-        b'{"a": ' + b"9" * 6000 + b"}", b'{"a":{"dtype":"F32","shape":[' + b"9," * 10_000 + b'1],"data_offsets":[0,4]}}',
+        b'{"a": ' + b"9" * 6000 + b"}",
+        b'{"a":{"dtype":"F32","shape":[' + b"9," * 10_000 + b'1],"data_offsets":[0,4]}}',
         b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}',
         b"\xff\xfe{}", b"{}" + b" " * 100, b'{"\\ud800":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
     )  # fmt: skip

@@ -35,7 +35,9 @@ def _wide(random: Random, model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name.endswith("_bits"):
-                attribute.CopyFrom(helper.make_attribute(attribute.name, int(pick(random, (2**31 - 1, 0, -1, 33, 64, 10**6)))))
+                attribute.CopyFrom(
+                    helper.make_attribute(attribute.name, int(pick(random, (2**31 - 1, 0, -1, 33, 64, 10**6))))
+                )
 
 
 def _scale(random: Random, model: onnx.ModelProto) -> None:
@@ -70,7 +72,9 @@ def _constant(random: Random, model: onnx.ModelProto) -> None:
         shape = pick(random, (array.T, array.ravel(), array[None], array.ravel()[:0], np.repeat(array.ravel(), 3)))
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(shape), tensor.name))
     elif kind == 6:
-        tensor.CopyFrom(numpy_helper.from_array(array.astype(str(pick(random, ("f4", "i8", "f8", "?", "i4")))), tensor.name))
+        tensor.CopyFrom(
+            numpy_helper.from_array(array.astype(str(pick(random, ("f4", "i8", "f8", "?", "i4")))), tensor.name)
+        )
     else:
         model.graph.initializer.append(tensor)
 
@@ -86,7 +90,9 @@ def _wiring(random: Random, model: onnx.ModelProto) -> None:
     elif kind == 2:
         del node.input[:]
     elif kind == 3:
-        node.op_type = str(pick(random, ("Loop", "If", "QConv2d", "QAdd", "Reshape", "Expand", "Tile", "Split", "QLSTM", "X" * 3000)))
+        node.op_type = str(
+            pick(random, ("Loop", "If", "QConv2d", "QAdd", "Reshape", "Expand", "Tile", "Split", "QLSTM", "X" * 3000))
+        )
     elif kind == 4:
         node.domain = str(pick(random, ("", "linger", "evil", "\u202e")))
     elif kind == 5:
@@ -153,6 +159,9 @@ def _on_models(change, refused: bool = False) -> Mutation:
 
 
 ONNX = (
-    *(_on_models(change) for change in (_attribute, _attribute, _attribute, _constant, _constant, _wiring, _boundary, _about)),
+    *(
+        _on_models(change)
+        for change in (_attribute, _attribute, _attribute, _constant, _constant, _wiring, _boundary, _about)
+    ),
     *(_on_models(change, refused=True) for change in (_wide, _scale, _elsewhere)),
 )

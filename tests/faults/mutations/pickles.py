@@ -120,7 +120,9 @@ def strange_names(random: Random) -> bytes:
 
 
 def no_mapping(random: Random) -> bytes:
-    body = pick(random, (b"N", b"K\x01", b"]", b")", _text("a"), _tensor(4, 1), b"](K\x01e", b"}" * 3, b"0", b"h\x05", b"R"))
+    body = pick(
+        random, (b"N", b"K\x01", b"]", b")", _text("a"), _tensor(4, 1), b"](K\x01e", b"}" * 3, b"0", b"h\x05", b"R")
+    )
     return _START + body + _STOP
 
 
@@ -130,7 +132,9 @@ def lists_in_lists(random: Random) -> bytes:
 
 
 def long_integers(random: Random) -> bytes:
-    return _mapping(_text("a"), b"\x8b" + struct.pack("<i", int(pick(random, (2**31 - 1, -1, 100_000)))) + b"\x7f" * 100)
+    return _mapping(
+        _text("a"), b"\x8b" + struct.pack("<i", int(pick(random, (2**31 - 1, -1, 100_000)))) + b"\x7f" * 100
+    )
 
 
 TRICKS = (

@@ -9,7 +9,19 @@ from pathlib import Path
 from tests.faults.mutations.mutation import Mutation, Random, on_bytes, pick
 
 _ODD_WORDS = (b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\0" * 8, b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\x01\0\0\0\0\0\0\0")
-_ODD_TEXTS = (b"0", b"-1", b"2147483647", b"99999999999999999999", b"1e999", b"NaN", b"9" * 5000, b"1.5", b"null", b"{}", b"[]")
+_ODD_TEXTS = (
+    b"0",
+    b"-1",
+    b"2147483647",
+    b"99999999999999999999",
+    b"1e999",
+    b"NaN",
+    b"9" * 5000,
+    b"1.5",
+    b"null",
+    b"{}",
+    b"[]",
+)
 
 
 def _span(random: Random, data: bytes) -> tuple[int, int]:

@@ -22,11 +22,29 @@ def _odd_tensor(random: Random, tensor: torch.Tensor) -> Any:
     flat = tensor.flatten()
     options = (
         *(lambda dtype=dtype: tensor.to(dtype) for dtype in _DTYPES),
-        *(lambda value=value: torch.full_like(tensor, value) if tensor.is_floating_point() else tensor for value in ODD_REALS),
+        *(
+            lambda value=value: torch.full_like(tensor, value) if tensor.is_floating_point() else tensor
+            for value in ODD_REALS
+        ),
         *(lambda: tensor.T if tensor.ndim == 2 else tensor[None], lambda: tensor[None], lambda: flat, lambda: flat[:0]),
-        *(lambda: torch.zeros(()), lambda: flat[:1].expand(100), lambda: tensor.repeat(2, *[1] * max(tensor.ndim - 1, 0))),
-        *(lambda: torch.ones(3, 3).to_sparse(), lambda: torch.zeros(2, device="meta"), lambda: None, lambda: [1.0, 2.0]),
-        *(lambda: 3, lambda: "text", lambda: {"a": tensor}, lambda: torch.nn.Parameter(torch.ones(2)), lambda: b"bytes"),
+        *(
+            lambda: torch.zeros(()),
+            lambda: flat[:1].expand(100),
+            lambda: tensor.repeat(2, *[1] * max(tensor.ndim - 1, 0)),
+        ),
+        *(
+            lambda: torch.ones(3, 3).to_sparse(),
+            lambda: torch.zeros(2, device="meta"),
+            lambda: None,
+            lambda: [1.0, 2.0],
+        ),
+        *(
+            lambda: 3,
+            lambda: "text",
+            lambda: {"a": tensor},
+            lambda: torch.nn.Parameter(torch.ones(2)),
+            lambda: b"bytes",
+        ),
         lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
     )
     return pick(random, options)()
@@ -42,7 +60,9 @@ def _changed(random: Random, state: State) -> Any:
     elif kind == 5:
         del state[key]
     elif kind == 6:
-        state[str(pick(random, ("extra.weight", "first.weight_v", "first.weight_g", "a.output_quantizer.scale")))] = state[key]
+        state[str(pick(random, ("extra.weight", "first.weight_v", "first.weight_g", "a.output_quantizer.scale")))] = (
+            state[key]
+        )
     elif kind == 7:
         odd = (3, None, ("a",), 1.5, torch.float32)
         state[pick(random, odd)] = state[key]

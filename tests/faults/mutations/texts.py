@@ -80,7 +80,15 @@ def odd_value(random: Random) -> Any:
     """Something that is seldom right."""
     options = (
         *(lambda: pick(random, ODD_NUMBERS), lambda: pick(random, ODD_REALS), lambda: str(pick(random, ODD_NAMES))),
-        *(lambda: None, lambda: [], lambda: {}, lambda: [[[1]]], lambda: {"a": {"b": []}}, lambda: True, lambda: "1e-3"),
+        *(
+            lambda: None,
+            lambda: [],
+            lambda: {},
+            lambda: [[[1]]],
+            lambda: {"a": {"b": []}},
+            lambda: True,
+            lambda: "1e-3",
+        ),
     )
     return pick(random, options)()
 
@@ -102,7 +110,15 @@ def _with_odd_value(load: Callable[[str], Any], dump: Callable[[Any], str]) -> C
 
 
 def catastrophic_rule(random: Random, path: Path) -> None:
-    patterns = (r"(a+)+b", r"(.|.)*x", r"(\w*)*\.y", r"(.*)(.*)(.*)(.*)(.*)(.*)(.*)x", r"(a|aa)+$", r"([a-z.]+)*!", "(" * 5000)
+    patterns = (
+        r"(a+)+b",
+        r"(.|.)*x",
+        r"(\w*)*\.y",
+        r"(.*)(.*)(.*)(.*)(.*)(.*)(.*)x",
+        r"(a|aa)+$",
+        r"([a-z.]+)*!",
+        "(" * 5000,
+    )
     body = [[str(pick(random, patterns)), "x"], *([["encoder.*", "y"]] if random.random() < 0.5 else [])]
     path.write_text(yaml.safe_dump(body))
 
@@ -110,7 +126,8 @@ def catastrophic_rule(random: Random, path: Path) -> None:
 def odd_rule(random: Random, path: Path) -> None:
     rules = (
         ["(", "x"], ["a", r"\9"], ["a{99999999999}", "x"], ["[", "x"], [r"(?P<n>a)(?P<n>b)", "x"], ["a", None], [1, 2],
-        [r"(?i)first\.(.*)", r"\1"], [r"(\w+)\.(\w+)", r"\2.\1"], [r"(?<=a)b", ""], ["\u0661+", "x"], ["", "x"], [".", "x", "y"],
+        [r"(?i)first\.(.*)", r"\1"], [r"(\w+)\.(\w+)", r"\2.\1"], [r"(?<=a)b", ""], ["\u0661+", "x"], ["", "x"],
+        [".", "x", "y"],
     )  # fmt: skip
     body = yaml.safe_load(path.read_text(errors="replace")) if random.random() < 0.5 else []
     path.write_text(yaml.safe_dump([*(body if isinstance(body, list) else []), pick(random, rules)]))

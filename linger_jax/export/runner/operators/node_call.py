@@ -15,7 +15,6 @@ from linger_jax.export.onnx import LINGER_FILES, FileDialect, FileNode
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
 from linger_jax.plan import Semantics
 
-
 MOST_NUMBERS = 1 << 26
 """In a tensor of one sample; the chips have memory for a tenth of them."""
 
