@@ -9,7 +9,10 @@ from linger_jax.foreign_file import foreign_file, require_name, translated
 
 
 def refusal(path, **options):
-    with pytest.raises(ConversionError) as caught, foreign_file(path, ConversionError, "letter", "ask again", **options):
+    with (
+        pytest.raises(ConversionError) as caught,
+        foreign_file(path, ConversionError, "letter", "ask again", **options),
+    ):
         path.read_bytes()
     return str(caught.value)
 
@@ -19,7 +22,9 @@ def test_what_is_no_regular_file_is_refused_unopened(tmp_path):
     os.mkfifo(pipe)
     device.symlink_to("/dev/zero")
     loop.symlink_to(loop)
-    assert refusal(pipe) == f"{pipe}: is not a file but a pipe, socket or device, which may never end; copy it to a file"
+    assert (
+        refusal(pipe) == f"{pipe}: is not a file but a pipe, socket or device, which may never end; copy it to a file"
+    )
     assert refusal(device).startswith(f"{device}: is not a file but a pipe, socket or device")
     assert refusal(loop) == f"{loop}: cannot be read ({os.strerror(40)})"
     assert refusal(tmp_path) == f"{tmp_path}: is a folder, not a file; name the file itself"
@@ -49,7 +54,7 @@ def test_an_error_of_ours_passes_once_it_says_where():
     with pytest.raises(ConfigError) as caught, translated("a.yaml", ExportError, "is wrong"):
         raise told
     assert caught.value is told
-    with pytest.raises(ExportError, match="^a.yaml: is empty$"), translated("a.yaml", ExportError, "is wrong"):
+    with pytest.raises(ExportError, match=r"^a\.yaml: is empty$"), translated("a.yaml", ExportError, "is wrong"):
         raise untold
 
 

@@ -153,3 +153,16 @@ def test_arrays_have_any_name(tmp_path: Path) -> None:
     write_arrays(tmp_path / "y.npz", arrays)
     with np.load(tmp_path / "y.npz") as results:
         assert {name: results[name].tolist() for name in results.files} == {name: [0, 1, 2] for name in arrays}
+
+
+def test_nan_among_the_inputs_is_refused_with_its_position(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoilt = exported.arrays["left"].copy()
+    spoilt[3, 1] = np.nan
+    np.save(tmp_path / "left.npy", spoilt)
+    inputs = ("--input", tmp_path / "left.npy", "--input", exported.right)
+    code, printed, err = run(capsys, "run", exported.path, *inputs, "--output", tmp_path / "y.npz")
+    assert (code, printed) == (1, "")
+    assert "input left is NaN at [3, 1]; integers have no such value" in err
+    assert not (tmp_path / "y.npz").exists()

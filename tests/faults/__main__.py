@@ -7,6 +7,7 @@ printed with its number, and whose file is kept. ``--first N --count 1`` runs on
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -34,10 +35,11 @@ def main() -> int:
     given = parser.parse_args()
     console = Console()
     keep = Path(given.keep or tempfile.mkdtemp(prefix="faults-")).absolute()
+    readers = given.only or list(READERS)
     base = keep / "samples"
-    if not base.exists():
-        with console.status("making good files"):
-            samples.make(base)
+    shutil.rmtree(base, ignore_errors=True)
+    with console.status("making good files"):
+        samples.make(base, readers)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("reading spoilt files", total=given.count)
@@ -50,7 +52,6 @@ def main() -> int:
                 progress.console.print(f"[red]failed[/] {escape(what)}\n{escape(outcome.problem)}")
 
         numbers = range(given.first, given.first + given.count)
-        readers = given.only or list(READERS)
         counts = Campaign(given.seed, numbers, readers, base, keep, given.jobs, told).run()
     table = Table(title=f"{given.count} cases of seed {given.seed}")
     verdicts = ("right", "refused", "failed")

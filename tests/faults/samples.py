@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +36,10 @@ def quantized(method: str) -> tuple[linger_jax.QuantizedModel, Any]:
     return prepared(MODEL, X, config={"platform": "arcs", "quant_info": {"qat_method": method}})
 
 
-def make(folder: Path) -> None:
-    """Writes all samples: a folder for each kind of reader, a file or a folder for each sample."""
-    _configs(folder / "config")
-    _names(folder / "names")
-    _pairs(folder / "pairs")
-    _floats(folder / "state")
-    shutil.copytree(folder / "state", folder / "weights")
-    _quantized(folder / "linger")
-    _onnx(folder / "lint")
-    shutil.copytree(folder / "lint", folder / "runner")
-    _arrays(folder / "arrays")
-    _orbax(folder / "variables")
-    _packer(folder / "packer")
-    inspected = folder / "inspect"
-    inspected.mkdir()
-    shutil.copytree(folder / "state", inspected, dirs_exist_ok=True)
-    shutil.copytree(folder / "variables", inspected, dirs_exist_ok=True)
+def make(folder: Path, readers: Collection[str]) -> None:
+    """Writes samples: a folder for each reader, a file or a folder for each sample."""
+    for name in readers:
+        _MAKERS[name](folder / name)
 
 
 def _configs(folder: Path) -> None:
@@ -65,14 +53,14 @@ def _configs(folder: Path) -> None:
 
 
 def _names(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "names.yaml").write_text(yaml.safe_dump({"encoder.0.linear": "Block_0.Dense_0", "head": None}))
     rules = [[r"encoder\.(\d+)\.linear", r"Block_\1.Dense_0"], [r"(.*)\.bias", None]]
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
 
 
 def _pairs(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for name in ("pairs.yaml", "pairs.json"):
         CheckpointAdapter([("conv1", "bn1"), ("layer.conv2", "layer.bn2")]).save(folder / name)
 
@@ -87,7 +75,7 @@ def float_state() -> dict[str, torch.Tensor]:
 
 
 def _floats(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     state = float_state()
     torch.save(state, folder / "plain.pt")
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, folder / "wrapped.pth")
@@ -105,7 +93,7 @@ def _floats(folder: Path) -> None:
 
 
 def _quantized(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for method in METHODS:
         state = converters.to_torch(*quantized(method), X)
         torch.save(state, folder / f"{method}.pt")
@@ -113,25 +101,30 @@ def _quantized(folder: Path) -> None:
 
 
 def _onnx(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for path in sorted(GOLDEN.glob("*/model.onnx")):
         shutil.copy(path, folder / f"{path.parent.name}.onnx")
 
 
 def _arrays(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     np.save(folder / "left.npy", np.arange(8, dtype=np.float32).reshape(2, 4))
     np.savez(folder / "both.npz", left=np.ones((2, 4), np.float32), right=np.arange(3))
     np.savez_compressed(folder / "packed.npz", left=np.zeros((64, 64), np.float32), right=np.arange(3.0))
 
 
 def _orbax(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
+    write_variables(folder / "orbax.folder", quantized("MOM")[1])
+
+
+def _inspected(folder: Path) -> None:
+    _floats(folder)
     write_variables(folder / "orbax.folder", quantized("MOM")[1])
 
 
 def _packer(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "good.log").write_text(
         "\x1b[32mtotal ops of model:1234\x1b[0m\nMemType.PSRAM need capacity: 1024 Bytes\n"
         "MemType.SHARE_MEM need capacity: 4096 Bytes\n"
@@ -140,3 +133,20 @@ def _packer(folder: Path) -> None:
         'Traceback (most recent call last):\n  File "/x/ops/Conv2dInt.py", line 3, in f\n'
         "Error occurred: SHARE-MEM to be allocated exceeds 655360\nValueError: no place\n"
     )
+
+
+_MAKERS: Mapping[str, Callable[[Path], None]] = {
+    "config": _configs,
+    "names": _names,
+    "pairs": _pairs,
+    "state": _floats,
+    "weights": _floats,
+    "linger": _quantized,
+    "lint": _onnx,
+    "runner": _onnx,
+    "arrays": _arrays,
+    "variables": _orbax,
+    "packer": _packer,
+    "inspect": _inspected,
+}
+"""By reader."""

@@ -28,7 +28,7 @@ NAMES = [
     ],
 )
 def test_patterns_that_might_never_end_are_refused(pattern):
-    with pytest.raises(ConversionError, match="file: .* can fit a name in too many ways"):
+    with pytest.raises(ConversionError, match=r"file: .* can fit a name in too many ways"):
         rule_pattern(pattern, NAMES, "file")
 
 
@@ -61,5 +61,5 @@ def test_a_file_of_rules_with_such_a_pattern_is_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize("pattern", ["(" * 5000, "a{99999999999}", "a" * 1001, "["])
 def test_what_is_no_pattern_is_refused(pattern):
-    with pytest.raises(ConversionError, match="^file: "):
+    with pytest.raises(ConversionError, match=r"^file: "):
         rule_pattern(pattern, NAMES, "file")
