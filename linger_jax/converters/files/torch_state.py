@@ -202,6 +202,9 @@ def _unwrap(name: str, contents: Any) -> tuple[dict[str, Any], list[tuple[str, s
     named = {require_name(str(key), name, ConversionError): value for key, value in contents.items()}
     if len(named) != len(contents):
         raise ConversionError(f"{where}: two of its keys are equal as text; keys of a state_dict are text")
+    nameless = [key for key in named if "" in key.split(".")]
+    if nameless:
+        raise ConversionError(f"{where}: the key {nameless[0]!r} has an empty part; modules and parameters have names")
     strange = [key for key, value in named.items() if not _is_tensor(value)]
     states = [key for key in strange if key.endswith("_extra_state")]
     dropped += [(key, "extra state of a module, no tensor") for key in states]

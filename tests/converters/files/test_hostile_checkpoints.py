@@ -136,6 +136,18 @@ def test_keys_that_are_equal_as_text_are_refused() -> None:
         read_state({1: torch.ones(2), "1": torch.zeros(2)})
 
 
+@pytest.mark.parametrize("key", ["", ".", "a.", ".weight", "a..weight"])
+def test_keys_with_an_empty_part_are_refused(key: str) -> None:
+    with pytest.raises(ConversionError, match="has an empty part"):
+        read_state({"b.weight": torch.ones(2), key: torch.ones(2)})
+
+
+def test_a_tensor_whose_unpacked_name_is_taken_is_refused() -> None:
+    tensors = {"a.in_proj_weight": torch.ones(6, 2), "a.out.weight": torch.ones(2, 2)}
+    with pytest.raises(ConversionError, match=r"a\.out_proj\.weight is a second tensor that is called a\.out\.weight"):
+        read_state({**tensors, "a.out_proj.weight": torch.zeros(2, 2)})
+
+
 def test_members_of_one_name_are_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "m.pt", b"}" + text("a") + WEIGHT + b"s")
     with zipfile.ZipFile(path, "a") as target, pytest.warns(UserWarning, match="Duplicate name"):
