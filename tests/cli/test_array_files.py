@@ -39,7 +39,7 @@ def test_shapes_that_the_bytes_do_not_fill_are_refused_unallocated(tmp_path, sha
     refusal(written(tmp_path / "x.npy", shape, body=bytes(8)))
 
 
-@pytest.mark.parametrize("dtype", ["|O", "<U3", "|V8", "<M8[s]", "|S12"])
+@pytest.mark.parametrize("dtype", ["|O", "<U3", "|V8", "<M8[s]", "|V4"])
 def test_anything_but_numbers_is_refused(tmp_path, dtype):
     assert "no plain numbers" in refusal(written(tmp_path / "x.npy", (1,), dtype, bytes(64)))
 
