@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import orbax.checkpoint as ocp
 
 from linger_jax.converters.files import FOLDER_FILES
 from linger_jax.errors import LingerError
-from linger_jax.foreign_file import translated
+from linger_jax.foreign_file import reason
 
 _METADATA = "_METADATA"
 _MOST_COMPRESSED = 1 << 29
@@ -45,16 +47,31 @@ def read_variables(path: Path) -> Any:
     Raises:
       LingerError: it is damaged.
     """
-    with (
-        translated(str(path), LingerError, "is damaged or no orbax checkpoint"),
-        ocp.StandardCheckpointer() as checkpointer,
-    ):
-        held = _bytes_of(path)
-        shapes = jax.tree.leaves(checkpointer.metadata(path.absolute()).item_metadata.tree)
-        claimed = sum(math.prod(entry.shape) * np.dtype(entry.dtype).itemsize for entry in shapes)
-        if claimed > held + _MOST_COMPRESSED:
-            raise LingerError(f"{path}: its arrays claim {claimed:,} bytes, its files have {held:,}")
-        return checkpointer.restore(path.absolute())
+    failure = ""
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            held = _bytes_of(path)
+            shapes = jax.tree.leaves(checkpointer.metadata(path.absolute()).item_metadata.tree)
+            claimed = sum(math.prod(entry.shape) * np.dtype(entry.dtype).itemsize for entry in shapes)
+            if claimed > held + _MOST_COMPRESSED:
+                raise LingerError(f"{path}: its arrays claim {claimed:,} bytes, its files have {held:,}")
+            return checkpointer.restore(path.absolute())
+    except LingerError:
+        raise
+    except Exception as error:  # orbax has no family of errors
+        failure = reason(error)
+    _end_what_was_begun()
+    raise LingerError(f"{path}: is damaged or no orbax checkpoint ({failure})")
+
+
+def _end_what_was_begun() -> None:
+    """Arrays that orbax was reading beside the one that failed: each would print a traceback when it is forgotten."""
+    told = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = told
 
 
 def require_checkpoint_folder(path: Path) -> None:
