@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import LingerError
 from linger_jax.file_errors import file_errors
+from linger_jax.foreign_file import foreign_file, require_name
 from linger_jax.typing import HostArray
 
 _ONE, _MANY = ".npy", ".npz"
+_MOST_COMPRESSED = 1 << 29
+"""Bytes of arrays beyond those of the file, which may be compressed."""
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_inputs(arguments: Sequence[str], names: Sequence[str]) -> dict[str, HostArray]:
@@ -48,14 +53,15 @@ def read_inputs(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Hos
         if repeated:
             raise LingerError(f"--input {argument}: {repeated[0]} was given before")
         given.update(arrays)
+    asked = f"--input {' '.join(arguments)}"
     unknown = [name for name in given if name not in names]
     if unknown:
-        raise LingerError(f"--input: the model has no input {unknown[0]!r}; it takes {', '.join(names)}")
+        raise LingerError(f"{asked}: the model has no input {unknown[0]!r}; it takes {', '.join(names)}")
     free = [name for name in names if name not in given]
     if len(unnamed) != len(free):
         count = len(given) + len(unnamed)
         raise LingerError(
-            f"--input: the model takes {len(names)} input(s), {', '.join(names)}; {count} were given. "
+            f"{asked}: the model takes {len(names)} input(s), {', '.join(names)}; {count} were given. "
             f"Write --input NAME=FILE for each"
         )
     given.update(zip(free, unnamed, strict=True))
@@ -101,15 +107,40 @@ def _save_members(file: Any, arrays: Mapping[str, HostArray]) -> None:
 
 def _read(path: Path) -> dict[str, HostArray]:
     """Arrays of a file by name; the one of an ``.npy`` file has the file's."""
-    try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            return {path.stem: found}
-        with found:
-            return {name: found[name] for name in found.files}
-    except FileNotFoundError:
-        raise LingerError(f"--input {path}: no such file") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise LingerError(
-            f"--input {path}: is no .npy or .npz file of plain arrays ({str(error).splitlines()[0]})"
-        ) from error
+    with foreign_file(path, LingerError, ".npy or .npz file of plain arrays") as file:
+        with file.open("rb") as stream:
+            if stream.peek(1)[:1] == np.lib.format.MAGIC_PREFIX[:1]:
+                return {file.stem: _array(stream, file.stat().st_size)}
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            claimed, held = sum(member.file_size for member in members), file.stat().st_size
+            if claimed > held + _MOST_COMPRESSED:
+                raise LingerError(f"{path}: its arrays claim {claimed:,} bytes, the file has {held:,}")
+            arrays = {}
+            for member in members:
+                with archive.open(member) as stream:
+                    name = require_name(member.filename.removesuffix(_ONE), str(path), LingerError)
+                    arrays[name] = _array(stream, member.file_size)
+            if len(arrays) != len(members):
+                raise LingerError(f"{path}: has two arrays of one name")
+            return arrays
+
+
+def _array(stream: IO[bytes], size: int) -> HostArray:
+    """One array in NumPy's format, of plain numbers, whose bytes are as many as its shape says.
+
+    Args:
+      stream: of the file or member.
+      size: its bytes.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"format {version[0]}.{version[1]}")
+    shape, in_columns, dtype = _HEADERS[version](stream)
+    if dtype.hasobject or dtype.kind not in "biufc":
+        raise ValueError(f"it holds {dtype}, no plain numbers")
+    wanted = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or wanted > size:
+        raise ValueError(f"shape {shape} does not fit {size:,} bytes")
+    numbers = np.frombuffer(stream.read(), dtype)
+    return numbers.reshape(shape, order="F" if in_columns else "C").copy()

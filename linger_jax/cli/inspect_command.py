@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,17 +71,20 @@ def _numbers(array: np.ndarray[Any, Any]) -> list[str]:
     return [f"{number:.4g}" for number in (values.min(), values.max(), values.mean(), values.std())]
 
 
-def _tensors(path: Path) -> list[tuple[str, Any, str]]:
+def _tensors(path: Path) -> Iterator[tuple[str, Any, str]]:
     import jax
     import numpy as np
 
-    from linger_jax.cli.variables_folder import is_variables_folder, read_variables
+    from linger_jax.cli.variables_folder import is_variables_folder, read_variables, require_checkpoint_folder
     from linger_jax.converters.files import read_state
     from linger_jax.staging import variable_paths
 
-    if path.is_dir() and is_variables_folder(path):
+    require_checkpoint_folder(path)
+    if is_variables_folder(path):
         tree = read_variables(path)
-        named = zip(variable_paths(tree), jax.tree.leaves(tree), strict=True)
-        return [(".".join(names), np.asarray(leaf), str(leaf.dtype)) for names, leaf in named]
+        for names, leaf in zip(variable_paths(tree), jax.tree.leaves(tree), strict=True):
+            yield ".".join(names), np.asarray(leaf), str(leaf.dtype)
+        return
     state = read_state(path, counters=True)
-    return [(key, state.raw(key), str(tensor.dtype).removeprefix("torch.")) for key, tensor in state.tensors.items()]
+    for key, tensor in state.tensors.items():
+        yield key, state.raw(key), str(tensor.dtype).removeprefix("torch.")

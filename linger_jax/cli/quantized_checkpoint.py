@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from linger_jax import converters
 from linger_jax.api import QuantizedModel
-from linger_jax.cli.variables_folder import is_variables_folder, read_variables
+from linger_jax.cli.variables_folder import is_variables_folder, read_variables, require_checkpoint_folder
 from linger_jax.errors import LingerError
+from linger_jax.quantizers import entry_problem
+from linger_jax.staging import variable_paths
 
 _COLLECTIONS = ("params", "quant")
 
@@ -26,8 +32,10 @@ def read_quantized(checkpoint: Path, qmodel: QuantizedModel, x: tuple[Any, ...])
     """
     if not checkpoint.exists():
         raise LingerError(f"{checkpoint}: no such file or folder")
-    if checkpoint.is_dir() and is_variables_folder(checkpoint):
+    require_checkpoint_folder(checkpoint)
+    if is_variables_folder(checkpoint):
         variables = read_variables(checkpoint)
+        _check_entries(checkpoint, variables)
     else:
         variables, _ = converters.load_linger_checkpoint(checkpoint, qmodel, None, x)
     missing = [name for name in _COLLECTIONS if not variables.get(name)]
@@ -42,3 +50,11 @@ def read_quantized(checkpoint: Path, qmodel: QuantizedModel, x: tuple[Any, ...])
             f"{{'params': ..., 'quant': ...}}"
         )
     return variables
+
+
+def _check_entries(checkpoint: Path, variables: Any) -> None:
+    quant = variables.get("quant") if isinstance(variables, Mapping) else None
+    for path, leaf in zip(variable_paths(quant or {}), jax.tree.leaves(quant or {}), strict=True):
+        problem = entry_problem(path[-1], np.asarray(leaf))
+        if problem is not None:
+            raise LingerError(f"{checkpoint}: quant.{'.'.join(path)} {problem}")

@@ -13,7 +13,7 @@ from linger_jax.config.enums import Compat
 from linger_jax.config.file_keys import FILE_KEYS, NEVER_SAVED, describe_unknown_top_key, is_part
 from linger_jax.config.quant_config import QuantConfig
 from linger_jax.config.reference_leniency import forgive
-from linger_jax.config.validation import Section
+from linger_jax.config.validation import MOST_PROBLEMS, Section
 from linger_jax.config.yaml_source import KeyPath, Source, read_yaml
 from linger_jax.errors import ConfigError, ConfigProblem, LingerWarning
 
@@ -63,7 +63,7 @@ def _source(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> Source
 
 def _forgiven(layer: Source) -> Source:
     mapping, notes = forgive(layer.mapping)
-    for note in notes:
+    for note in notes[:MOST_PROBLEMS]:
         warnings.warn(f"{layer.where(note.path)}: {note}", LingerWarning, stacklevel=3)
     return Source(mapping, layer.title, layer.lines)
 
@@ -90,7 +90,7 @@ class _Keys:
                 parts.append((key, {k: {} if v is None and k != "name" else v for k, v in value.items()}))
             elif key in FILE_KEYS:
                 self.settings[key] = _laid_over(self.settings[key], value)
-            elif key != NEVER_SAVED:
+            elif key != NEVER_SAVED and len(self.problems) < MOST_PROBLEMS:
                 self._note(layer, (key,), describe_unknown_top_key(key, value))
         self.parts = parts or self.parts
 

@@ -13,6 +13,7 @@ from linger_jax.config.file_keys import FILE_KEYS
 from linger_jax.config.quant_config import QuantConfig
 from linger_jax.config.sections import Part
 from linger_jax.config.validation import Section
+from linger_jax.errors import ConfigError
 
 
 def config_to_mapping(config: QuantConfig) -> dict[str, Any]:
@@ -34,9 +35,18 @@ def config_save_to_yaml(path: str | os.PathLike[str], config: QuantConfig) -> No
 
     Raises:
       FileError: the file cannot be written.
+      ConfigError: ``config`` is no configuration, or path and configuration stand in each other's place.
     """
+    _require_configuration(path, config)
     text = yaml.safe_dump(config_to_mapping(config), default_flow_style=False, sort_keys=True, allow_unicode=True)
     write_file(path, text)
+
+
+def _require_configuration(path: object, config: object) -> None:
+    if not isinstance(config, QuantConfig):
+        turned = isinstance(path, QuantConfig) and isinstance(config, str | os.PathLike)
+        got = "the path and the configuration are turned around" if turned else f"got a {type(config).__name__}"
+        raise ConfigError(f"config_save_to_yaml(path, config) wants a path and a QuantConfig; {got}")
 
 
 def _plain_part(part: Part) -> dict[str, Any]:

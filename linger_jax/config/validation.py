@@ -15,6 +15,11 @@ from linger_jax.nearest_name import nearest_name
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+MOST_PROBLEMS = 100
+"""That are looked for; a file with more is no configuration."""
+_LONGEST_SHOWN = 200
+"""Characters of a wrong value in a message."""
+
 _KIND_OF_ERROR = {
     "bool_type": "true or false",
     "int_type": "a whole number",
@@ -78,7 +83,7 @@ def enum_of(section: type[BaseModel], key: str) -> type[StrEnum] | None:
 
 
 def _problems(section: type[Section], error: ValidationError) -> Iterator[ConfigProblem]:
-    for detail in error.errors(include_url=False):
+    for detail in error.errors(include_url=False)[:MOST_PROBLEMS]:
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, ConfigError):  # from a section inside this one, or from a rule across keys
             for problem in cause.problems:
@@ -126,10 +131,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return f"a section with the keys {', '.join(map(str, value)) or '(none)'}"
+        return f"a section with the keys {', '.join(map(str, value))[:_LONGEST_SHOWN] or '(none)'}"
     if isinstance(value, str):
         return f"the text '{value}'"
-    return repr(value)
+    return f"{value!r:.{_LONGEST_SHOWN}}"
 
 
 def _advice(kind: str, value: Any) -> str:

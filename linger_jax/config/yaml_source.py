@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
+from linger_jax.bounded_yaml import MOST_BYTES, YamlDocument
 from linger_jax.errors import ConfigError
+from linger_jax.foreign_file import foreign_file
 
 KeyPath = tuple[str | int, ...]
 
@@ -49,28 +51,16 @@ def read_yaml(path: Path) -> Source:
       ConfigError: the file is missing, unreadable, no YAML, no mapping, or names a key twice.
     """
     title = str(path)
-    try:
+    with foreign_file(path, ConfigError, "YAML file", most_bytes=MOST_BYTES):
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{title}: there is no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{title}: the configuration file cannot be read: {error}") from error
-    loader = None
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return Source({}, title)
-        lines: dict[KeyPath, int] = {}
-        _collect_lines(node, (), lines, title)
-        mapping = loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{title}: not a readable YAML file: {error}{_advice(text)}") from error
-    except RecursionError:
-        raise ConfigError(f"{title}: the file refers to itself or is nested too deeply for a configuration") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
+        try:
+            document = YamlDocument(text)
+            lines: dict[KeyPath, int] = {}
+            if document.node is not None:
+                _collect_lines(document.node, (), lines, title)
+            mapping = document.value()
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{title}: not a readable YAML file: {error}{_advice(text)}") from error
     if mapping is None:
         return Source({}, title)
     if not isinstance(mapping, dict):
@@ -86,6 +76,8 @@ def _collect_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], ti
     elif isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no key of a configuration; refused where the mapping is made
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen and name != "<<":
                 raise ConfigError(f"{title}: the key '{name}' stands on line {seen[name]} and again on line {line}")

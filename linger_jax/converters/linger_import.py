@@ -30,7 +30,7 @@ from linger_jax.converters.torch_import import FoundWeights, find_weights, model
 from linger_jax.converters.weights import FlattenOrder
 from linger_jax.errors import ConversionError
 from linger_jax.plan import Plan
-from linger_jax.quantizers import THRESHOLD, initial_state
+from linger_jax.quantizers import THRESHOLD, entry_problem, initial_state
 from linger_jax.staging import variable_paths
 from linger_jax.typing import Path, Tree
 
@@ -109,7 +109,7 @@ def load_linger_checkpoint(
     quant, params, rows = _fill(state, plan, steps, variables or {}, floats, problems)
     for counter in counters:
         count, _ = state.source.array(counter.key)
-        set_in(quant, counter.path, jnp.asarray(np.minimum(count.reshape(()), 2**31 - 1), jnp.int32))
+        set_in(quant, counter.path, jnp.asarray(np.clip(count.reshape(()), 0, 2**31 - 1), jnp.int32))
     problems.raise_if_any()
     report = _joined(report, state, [*rows, *(_row(step, state) for step in counters)], dropped, plan, steps)
     loaded = {**floats, "params": params, QUANT: quant}
@@ -254,6 +254,10 @@ def _fill(
             array, _ = state.source.array(step.key)
         except ConversionError as error:
             problems.add_text(str(error))
+            continue
+        problem = entry_problem(step.path[-1], array)
+        if problem is not None:
+            problems.add_text(f"{step.key} {problem}")
             continue
         _, tree, where = place(step.path)
         present = get_in(tree, where)

@@ -29,6 +29,7 @@ from linger_jax.quantizers.quantizer_state import THRESHOLD as THRESHOLD
 from linger_jax.quantizers.quantizer_state import WEIGHT_CLAMPED as WEIGHT_CLAMPED
 from linger_jax.quantizers.quantizer_state import State as State
 from linger_jax.quantizers.quantizer_state import converted_state as converted_state
+from linger_jax.quantizers.quantizer_state import entry_problem as entry_problem
 from linger_jax.quantizers.quantizer_state import initial_state as initial_state
 from linger_jax.quantizers.statistic import largest_value as largest_value
 from linger_jax.quantizers.statistic import moving_average as moving_average

@@ -11,8 +11,16 @@ from jax import lax
 
 from linger_jax.config import QatMethod
 from linger_jax.errors import StateError
-from linger_jax.numerics import SMALLEST_STATISTIC, exp2_rounded, log2_rounded
+from linger_jax.numerics import (
+    LARGEST_SCALE,
+    SMALLEST_SCALE,
+    SMALLEST_STATISTIC,
+    exp2_rounded,
+    is_power_of_two,
+    log2_rounded,
+)
 from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec
+from linger_jax.typing import HostArray
 
 State = dict[str, jax.Array]
 """The entries of one quantizer by name."""
@@ -83,6 +91,27 @@ def converted_state(spec: QuantizerSpec, state: Mapping[str, jax.Array]) -> Stat
         # Under TQT calibration clamps weights and leaves the flag of the other method as it is.
         result[WEIGHT_CLAMPED] = result[WEIGHT_CLAMPED] | state[IS_CALIBRATED]
     return result
+
+
+def entry_problem(entry: str, values: HostArray) -> str | None:
+    """Why numbers from a file cannot be those of an entry, or None where they can.
+
+    Args:
+      entry: its name.
+      values: of any shape.
+
+    Source: docs/specification/quantizers.md sections 2 and 3.
+    """
+    numbers = np.asarray(values, np.float64).ravel()
+    if entry == SCALE:
+        within = (numbers >= SMALLEST_SCALE) & (numbers <= LARGEST_SCALE)
+        usable = np.array([is_power_of_two(float(number)) for number in numbers], np.bool_) & within
+        wanted = f"a scale is a power of two, {SMALLEST_SCALE:.0f} to {LARGEST_SCALE:.0f}"
+    elif entry in (IS_INIT, IS_CALIBRATED, WEIGHT_CLAMPED):
+        usable, wanted = (numbers == 0) | (numbers == 1), "a flag is 0 or 1"
+    else:
+        usable, wanted = np.isfinite(numbers), "a statistic or threshold is finite"
+    return None if usable.all() else f"is {numbers[~usable][0]:g}; {wanted}"
 
 
 def require(state: Mapping[str, jax.Array], *names: str) -> None:

@@ -105,6 +105,10 @@ def test_names_dialect_and_layout_are_the_users(
     [
         ({"checkpoint": "float"}, "holds a float model, no scales (collection quant)"),
         ({"checkpoint": "nowhere"}, "no such file or folder"),
+        (
+            {"checkpoint": "."},
+            "it has neither _METADATA (orbax, as convert and save write it) nor one of model.safetens",
+        ),
         ({"--input": "1x3"}, "Net does not run with these variables on inputs of shape 1x3"),
         ({"--platform": "pluto"}, "pluto"),
         ({"--opset": "99"}, "opset 99 is not supported; allowed: 11 to 18"),

@@ -181,3 +181,16 @@ def test_a_full_disk_leaves_the_older_results(
     assert (code, printed) == (1, "")
     assert is_one_line(err.strip(), "File too large"), err
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_nan_among_the_inputs_is_refused_with_its_position(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoilt = exported.arrays["left"].copy()
+    spoilt[3, 1] = np.nan
+    np.save(tmp_path / "left.npy", spoilt)
+    inputs = ("--input", tmp_path / "left.npy", "--input", exported.right)
+    code, printed, err = run(capsys, "run", exported.path, *inputs, "--output", tmp_path / "y.npz")
+    assert (code, printed) == (1, "")
+    assert "input left is NaN at [3, 1]; integers have no such value" in err
+    assert not (tmp_path / "y.npz").exists()

@@ -175,7 +175,7 @@ def test_a_key_given_twice_is_refused_with_both_lines(written):
         ("a: \x00", "not a readable YAML file"),
         ("- platform: venus\n", "expected `key: value` lines at the top of the file, found [{'platform': 'venus'}]"),
         ("venus\n", "expected `key: value` lines at the top of the file, found 'venus'"),
-        ("&a {quant_info: *a}\n", "the file refers to itself or is nested too deeply"),
+        ("&a {quant_info: *a}\n", "an alias stands inside what it refers to"),
         ("parts: [!!python/object:linger.Part {}]\n", "Write each part as a section of its own"),
         ("platform: venus\n---\nplatform: mars\n", "expected a single document"),
     ],
@@ -189,11 +189,11 @@ def test_a_file_that_is_no_configuration_is_refused_by_name(written, text, messa
 
 def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path):
     missing = tmp_path / "missing.yaml"
-    assert refusal(missing) == f"{missing}: there is no such configuration file"
-    assert refusal(os.fspath(tmp_path)).startswith(f"{tmp_path}: the configuration file cannot be read")
+    assert refusal(missing) == f"{missing}: no such file"
+    assert refusal(os.fspath(tmp_path)).startswith(f"{tmp_path}: is a folder")
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00platform")
-    assert refusal(binary).startswith(f"{binary}: the configuration file cannot be read")
+    assert refusal(binary).startswith(f"{binary}: is truncated, damaged or no YAML file (UnicodeDecodeError")
 
 
 def test_something_that_is_no_configuration_at_all_is_refused():

@@ -247,7 +247,7 @@ def test_rules_name_modules(tmp_path: Path) -> None:
         ([(r"layers\.(\d)", r"\2")], "asks for a group"),
         ([("one",)], "expected names"),
         ({"head": 3}, "is not a pair of names"),
-        ("missing.yaml", "cannot be read as YAML"),
+        ("missing.yaml", "no such file"),
     ],
 )
 def test_wrong_rules_are_told(mapping: Any, message: str) -> None:

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 import linger_jax
 from linger_jax import converters
+from linger_jax.errors import ConversionError
 from tests.converters.linger_states import POOL, X, fresh_variables, load, numbers, quantized, state_of
 from tests.converters.twins import example
 from tests.models import initialised
@@ -75,7 +76,7 @@ def test_operators_of_an_owner_follow_their_numbers_and_products_have_one_name()
         flatten_dict(fresh["quant"]).items(), key=lambda item: not item[0][0].startswith("_linger_qtensor_qa")
     )
     for i, (path, value) in enumerate(flat):
-        state[".".join(path).replace("qmatmul", "qbmm")] = np.full_like(np.asarray(value), i % 7 + 1)
+        state[".".join(path).replace("qmatmul", "qbmm")] = np.full_like(np.asarray(value), 2 ** (i % 7))
     variables, report = converters.load_linger_checkpoint(state, qmodel, None, x)
     for key in state:
         if "_linger" in key:
@@ -154,3 +155,21 @@ def test_the_counter_of_a_batch_norm_is_kept() -> None:
     qmodel = quantized()
     variables, _ = load(state_of(qmodel), qmodel)
     assert variables["quant"]["b1"]["num_batches_tracked"] == 7
+
+
+@pytest.mark.parametrize("method", ["MOM", "TQT"])
+@pytest.mark.parametrize("scale", [0.0, -8.0, 3.0, 0.5, 2.0**24])
+def test_a_scale_that_no_quantizer_has_is_refused_with_its_key(method: str, scale: float) -> None:
+    qmodel = quantized(method)
+    state = state_of(qmodel)
+    state["fc.output_quantizer.scale"] = np.float32(scale)
+    with pytest.raises(ConversionError) as caught:
+        load(state, qmodel)
+    assert f"fc.output_quantizer.scale is {scale:g}; a scale is a power of two, 1 to 8388608" in str(caught.value)
+
+
+def test_a_flag_that_is_no_flag_is_refused_with_its_key() -> None:
+    state = state_of(quantized())
+    state["fc.output_quantizer.is_init"] = np.float32(7)
+    with pytest.raises(ConversionError, match=r"fc\.output_quantizer\.is_init is 7; a flag is 0 or 1"):
+        load(state, quantized())

@@ -99,10 +99,10 @@ def test_a_scanned_layer_takes_the_state_of_each_iteration() -> None:
         state[f"blocks.{i}.bias"] = numbers(4) + i
         for path, value in flatten_dict(fresh["quant"]["blocks"]["fc"]).items():
             slice_ = np.asarray(value)[i]
-            state[f"blocks.{i}." + ".".join(path)] = np.full_like(slice_, i + 1)
+            state[f"blocks.{i}." + ".".join(path)] = np.full_like(slice_, 2**i)
     variables, report = converters.load_linger_checkpoint(state, qmodel, None, x)
     got = variables["quant"]["blocks"]["fc"]["output_quantizer"]["scale"]
-    np.testing.assert_array_equal(got, [1, 2, 3])
+    np.testing.assert_array_equal(got, [1, 2, 4])
     assert report.unexpected == ()
 
 
@@ -158,7 +158,7 @@ def residual_state(names: dict[str, str]) -> tuple[linger_jax.QuantizedModel, np
     for name in "abc":
         state |= {f"{name}.weight": numbers(16).reshape(4, 4), f"{name}.bias": numbers(4)}
     for i, (path, value) in enumerate(flatten_dict(fresh["quant"]).items()):
-        state[".".join((names.get(path[0], path[0]), *path[1:]))] = np.full_like(np.asarray(value), i % 11 + 1)
+        state[".".join((names.get(path[0], path[0]), *path[1:]))] = np.full_like(np.asarray(value), 2 ** (i % 11))
     return qmodel, x, state
 
 

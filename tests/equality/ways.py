@@ -123,8 +123,8 @@ HOLD_FOR_FLOATS = ("apply", "linger_file", "thinker_file", "msgpack", "orbax", "
 the same program gives the same, and a file that is written at all computes the same."""
 
 INTEGER_WAYS = ("integer", "linger_file", "thinker_file")
-"""What is promised under ``compat: chip`` alone: under ``reference`` evaluation is that of linger, which adds in float32,
-wraps where the chip saturates, and labels states of recurrent layers with a scale of another quantizer."""
+"""What is promised under ``compat: chip`` alone: under ``reference`` evaluation is that of linger, which adds in
+float32, wraps where the chip saturates, and labels recurrent states with the scale of another quantizer."""
 
 
 def as_arrays(output: Any) -> Arrays:

@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 import yaml
 
 from linger_jax.atomic_file import write_file
+from linger_jax.bounded_yaml import MOST_BYTES, YamlDocument
 from linger_jax.errors import ConversionError
+from linger_jax.foreign_file import foreign_file, translated
 
 _CONV_KEYS = ("weight", "bias")
 _NORM_KEYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -82,15 +84,13 @@ class CheckpointAdapter:
         Raises:
           ConversionError: the file cannot be read or holds something else.
         """
-        source = Path(path)
-        try:
+        with foreign_file(path, ConversionError, "list of fused layers", most_bytes=MOST_BYTES) as source:
             text = source.read_text(encoding="utf-8")
-            content = yaml.safe_load(text) if _is_yaml(source) else json.loads(text)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConversionError(f"{source}: cannot be read as a list of fused layers: {error}") from error
+            content = YamlDocument(text).value() if _is_yaml(source) else json.loads(text)
         if not isinstance(content, dict) or set(content) != {"pairs"} or not isinstance(content["pairs"], list):
             raise ConversionError(f"{source}: expected one key 'pairs' with a list of [convolution, normalization]")
-        return cls(content["pairs"])
+        with translated(str(source), ConversionError, "is no list of fused layers"):
+            return cls(content["pairs"])
 
 
 def _is_yaml(path: Path) -> bool:

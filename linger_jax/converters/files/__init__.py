@@ -1,5 +1,6 @@
 """Checkpoint files and the state dicts in them."""
 
+from linger_jax.converters.files.checkpoint_files import FOLDER_FILES as FOLDER_FILES
 from linger_jax.converters.files.linger_state import EXPORT_BUFFERS as EXPORT_BUFFERS
 from linger_jax.converters.files.linger_state import PLACEHOLDER as PLACEHOLDER
 from linger_jax.converters.files.linger_state import LingerState as LingerState

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from linger_jax.converters.files.weight_normalization import NormalisedWeight, normalised_weights
+from linger_jax.errors import ConversionError
 
 _PROJECTIONS = ("query", "key", "value")
 
@@ -71,6 +72,8 @@ def unpacked(tensors: Mapping[str, Any]) -> Unpacked:
             name = _renamed(prefix, leaf, attentions)
             if name != key:
                 parts[name] = Part(key)
+            if name in result:
+                raise ConversionError(f"{key} is a second tensor that is called {name}")
             result[name] = tensor
     return Unpacked(result, parts, normalised)
 

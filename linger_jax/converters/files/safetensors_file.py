@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import json
 import math
 import os
@@ -14,6 +16,7 @@ import numpy as np
 
 from linger_jax.atomic_file import atomic_file
 from linger_jax.errors import ConversionError
+from linger_jax.foreign_file import foreign_file, reason
 
 _DTYPES: dict[str, Any] = {
     "F64": np.float64,
@@ -28,7 +31,9 @@ _DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,
 }
 _LENGTH_BYTES = 8
-_LONGEST_HEADER = 100_000_000
+# For some hundred thousand tensors; as Python's objects it takes some twenty times as much.
+_LONGEST_HEADER = 1 << 24
+_MOST_AXES = 64
 _METADATA = "__metadata__"
 
 
@@ -42,21 +47,26 @@ def read_safetensors_file(file: Path, *, values: bool = True) -> dict[str, np.nd
     Raises:
       ConversionError: a damaged header, an unknown type, or a tensor whose shape does not fit its bytes.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
-        if size < _LENGTH_BYTES or not 2 <= length <= min(_LONGEST_HEADER, size - _LENGTH_BYTES):
-            raise _damaged(file, "its header has an impossible length")
-        try:
-            header = json.loads(stream.read(length))
-        except ValueError as error:
-            raise _damaged(file, "its header is no JSON") from error
-    if not isinstance(header, dict):
-        raise _damaged(file, "its header is no table")
-    start = _LENGTH_BYTES + length
-    body = np.memmap(file, np.uint8, "r", start) if size > start else np.zeros(0, np.uint8)
-    mapped = {key: _tensor(file, key, entry, body) for key, entry in header.items() if key != _METADATA}
-    return {key: np.array(array) for key, array in mapped.items()} if values else mapped
+    with foreign_file(file, ConversionError, "safetensors file", "copy it again"):
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+            if size < _LENGTH_BYTES or not 2 <= length <= size - _LENGTH_BYTES:
+                raise _damaged(file, "its header has an impossible length")
+            if length > _LONGEST_HEADER:
+                raise _damaged(file, f"its header has {length:,} bytes; at most {_LONGEST_HEADER:,}")
+            try:
+                header = json.loads(stream.read(length), object_pairs_hook=_without_repetition)
+            except ValueError as error:
+                raise _damaged(file, f"its header is no JSON: {reason(error)}") from error
+        if not isinstance(header, dict):
+            raise _damaged(file, "its header is no table")
+        start = _LENGTH_BYTES + length
+        body = np.memmap(file, np.uint8, "r", start) if size > start else np.zeros(0, np.uint8)
+        entries = {key: entry for key, entry in header.items() if key != _METADATA}
+        mapped = {key: _tensor(file, key, entry, body) for key, entry in entries.items()}
+        _require_disjoint(file, entries)
+        return {key: np.array(array) for key, array in mapped.items()} if values else mapped
 
 
 def write_safetensors_file(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
@@ -82,15 +92,31 @@ def write_safetensors_file(path: str | os.PathLike[str], tensors: Mapping[str, n
 def _tensor(file: Path, key: str, entry: Any, body: Any) -> np.ndarray[Any, Any]:
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+        whole = len(shape) <= _MOST_AXES and all(type(n) is int and n >= 0 for n in (*shape, begin, end))
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(file, f"the entry of {key} is incomplete") from error
     if dtype not in _DTYPES:
         raise ConversionError(f"{file}: {key} has the type {dtype}; known are {', '.join(_DTYPES)}")
     wanted = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize if whole else -1
     if not whole or end - begin != wanted or end > body.size:
-        raise _damaged(file, f"{key} {list(shape)} of {dtype} does not fit bytes {begin} to {end} of {body.size}")
+        raise _damaged(file, f"{key} {list(shape)!s:.80} of {dtype} does not fit bytes {begin} to {end} of {body.size}")
     return np.asarray(body[begin:end]).view(_DTYPES[dtype]).reshape(shape)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        (name, _), *_ = collections.Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the header names {name[:100]!r} twice")
+    return table
+
+
+def _require_disjoint(file: Path, entries: Mapping[str, Any]) -> None:
+    """Bytes that several tensors share would be read, and take memory, once for each."""
+    places = sorted((*entry["data_offsets"], key) for key, entry in entries.items())
+    for (_, end, key), (begin, _, other) in itertools.pairwise(places):
+        if begin < end:
+            raise _damaged(file, f"{key} and {other} share bytes")
 
 
 def _damaged(file: Path, what: str) -> ConversionError:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import pickle
 import re
+import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from linger_jax.atomic_file import write_file
+from linger_jax.converters.files.pickle_check import check_pickle
 from linger_jax.errors import ConversionError
+from linger_jax.foreign_file import foreign_file, translated
 
 _CHUNK = 1 << 20
+_PICKLE = "data.pkl"
+_NAME_LENGTHS = 26
+"""Where a member's own header has the lengths of its name and its extra field, which end it."""
+_PICKLES_OF_OLD_FORMAT = 5
+"""Magic number, version, machine, the object, names of its storages."""
 
 
 def require_torch() -> Any:
@@ -47,34 +55,20 @@ def read_torch_file(path: str | os.PathLike[str], *, values: bool = True) -> Any
         or plain containers. Objects are refused by their name in the file: nothing of them is imported or run.
     """
     file = Path(path)
-    if not file.exists():
-        raise ConversionError(f"{file}: no such file")
-    if not file.is_file():
-        raise ConversionError(f"{file}: is not a file; pass the .pt or .pth file itself")
-    if file.stat().st_size == 0:
-        raise ConversionError(f"{file}: is empty (0 bytes); copy or save the checkpoint again")
-    torch = require_torch()
-    archive = _check_archive(file)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old pickle protocols; the reader refuses what it cannot read
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive and not values)
-    except pickle.UnpicklingError as error:
-        raise ConversionError(_objects_text(file, str(error))) from None
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-    ) as error:
-        raise ConversionError(
-            f"{file}: is truncated, damaged or no file of torch.save ({_first_line(error)}); "
-            f"copy it again, or save the model's state_dict() again"
-        ) from error
+    remedy = "copy it again, or save the model's state_dict() again"
+    with foreign_file(file, ConversionError, "file of torch.save", remedy):
+        if file.stat().st_size == 0:
+            raise ConversionError(f"{file}: is empty (0 bytes); copy or save the checkpoint again")
+        torch = require_torch()
+        archive = _check_archive(file)
+        if not archive:
+            _check_pickles(file)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about old pickle protocols; the reader refuses what it cannot read
+                return torch.load(file, map_location="cpu", weights_only=True, mmap=archive and not values)
+        except pickle.UnpicklingError as error:
+            raise ConversionError(_objects_text(file, str(error))) from None
 
 
 def write_torch_file(path: str | os.PathLike[str], tensors: Mapping[str, Any]) -> None:
@@ -94,29 +88,51 @@ def _check_archive(file: Path) -> bool:
     with file.open("rb") as stream:
         if stream.read(4) != b"PK\x03\x04":
             return False
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            if any(name.filename.endswith("/constants.pkl") for name in members):
-                raise ConversionError(
-                    f"{file}: is a TorchScript archive, which is a program; load it with torch.jit.load and save its "
-                    f"state_dict()"
-                )
-            compressed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
-            if compressed:
-                raise ConversionError(f"{file}: {compressed[0]} is compressed; torch.save never does that")
-            if sum(member.file_size for member in members) > file.stat().st_size:
-                raise ConversionError(f"{file}: its members claim more bytes than the file has")
-            for member in members:
-                if member.CRC:  # zero where the writer was told to leave checksums out
-                    with archive.open(member) as stream:
-                        while stream.read(_CHUNK):
-                            pass
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, UnicodeDecodeError) as error:
-        raise ConversionError(
-            f"{file}: is truncated or damaged ({_first_line(error)}); copy the checkpoint again"
-        ) from error
+    with (
+        translated(str(file), ConversionError, "is truncated or damaged", "copy the checkpoint again"),
+        zipfile.ZipFile(file) as archive,
+    ):
+        members = archive.infolist()
+        names = [member.filename for member in members]
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise ConversionError(
+                f"{file}: is a TorchScript archive, which is a program; load it with torch.jit.load and save its "
+                f"state_dict()"
+            )
+        compressed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+        if compressed:
+            raise ConversionError(f"{file}: {compressed[0]} is compressed; torch.save never does that")
+        if sum(member.file_size for member in members) > file.stat().st_size:
+            raise ConversionError(f"{file}: its members claim more bytes than the file has")
+        if len(set(names)) != len(names):
+            raise ConversionError(f"{file}: has two members of one name; torch.save never does that")
+        for member in members:
+            if member.CRC:  # zero where the writer was told to leave checksums out
+                with archive.open(member) as stream:
+                    while stream.read(_CHUNK):
+                        pass
+        for member in members:
+            if member.filename.endswith(_PICKLE):
+                check_pickle(io.BytesIO(_stored(file, member)))
     return True
+
+
+def _stored(file: Path, member: zipfile.ZipInfo) -> bytes:
+    """Bytes of a member, whatever its checksum."""
+    with file.open("rb") as stream:
+        stream.seek(member.header_offset + _NAME_LENGTHS)
+        lengths = struct.unpack("<HH", stream.read(4))
+        stream.seek(sum(lengths), os.SEEK_CUR)
+        return stream.read(member.file_size)
+
+
+def _check_pickles(file: Path) -> None:
+    """The pickles in front of the numbers, in the format before torch 1.6."""
+    # Mapped: reading as much as a damaged pickle says takes no more memory than there is file.
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for _ in range(_PICKLES_OF_OLD_FORMAT):
+            if data.tell() < len(data):
+                check_pickle(data)
 
 
 def _objects_text(file: Path, message: str) -> str:
@@ -126,8 +142,3 @@ def _objects_text(file: Path, message: str) -> str:
         f"{file}: holds {what} beside tensors, or is damaged; only tensors are read, since loading objects runs code "
         f"from the file. Where the file is trusted, load it in PyTorch and save model.state_dict()"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0].split('. ')[0]}" if text else type(error).__name__

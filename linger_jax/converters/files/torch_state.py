@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ml_dtypes
@@ -15,14 +15,17 @@ from linger_jax.converters.files.checkpoint_files import read_checkpoint_file
 from linger_jax.converters.files.packed_tensors import Part, unpacked
 from linger_jax.converters.files.weight_normalization import NormalisedWeight
 from linger_jax.errors import ConversionError
+from linger_jax.foreign_file import require_name, translated
 from linger_jax.typing import HostArray
 
 # Where training scripts put the state dict inside what they save, the more specific name first.
 WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "module")
 # Written in front of every key by torch.nn.DataParallel (also distributed) and torch.compile.
 _PARALLEL, _COMPILED = "module", "_orig_mod"
-# A tensor above this size may not repeat the numbers in the file more often than this.
-_LARGEST_INFLATED, _MOST_INFLATION = 1 << 24, 64
+# A tensor above this size may not repeat the numbers in the file more often than this, nor for more bytes than that.
+_LARGEST_INFLATED, _MOST_INFLATION, _MOST_REPEATED = 1 << 24, 64, 1 << 27
+# Mappings around a state dict: a checkpoint in a checkpoint.
+_MOST_WRAPPERS = 8
 # BatchNorm's counter of training batches, which Flax does not have.
 COUNTER = "num_batches_tracked"
 
@@ -148,6 +151,11 @@ def read_state(source: Any, *, counters: bool = False, values: bool = True) -> T
     else:
         name = "the given state_dict"
         contents = source
+    with translated(name, ConversionError, "is no state_dict"):
+        return _cleaned_state(name, contents, source, counters=counters)
+
+
+def _cleaned_state(name: str, contents: Any, source: Any, *, counters: bool) -> TorchState:
     tensors, dropped = _unwrap(name, contents)
     cleaned, prefixes = _without_prefixes(name, tensors)
     whole = unpacked(cleaned)
@@ -169,17 +177,21 @@ def _is_tensor(value: Any) -> bool:
 def _unwrap(name: str, contents: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     dropped: list[tuple[str, str]] = []
     where = name
+    opened: set[int] = set()
     while True:
         if not isinstance(contents, Mapping):
             raise ConversionError(
                 f"{where}: is a {type(contents).__name__}, not a mapping of tensors; "
                 f"save the model's state_dict() and pass that"
             )
-        inner = next((key for key in WRAPPERS if _holds_tensors(contents.get(key))), None)
+        opened.add(id(contents))
+        inner = next((key for key in WRAPPERS if _holds_tensors(contents.get(key), opened)), None)
         if inner is None:
             break
+        if len(opened) > _MOST_WRAPPERS:
+            raise ConversionError(f"{where}: lies in more than {_MOST_WRAPPERS} mappings; pass the state_dict itself")
         others = [str(key) for key in contents if key != inner]
-        rivals = [key for key in others if key in WRAPPERS and _holds_tensors(contents[key])]
+        rivals = [key for key in others if key in WRAPPERS and _holds_tensors(contents[key], opened)]
         if rivals:
             raise ConversionError(
                 f"{where}: holds several models ({', '.join([inner, *rivals])}); pass the one to import, "
@@ -187,25 +199,41 @@ def _unwrap(name: str, contents: Any) -> tuple[dict[str, Any], list[tuple[str, s
             )
         dropped += [(key, f"beside {inner!r}") for key in others]
         contents, where = contents[inner], f"{where}[{inner!r}]"
-    strange = [str(key) for key, value in contents.items() if not _is_tensor(value)]
+    named = {require_name(str(key), name, ConversionError): value for key, value in contents.items()}
+    if len(named) != len(contents):
+        raise ConversionError(f"{where}: two of its keys are equal as text; keys of a state_dict are text")
+    nameless = [key for key in named if "" in key.split(".")]
+    if nameless:
+        raise ConversionError(f"{where}: the key {nameless[0]!r} has an empty part; modules and parameters have names")
+    strange = [key for key, value in named.items() if not _is_tensor(value)]
     states = [key for key in strange if key.endswith("_extra_state")]
     dropped += [(key, "extra state of a module, no tensor") for key in states]
     rest = [key for key in strange if key not in states]
     if rest:
-        kind = type(contents[rest[0]]).__name__ if rest[0] in contents else "unknown"
         raise ConversionError(
             f"{where}: is not a mapping of tensors: {', '.join(rest[:5])}{', ...' if len(rest) > 5 else ''} "
-            f"({rest[0]} is a {kind}); pass the model's state_dict()"
+            f"({rest[0]} is a {type(named[rest[0]]).__name__}); pass the model's state_dict()"
         )
-    return {str(key): value for key, value in contents.items() if _is_tensor(value)}, dropped
+    return {key: value for key, value in named.items() if _is_tensor(value)}, dropped
 
 
-def _holds_tensors(value: Any) -> bool:
-    if not isinstance(value, Mapping) or not value:
-        return False
-    if any(_is_tensor(v) for v in value.values()):
-        return True
-    return any(_holds_tensors(value.get(key)) for key in WRAPPERS)
+def _holds_tensors(value: Any, opened: Collection[int]) -> bool:
+    """Whether there are tensors in a mapping, or in one in it under the usual names; a file may hold itself.
+
+    Args:
+      value: anything.
+      opened: mappings (``id``) that are not looked into again.
+    """
+    left, seen = [value], set(opened)
+    while left:
+        found = left.pop()
+        if not isinstance(found, Mapping) or id(found) in seen:
+            continue
+        seen.add(id(found))
+        if any(_is_tensor(v) for v in found.values()):
+            return True
+        left += [found.get(key) for key in WRAPPERS]
+    return False
 
 
 def _without_prefixes(name: str, tensors: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -264,7 +292,8 @@ def in_factors(arrays: Mapping[str, HostArray], normalised: Mapping[str, Normali
 def _refuse_inflated(tensor: Any, where: str) -> None:
     """A tensor may repeat its numbers (``expand``); a file of some bytes that stands for gigabytes is no checkpoint."""
     claimed, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
-    if claimed > _LARGEST_INFLATED and claimed > _MOST_INFLATION * stored:
+    inflated = claimed > _LARGEST_INFLATED and claimed > _MOST_INFLATION * stored
+    if inflated or claimed - stored > _MOST_REPEATED:
         raise ConversionError(
             f"{where} claims {claimed:,} bytes with {stored:,} in the file; save it contiguous if that is meant"
         )

@@ -225,20 +225,18 @@ class _Matcher:
     def finish(self) -> Matching:
         """Sets apart what is left: ties to tensors that were taken (or equal copies), and keys that nothing takes."""
         owners = {self.state.storage(key): key for key in self.taken}
+        taken = [key for key in self.state.tensors if key in self.taken]
         for key in self.state.tensors:
             if key in self.taken or key in self.found.undecided:
                 continue
             storage = self.state.storage(key)
             owner = owners.get(storage) if storage is not None else None
-            owner = owner or next((other for other in self.state.tensors if self._is_copy(key, other)), None)
+            owner = owner or next((other for other in taken if self.state.copied(key, other)), None)
             if owner is not None:
                 self.found.dropped.append((key, f"{TIED}{owner}"))
             else:
                 self.found.unexpected.append(key)
         return self.found
-
-    def _is_copy(self, key: str, other: str) -> bool:
-        return other in self.taken and self.state.copied(key, other)
 
 
 def _sizes(signature: Signature | None) -> str:

@@ -179,7 +179,9 @@ class _PlaceMatcher:
 
     def _scale(self, module: str | None, quantizer: str) -> float | None:
         key = None if module is None else self.state.quantizers[module].get(quantizer, {}).get("scale")
-        return None if key is None else float(self.state.source.raw(key).reshape(-1)[0])
+        if key is None or 0 in self.state.source.shape(key):
+            return None
+        return float(self.state.source.raw(key).reshape(-1)[0])
 
     def _fit(self, module: str, place: QuantizerPlace) -> bool:
         """Whether a module has the quantizers of a place and is the same operator, as far as its name says."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from linger_jax.bounded_yaml import MOST_BYTES, YamlDocument
+from linger_jax.converters.match.rule_patterns import rule_pattern
 from linger_jax.converters.report import ImportReport
 from linger_jax.errors import ConversionError
+from linger_jax.foreign_file import foreign_file
 
 Names = Mapping[str, str | None]
 Rules = Sequence[tuple[str, str | None]]
@@ -36,7 +36,7 @@ def read_names(given: GivenNames, keys: Collection[str]) -> dict[str, str | None
     where = "mapping"
     if isinstance(given, (str, os.PathLike)):
         where = f"mapping {os.fspath(given)}"
-        given = _file(given, where)
+        given = _file(given)
     if isinstance(given, Mapping):
         _check(given.items(), where)
         return dict(given)
@@ -57,7 +57,7 @@ def names_in_file(path: str | os.PathLike[str]) -> Names:
       ConversionError: it cannot be read, or holds rules, which lead one way only.
     """
     where = f"mapping {os.fspath(path)}"
-    names = _file(path, where)
+    names = _file(path)
     if not isinstance(names, Mapping):
         raise ConversionError(
             f"{where}: holds rules, which cannot be turned around; save the names of an import's report"
@@ -66,11 +66,9 @@ def names_in_file(path: str | os.PathLike[str]) -> Names:
     return dict(names)
 
 
-def _file(path: str | os.PathLike[str], where: str) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConversionError(f"{where}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+def _file(path: str | os.PathLike[str]) -> Any:
+    with foreign_file(path, ConversionError, "YAML file of names or rules", most_bytes=MOST_BYTES) as file:
+        return YamlDocument(file.read_text(encoding="utf-8")).value() or {}
 
 
 def _check(pairs: Any, where: str) -> None:
@@ -80,11 +78,8 @@ def _check(pairs: Any, where: str) -> None:
 
 
 def _by_rules(rules: Rules, keys: Collection[str], where: str) -> dict[str, str | None]:
-    try:
-        patterns = [(re.compile(pattern), path) for pattern, path in rules]
-    except re.error as error:
-        raise ConversionError(f"{where}: {error.pattern!r} is no regular expression: {error}") from error
     candidates = dict.fromkeys(name for key in keys for name in (key, key.rpartition(".")[0]) if name)
+    patterns = [(rule_pattern(pattern, candidates, where), path) for pattern, path in rules]
     found: dict[str, str | None] = {}
     used = set()
     for name in candidates:

@@ -121,8 +121,8 @@ def fill(
         if step.plus is not None:
             array = array + state.array(step.plus)[0]
         target = wanted[step.path].dtype
-        if np.issubdtype(array.dtype, np.integer) and jnp.issubdtype(target, jnp.floating):
-            problems.add_text(f"{step.key} holds {array.dtype} integers where {'.'.join(step.path)} takes real numbers")
+        if array.dtype.kind in "iub" and jnp.issubdtype(target, jnp.floating):
+            problems.add_text(f"{step.key} holds {array.dtype} where {'.'.join(step.path)} takes real numbers")
             continue
         converted = step.to_flax(array)
         if step.iteration is None:

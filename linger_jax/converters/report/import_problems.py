@@ -11,6 +11,8 @@ from linger_jax.errors import ConversionError
 from linger_jax.typing import Shape
 
 _MOST_LINES = 40
+_MOST_COMPARED = 1000
+"""Names that are compared with one that nothing has."""
 
 _QUANTIZER = "state of a quantizer, from quantization-aware training: import it by load_linger_checkpoint"
 # Keys that say what kind of module they belong to, where that kind is not imported.
@@ -83,7 +85,9 @@ class ImportProblems:
             raise ConversionError("\n".join([what, *told]))
 
     def _plain(self) -> str:
-        return "\n".join(f"  {text}" for text in self.texts)
+        shown = [f"  {text}" for text in self.texts[:_MOST_LINES]]
+        more = len(self.texts) - len(shown)
+        return "\n".join([*shown, *([f"  ... and {more} more"] if more else [])])
 
     def _conflicts(self) -> str:
         return _section("shape conflicts", self.conflicts)
@@ -95,29 +99,31 @@ class ImportProblems:
     def _missing(self) -> str:
         keys = [key for key, _ in self.unexpected]
         lines = []
-        for path, shape, reason in self.missing:
+        for path, shape, reason in self.missing[:_MOST_LINES]:
             near = _near(path, keys)
             text = f"{path} {list(shape)}" + (f": {reason}" if reason else "")
             lines.append(text + (f"; nearest key: {near}" if near else ""))
-        return _section("missing in the checkpoint", lines)
+        return _section("missing in the checkpoint", lines, more=len(self.missing) - len(lines))
 
     def _unexpected(self) -> str:
         paths = [path for path, _, _ in self.missing]
         lines = []
-        for key, shape in self.unexpected:
+        for key, shape in self.unexpected[:_MOST_LINES]:  # the nearest name of each is looked for
             hint, near = _HINTS.get(key.rpartition(".")[2]), _near(key, paths)
             hint = None if self.quantized and hint == _QUANTIZER else hint
             tail = f": {hint}" if hint else f"; nearest variable: {near}" if near else ""
             lines.append(f"{key} {list(shape)}{tail}")
-        return _section("unexpected in the checkpoint", lines)
+        return _section("unexpected in the checkpoint", lines, more=len(self.unexpected) - len(lines))
 
 
-def _section(title: str, lines: Sequence[str], limit: int | None = _MOST_LINES) -> str:
+def _section(title: str, lines: Sequence[str], limit: int | None = _MOST_LINES, more: int = 0) -> str:
+    """A title and lines below it, as many as the limit; ``more`` are not among them."""
     if not lines:
         return ""
     shown = list(lines[:limit])
-    if len(lines) > len(shown):
-        shown.append(f"... and {len(lines) - len(shown)} more")
+    more += len(lines) - len(shown)
+    if more:
+        shown.append(f"... and {more} more")
     return "\n".join([f"  {title}:", *(f"    {line}" for line in shown)])
 
 
@@ -132,7 +138,7 @@ _TORCH_LEAVES = {
 
 def _near(name: str, candidates: Sequence[str]) -> str | None:
     """The candidate that is most like ``name`` once both speak of variables in PyTorch's words."""
-    by_form = {_form(candidate): candidate for candidate in candidates}
+    by_form = {_form(candidate): candidate for candidate in candidates[:_MOST_COMPARED]}
     found = difflib.get_close_matches(_form(name), by_form, n=1, cutoff=0.6)
     return by_form[found[0]] if found else None
 

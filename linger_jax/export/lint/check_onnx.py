@@ -15,6 +15,7 @@ from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program, program
 from linger_jax.export.onnx import FileGraph, read_model, read_onnx
+from linger_jax.foreign_file import translated
 from linger_jax.targets import PLATFORM_OF_UNMARKED_FILES, Platform, packed_platforms
 
 if TYPE_CHECKING:
@@ -41,11 +42,16 @@ def check_onnx(model: str | Path | ModelProto, platform: Platform | str | None =
         name, graph = str(model), read_onnx(model)
     else:
         name, graph = "the model", read_model(model, "the model")
-    named = {str(n.attributes["platform"]) for n in graph.nodes if n.attributes.get("platform")}
-    target = _platform(str(platform)) if platform is not None else _stated(name, named)
-    whole = program(graph, target)
-    first = DeviceReport(target, (*_platforms(graph, named, target), *_of_nodes(whole)))
-    return DeviceReport(target, (*_of_file(whole, first.options), *first.findings))
+    with translated(name, ExportError, "cannot be judged", "export it again"):
+        named = {str(n.attributes["platform"]) for n in graph.nodes if n.attributes.get("platform")}
+        target = (
+            _platform(str(platform))
+            if platform is not None
+            else _platform(min(named, default=PLATFORM_OF_UNMARKED_FILES))
+        )
+        whole = program(graph, target)
+        first = DeviceReport(target, (*_platforms(graph, named, target), *_of_nodes(whole)))
+        return DeviceReport(target, (*_of_file(whole, first.options), *first.findings))
 
 
 def _platform(name: str) -> Platform:
@@ -53,15 +59,6 @@ def _platform(name: str) -> Platform:
     if not found:
         raise ExportError(f"the packer does not know platform {name!r}; allowed: {', '.join(packed_platforms())}")
     return found[0]
-
-
-def _stated(name: str, named: set[str]) -> Platform:
-    if not named:
-        return PLATFORM_OF_UNMARKED_FILES
-    try:
-        return _platform(min(named))
-    except ExportError as error:
-        raise ExportError(f"{name}: {error}") from error
 
 
 def _platforms(graph: FileGraph, named: set[str], target: Platform) -> Iterator[Finding]:
@@ -91,8 +88,8 @@ def _of_nodes(whole: Program) -> Iterator[Finding]:
         for check in CHECKS:
             if not check.concerns(view, whole):
                 continue
-            for problem in check.look(view, whole):
-                yield _finding(check.name, problem, view)
+            with translated(f"node {view.node.name} ({view.node.op})", ExportError, f"{check.name} makes no sense"):
+                yield from [_finding(check.name, problem, view) for problem in check.look(view, whole)]
 
 
 def _finding(check: str, problem: Problem, view: NodeView | None = None) -> Finding:

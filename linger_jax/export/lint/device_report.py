@@ -88,8 +88,7 @@ class DeviceReport:
         for column in ("", "layer or node", "check", "found", "allowed", "what to do"):
             table.add_column(column, overflow="fold")
         for f in self.findings:
-            remedy = f"{f.remedy} [{f.options}]" if f.options else f.remedy
-            cells = (f.place, f.check, f.found, f.limit, remedy)
+            cells = (f.place, f.check, f.found, f.limit, f.remedy)
             table.add_row(Text(f.severity.value, _COLOURS[f.severity]), *(escape(cell) for cell in cells))
         return table
 

@@ -52,8 +52,14 @@ def differs(found: str, limit: str, remedy: str, edit: str = "") -> Problem:
 
 
 def notes(found: str, limit: str, remedy: str, options: PackOptions = NO_OPTIONS) -> Problem:
-    """Nothing is wrong once the packer is told ``options``, or something has not been measured."""
-    return Problem(severity=Severity.note, found=found, limit=limit, remedy=remedy, options=options)
+    """Nothing is wrong once the packer is told ``options``, or something has not been measured.
+
+    Args:
+      found, limit, options: as in ``Problem``.
+      remedy: what to do; the options, if any, end the sentence.
+    """
+    told = f"{remedy} {options}" if options else remedy
+    return Problem(severity=Severity.note, found=found, limit=limit, remedy=told, options=options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from linger_jax.config import Compat
-from linger_jax.errors import LingerError
+from linger_jax.errors import ExportError, LingerError
 from linger_jax.export.lint.node_view import Tensor
 from linger_jax.export.onnx import FileNode
 from linger_jax.export.runner import IntegerTensor
 from linger_jax.export.runner.operators import RULES, Call, run_node
+from linger_jax.foreign_file import translated
 from linger_jax.kinds import OnnxOperator
 from linger_jax.plan import semantics
 
@@ -43,7 +44,8 @@ def result_shapes(node: FileNode, operator: OnnxOperator | None, inputs: Sequenc
         return [r.value if isinstance(r, IntegerTensor) else jnp.asarray(r) for r in results]
 
     try:
-        return tuple(tuple(r.shape) for r in jax.eval_shape(run, symbols))
+        with translated(f"node {node.name}", ExportError, "is faulty"):
+            return tuple(tuple(r.shape) for r in jax.eval_shape(run, symbols))
     except LingerError:  # a faulty node is reported by the check that knows why
         return ()
 

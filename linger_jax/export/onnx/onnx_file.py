@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from linger_jax.config import Compat, RoundMode
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx.file_dialect import FILE_DIALECTS, LINGER_FILES, FileDialect
+from linger_jax.foreign_file import foreign_file, require_name, translated
 from linger_jax.kinds import LINGER, full_name
 from linger_jax.numerics import is_power_of_two
 from linger_jax.targets import PLATFORM_OF_UNMARKED_FILES, Platform
 from linger_jax.typing import HostArray
 
 if TYPE_CHECKING:
-    from onnx import AttributeProto, ModelProto, ValueInfoProto
+    from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto
 
 COMPAT_KEY = "linger_jax.compat"
 """Metadata entry of a file that says what its integers mean where linger and the chip differ."""
 DIALECT_KEY = "linger_jax.dialect"
 """Metadata entry of a file that says whose operators it holds."""
+_MOST_BYTES = 1 << 28
+# Names of attributes that are widths and scales (docs/specification/onnx_export.md section 2).
+_WIDTH, _SCALE, _WIDEST = "_bits", "scale_", 32
+
+
+Name = TypeVar("Name", bound=enum.StrEnum)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,13 +59,23 @@ class FileNode:
         """An integer attribute.
 
         Raises:
-          ExportError: it is missing and has no default.
+          ExportError: it is missing and has no default, or is no integer.
         """
-        return int(self._attribute(name, default))
+        value = self._attribute(name, default)
+        if not isinstance(value, int):
+            raise self._error(f"{name} is {value!r:.60}; a whole number is wanted")
+        return value
 
     def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
-        """A list of integers."""
-        return tuple(int(v) for v in self._attribute(name, default))
+        """A list of integers.
+
+        Raises:
+          ExportError: as ``integer``.
+        """
+        value = self._attribute(name, default)
+        if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, int) for v in value):
+            raise self._error(f"{name} is {value!r:.60}; whole numbers are wanted")
+        return tuple(value)
 
     def scale(self, name: str) -> float:
         """A scale.
@@ -64,10 +83,10 @@ class FileNode:
         Raises:
           ExportError: it is missing or no positive power of two.
         """
-        value = float(self._attribute(name, None))
-        if not is_power_of_two(value):
-            raise ExportError(f"node {self.name} ({self.op}): {name} is {value}; a scale is a positive power of two")
-        return value
+        value = self._attribute(name, None)
+        if not isinstance(value, int | float) or not is_power_of_two(value):
+            raise self._error(f"{name} is {value!r:.60}; a scale is a positive power of two")
+        return float(value)
 
     @property
     def written(self) -> str:
@@ -77,18 +96,27 @@ class FileNode:
     @property
     def round_mode(self) -> RoundMode:
         """Rounding of the activation: ``quant_mode``, ``floor_add`` where the file does not say."""
-        return RoundMode(self._attribute("quant_mode", RoundMode.floor_add.value))
+        return self._one_of(RoundMode, "quant_mode", RoundMode.floor_add)
 
     @property
     def platform(self) -> Platform:
         """The target chip; a file may leave it out (docs/specification/onnx_export.md section 1)."""
-        return Platform(self._attribute("platform", PLATFORM_OF_UNMARKED_FILES.value))
+        return self._one_of(Platform, "platform", PLATFORM_OF_UNMARKED_FILES)
+
+    def _one_of(self, names: type[Name], attribute: str, default: Name) -> Name:
+        value = self.attributes.get(attribute, default)
+        if value not in list(names):
+            raise self._error(f"{attribute} is {value!r:.60}; allowed: {', '.join(names)}")
+        return names(value)
 
     def _attribute(self, name: str, default: Any) -> Any:
         value = self.attributes.get(name, default)
         if value is None:
-            raise ExportError(f"node {self.name} ({self.op}) has no attribute {name}")
+            raise self._error(f"has no attribute {name}")
         return value
+
+    def _error(self, text: str) -> ExportError:
+        return ExportError(f"node {self.name} ({self.op}): {text}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,14 +165,8 @@ def read_onnx(path: str | Path) -> FileGraph:
         import onnx
     except ImportError as error:
         raise ExportError("reading ONNX files needs the onnx package: pip install linger-jax[onnx]") from error
-    path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"{path}: no such file")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf raises what it likes on a damaged file
-        raise ExportError(f"{path} is no ONNX file, or a damaged one: {error}") from error
-    return read_model(model, str(path))
+    with foreign_file(path, ExportError, "ONNX file", "export it again", most_bytes=_MOST_BYTES) as file:
+        return read_model(onnx.load(file, load_external_data=False), str(path))
 
 
 def read_model(model: ModelProto, path: str) -> FileGraph:
@@ -157,25 +179,34 @@ def read_model(model: ModelProto, path: str) -> FileGraph:
     Raises:
       ExportError: as ``read_onnx``.
     """
-    from onnx import TensorProto, numpy_helper
+    with translated(path, ExportError, "is no ONNX model that can be read", "export it again"):
+        return _graph(model, path)
 
+
+def _graph(model: ModelProto, path: str) -> FileGraph:
     if not model.graph.node:
         raise ExportError(f"{path} is no ONNX file, or holds no nodes")
-
     constants: dict[str, HostArray] = {}
     for tensor in model.graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            raise ExportError(f"{path}: {tensor.name} lies outside the file; save the model with its weights inside")
-        constants[tensor.name] = numpy_helper.to_array(tensor)
+        with translated(tensor.name, ExportError, "is a constant that cannot be read"):
+            constants[require_name(tensor.name, path, ExportError)] = _array(tensor)
     known = set(constants) | {entry.name for entry in model.graph.input} | {""}
     nodes = []
     for index, proto in enumerate(model.graph.node):
         name = proto.name or f"{proto.op_type}_{proto.output[0] if proto.output else index}"
+        for text in (name, proto.op_type, *proto.input, *proto.output):
+            require_name(text, path, ExportError)
         absent = [tensor for tensor in proto.input if tensor not in known]
         if absent:
             raise ExportError(f"{path}: node {name} reads {absent[0]}, which nothing before it makes")
+        again = [tensor for tensor in proto.output if tensor and tensor in known]
+        if again:
+            raise ExportError(f"{path}: node {name} makes {again[0]}, which is there already")
         known.update(proto.output)
-        attributes = {a.name: _attribute(a) for a in proto.attribute}
+        attributes = {}
+        for attribute in proto.attribute:
+            with translated(f"node {name} ({proto.op_type}): {attribute.name}", ExportError, "cannot be read"):
+                attributes[attribute.name] = _attribute(attribute)
         op = full_name(LINGER if proto.domain == LINGER else "", proto.op_type)
         nodes.append(FileNode(name, op, tuple(proto.input), tuple(proto.output), attributes, proto.doc_string))
     lost = [entry.name for entry in model.graph.output if entry.name not in known]
@@ -202,12 +233,27 @@ def _stated(path: str, model: ModelProto, key: str, allowed: Sequence[str], defa
 
 
 def _attribute(proto: AttributeProto) -> Any:
-    from onnx import helper, numpy_helper
+    """A value; widths and scales are checked here, since everything that reads a file reckons with them."""
+    from onnx import helper
 
     value = helper.get_attribute_value(proto)
     if isinstance(value, bytes):
-        return value.decode()
-    return numpy_helper.to_array(value) if hasattr(value, "raw_data") else value
+        value = value.decode()
+    elif hasattr(value, "raw_data"):
+        value = _array(value)
+    if proto.name.endswith(_WIDTH) and not (isinstance(value, int) and 1 <= value <= _WIDEST):
+        raise ValueError(f"it is {value!r:.60}; a width is 1 to {_WIDEST} bits")
+    if proto.name.startswith(_SCALE) and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+        raise ValueError(f"it is {value!r:.60}; a scale is a positive number")
+    return value
+
+
+def _array(tensor: TensorProto) -> HostArray:
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raise ValueError("lies outside the file; save the model with its weights inside")
+    return numpy_helper.to_array(tensor)
 
 
 def _tensor(path: str, proto: ValueInfoProto) -> FileTensor:
@@ -217,6 +263,8 @@ def _tensor(path: str, proto: ValueInfoProto) -> FileTensor:
     for axis, dimension in enumerate(proto.type.tensor_type.shape.dim):
         if not dimension.HasField("dim_value") and dimension.HasField("dim_param"):
             raise ExportError(f"{path}: axis {axis} of {proto.name} is symbolic; export with numbers")
+        if dimension.dim_value < 1:
+            raise ExportError(f"{path}: axis {axis} of {proto.name} has {dimension.dim_value} entries; at least 1")
         shape.append(dimension.dim_value)
     dtype = helper.tensor_dtype_to_np_dtype(proto.type.tensor_type.elem_type)
     return FileTensor(proto.name, tuple(shape), np.dtype(dtype))

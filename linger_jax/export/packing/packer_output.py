@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_NEED = re.compile(r"MemType\.(\w+) need capacity: (\d+) Bytes")
-_OPERATIONS = re.compile(r"total ops of model:(\d+)")
+_NEED = re.compile(r"MemType\.(\w+) need capacity: (\d{1,18}) Bytes")
+_OPERATIONS = re.compile(r"total ops of model:(\d{1,18})(?!\d)")
 _ERROR = re.compile(r"^Error occurred:\s*(.*)$", re.MULTILINE)
 _USAGE = re.compile(r"^\S+: error: (.*)$", re.MULTILINE)
 _OPERATOR_FILE = re.compile(r"[/\\]ops[/\\](\w+)\.py\", line")

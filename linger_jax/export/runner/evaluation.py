@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx import FileGraph
-from linger_jax.export.runner.integer_tensor import Array, Value
+from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value
 from linger_jax.export.runner.operators import RUN_NAMES, Call, run_node
 from linger_jax.kinds import OPERATOR_OF_NAME
 from linger_jax.plan import semantics
@@ -41,7 +41,10 @@ def evaluate(graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str]) -
     meaning = semantics(graph.compat)
     for node in graph.nodes:
         operands = tuple(env[name] if name else None for name in node.inputs)
-        results = run_node(OPERATOR_OF_NAME[node.op], Call(node, operands, meaning, graph.dialect))
+        call = Call(node, operands, meaning, graph.dialect)
+        results = run_node(OPERATOR_OF_NAME[node.op], call)
+        for result in results:
+            call.require_size(result.value.size if isinstance(result, IntegerTensor) else result.size)
         env.update(zip(node.outputs, results, strict=False))  # optional outputs may be left out
     return {name: env[name] for name in wanted}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from linger_jax.export.onnx import FileGraph, FileTensor, read_onnx
 from linger_jax.export.runner.dump import DumpFormat, write_dump
 from linger_jax.export.runner.evaluation import check_operators, evaluate, evaluate_batch
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value
+from linger_jax.foreign_file import translated
 from linger_jax.typing import HostArray
 
 Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
@@ -34,8 +36,10 @@ class OnnxRunner:
     """
 
     def __init__(self, path: str | Path) -> None:
+        self._name = str(path)
         self._graph = read_onnx(path)
-        check_operators(self._graph)
+        with self._naming_the_file():
+            check_operators(self._graph)
         self._compiled = functools.lru_cache(maxsize=32)(self._compile)
 
     @property
@@ -82,7 +86,7 @@ class OnnxRunner:
           there, else along a new leading axis.
 
         Raises:
-          ExportError: a missing or unknown name, or a shape or dtype that does not fit.
+          ExportError: a missing or unknown name, a shape or dtype that does not fit, or NaN among the inputs.
         """
         if out_type not in ("list", "dict"):
             raise ExportError(f"out_type is {out_type!r}; allowed: 'list', 'dict'")
@@ -106,11 +110,15 @@ class OnnxRunner:
         arrays = self._arrays(inputs)
         wanted = tuple(names) if names is not None else self.outputs
         axes = self._batch_axes(arrays, batch_axis)
+        with self._naming_the_file():
+            values = self._compiled(wanted, axes)(*arrays)
         if axes is None:
-            return self._compiled(wanted, None)(*arrays)
-        values = self._compiled(wanted, axes)(*arrays)
+            return values
         axis = axes[0]
         return {name: _merged(value, axis) for name, value in values.items()}
+
+    def _naming_the_file(self) -> AbstractContextManager[None]:
+        return translated(self._name, ExportError, "cannot be run", "export it again")
 
     @property
     def tensor_names(self) -> tuple[str, ...]:
@@ -154,7 +162,14 @@ class OnnxRunner:
         if np.issubdtype(entry.dtype, np.floating):
             if not _is_real(array.dtype):
                 raise ExportError(f"input {entry.name} is {array.dtype}; the file takes real numbers (float32)")
-            return array.astype(np.float32)
+            missing = np.argwhere(np.isnan(array))
+            if len(missing):
+                more = f", and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+                raise ExportError(
+                    f"input {entry.name} is NaN at {missing[0].tolist()}{more}; integers have no such value"
+                )
+            with np.errstate(over="ignore"):  # what float32 cannot hold saturates as infinity does
+                return array.astype(np.float32)
         if not np.issubdtype(array.dtype, np.integer):
             raise ExportError(f"input {entry.name} is {array.dtype}; the file takes integers")
         if array.size and (array.min() < -(2**31) or array.max() >= 2**31):

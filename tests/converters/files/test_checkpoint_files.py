@@ -262,7 +262,7 @@ def test_contents_that_are_no_state_dict(tmp_path: Path, contents: Any, text: st
 
 def test_integer_weights_are_refused() -> None:
     text = error_of({"weight": torch.ones(3, 5, dtype=torch.int8), "bias": torch.zeros(3)})
-    assert "weight holds int8 integers where params.kernel takes real numbers" in text
+    assert "weight holds int8 where params.kernel takes real numbers" in text
 
 
 def test_a_quantization_aware_checkpoint_is_recognised() -> None:

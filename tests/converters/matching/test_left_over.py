@@ -157,3 +157,13 @@ def test_several_arguments_and_keywords_of_the_model() -> None:
     shape = jax.ShapeDtypeStruct((2, 4), np.float32)
     again, _ = converters.from_torch(state, Flax(), (shape, shape), train=False)
     assert jax.tree.all(jax.tree.map(np.array_equal, variables, again))
+
+
+def test_of_thousands_of_strange_keys_the_first_are_told_with_their_nearest_names() -> None:
+    state = {f"layer{i}.weight": np.ones((2, 2), np.float32) for i in range(5000)}
+    with pytest.raises(ConversionError) as caught:
+        converters.from_torch(state, nn.Dense(2), np.zeros((1, 2), np.float32))
+    text = str(caught.value)
+    assert "layer40.weight [2, 2]" in text
+    assert "... and 4959 more" in text
+    assert "layer41.weight" not in text

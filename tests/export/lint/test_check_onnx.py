@@ -118,3 +118,17 @@ def test_a_file_that_is_none_is_one_message(tmp_path, capsys):
         main(["check", str(tmp_path / "broken.onnx")])
     assert exit_.value.code == 1
     assert "no ONNX file" in capsys.readouterr().err
+
+
+def test_a_remedy_that_is_an_option_of_the_packer_ends_with_it(tmp_path, capsys):
+    nodes = [
+        build.quant("x", "0", 16.0),
+        build.node("linger.QGLU", ["0"], ["1"], **{**ACT, "platform": "venusA"}, dim=1),
+        build.dequant("1", "y", 32.0),
+    ]
+    path = build.write(tmp_path / "glu.onnx", nodes, {"x": [1, 4]}, ["y"], {"w": np.ones(1, np.int8)})
+    with pytest.raises(SystemExit):
+        main(["check", str(path), "--platform", "venusA", "--json"])
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    told = [finding["remedy"] for finding in findings if finding["options"]]
+    assert told == ["Give the packer the option -m 0:psram"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from linger_jax.errors import LingerError
+from linger_jax.errors import ExportError
 from linger_jax.export.runner.integer_tensor import Value
 from linger_jax.export.runner.operators import (
     run_boundary,
@@ -15,6 +15,7 @@ from linger_jax.export.runner.operators import (
 )
 from linger_jax.export.runner.operators.node_call import Call as Call
 from linger_jax.export.runner.operators.node_call import RunRule
+from linger_jax.foreign_file import translated
 from linger_jax.kinds import OPERATOR_OF_NAME, OnnxOperator
 
 RULES: Mapping[OnnxOperator, RunRule] = {
@@ -42,9 +43,6 @@ def run_node(operator: OnnxOperator, call: Call) -> Sequence[Value]:
     Raises:
       ExportError: the node is faulty: an attribute or operand is missing, or shapes do not fit.
     """
-    try:
+    node = call.node
+    with translated(f"node {node.name} ({node.op})", ExportError, "its operands and attributes do not fit together"):
         return RULES[operator](call)
-    except LingerError:
-        raise
-    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:  # how NumPy and JAX refuse operands
-        raise call.error(f"its operands and attributes do not fit together: {error}") from error

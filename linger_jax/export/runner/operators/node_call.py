@@ -15,6 +15,9 @@ from linger_jax.export.onnx import LINGER_FILES, FileDialect, FileNode
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
 from linger_jax.plan import Semantics
 
+MOST_NUMBERS = 1 << 26
+"""In a tensor of one sample; the chips have memory for a tenth of them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -85,6 +88,15 @@ class Call:
         if value is None:
             raise self.error(f"input {position} is missing")
         return value.real() if isinstance(value, IntegerTensor) else value
+
+    def require_size(self, numbers: int) -> None:
+        """Refuses results beyond any chip's memory, before they are computed.
+
+        Raises:
+          ExportError: that many numbers are too many.
+        """
+        if numbers > MOST_NUMBERS:
+            raise self.error(f"makes {numbers:,} numbers of one sample; at most {MOST_NUMBERS:,}")
 
     def error(self, text: str) -> ExportError:
         """An error that names the node."""

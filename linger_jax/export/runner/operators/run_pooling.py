@@ -45,6 +45,7 @@ def average(call: Call) -> Sequence[Value]:
     kernel, stride = node.integers("kernel_shape"), node.integers("strides")
     padding = _padding(call, x.value.shape[2:], kernel, stride)
     total = _window_sums(x.value, kernel, stride, padding)
+    call.require_size(total.size)
     return [_divided(call, x, total, _divisors(call, x.value.shape[2:], kernel, stride, padding))]
 
 
