@@ -184,3 +184,21 @@ def test_options_that_do_not_fit_are_refused(tmp_path, options, message):
     with pytest.raises(ExportError, match=message):
         linger_jax.export_onnx(qmodel, variables, normal(1, 4), tmp_path / "m.onnx", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.bool_])
+def test_an_input_that_is_read_as_numbers_enters_a_file_as_real_numbers(tmp_path, dtype):
+    x = np.random.default_rng(0).integers(0, 200, (4, 6, 6, 2)).astype(np.uint8)
+    x = x > 100 if dtype is np.bool_ else x.astype(dtype)
+
+    def function(x):
+        return nn.Dense(3)(nn.relu(nn.Conv(2, (3, 3))(x)).reshape(x.shape[0], -1))
+
+    qmodel, variables = trained(function, x.astype(np.float32))
+    files = []
+    for example in (x[:1], x[:1].astype(np.float32)):
+        path = linger_jax.export_onnx(qmodel, variables, example, tmp_path / f"{example.dtype}.onnx")
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+    got = linger_jax.OnnxRunner(path).run(to_file(x, image=True))[0]
+    np.testing.assert_array_equal(got, qmodel.apply(variables, x))
