@@ -191,3 +191,21 @@ def test_a_cast_behind_which_the_scale_is_lost_is_not_passed_over(tmp_path):
     qmodel, variables = prepared(model, normal(2, 4))
     with pytest.raises(ExportError, match="a cast of float32 to bfloat16 has no form in a file"):
         linger_jax.export_onnx(qmodel, variables, normal(1, 4), tmp_path / "m.onnx", dialect="linger")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.bool_])
+def test_an_input_that_is_read_as_numbers_enters_a_file_as_real_numbers(tmp_path, dtype):
+    x = np.random.default_rng(0).integers(0, 200, (4, 6, 6, 2)).astype(np.uint8)
+    x = x > 100 if dtype is np.bool_ else x.astype(dtype)
+
+    def function(x):
+        return nn.Dense(3)(nn.relu(nn.Conv(2, (3, 3))(x)).reshape(x.shape[0], -1))
+
+    qmodel, variables = trained(function, x.astype(np.float32))
+    files = []
+    for example in (x[:1], x[:1].astype(np.float32)):
+        path = linger_jax.export_onnx(qmodel, variables, example, tmp_path / f"{example.dtype}.onnx")
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+    got = linger_jax.OnnxRunner(path).run(to_file(x, image=True))[0]
+    np.testing.assert_array_equal(got, qmodel.apply(variables, x))
