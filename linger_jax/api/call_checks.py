@@ -4,12 +4,50 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 
+from linger_jax.api.quant_collection import QUANT
+from linger_jax.compat.linen import in_collections
 from linger_jax.errors import LingerError
+from linger_jax.plan import PlanSettings
 from linger_jax.quantizers import QTensor
+
+Arithmetic = Literal["fake_quant", "integer"]
+"""An evaluation with the gradient of the float model, or one that refuses to be differentiated."""
+
+
+def asks_for_integers(mode: Any, settings: PlanSettings, *, calibrating: bool, mutable: Any) -> bool:
+    """Whether a call is an evaluation in integers.
+
+    Args:
+      mode: as the user gave it.
+      settings: of the model.
+      calibrating: whether the call is inside the calibration context.
+      mutable: the call's filter.
+
+    Raises:
+      LingerError: an unknown mode, or integers where there are none.
+    """
+    if mode not in get_args(Arithmetic):
+        raise LingerError(
+            f"mode is {mode!r}; allowed: {', '.join(map(repr, get_args(Arithmetic)))}. A model's own argument of this "
+            "name is passed by position"
+        )
+    if mode != "integer":
+        return False
+    config = settings.config
+    if settings.purpose != "quantize" or not config.open_quant:
+        raise LingerError(
+            "mode='integer': this model has no integers (it is constrained, or open_quant is false); leave the mode out"
+        )
+    if calibrating or in_collections(mutable, QUANT):
+        raise LingerError(
+            "mode='integer' is an evaluation: outside linger_jax.calibration, and without 'quant' among the mutable "
+            "collections"
+        )
+    return True
 
 
 def _arrays(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -16,10 +16,9 @@ import jax
 
 from linger_jax.api import findings
 from linger_jax.api.calibration_context import forget_trace, is_calibrating, uncalibrated_key
-from linger_jax.api.call_checks import KnownRanks, refuse_empty
+from linger_jax.api.call_checks import Arithmetic, KnownRanks, asks_for_integers, refuse_empty
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
-from linger_jax.api.mode import Arithmetic, asks_for_integers
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.api.reconfiguring import changed_config, taken_over
