@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from linger_jax.export.dialects.dialect import Dialect, Rewrite
 from linger_jax.export.dialects.linger_dialect import LINGER
+from linger_jax.export.dialects.thinker.axes import (
+    functions_of_the_last_axis,
+    height_one,
+    one_reshape,
+    reshapes_for_axes,
+    three_axes,
+)
 from linger_jax.export.dialects.thinker.boundaries import dequantize_outputs, no_identity, quantize_inputs
 from linger_jax.export.dialects.thinker.constant_addends import constants_in_additions
-from linger_jax.export.dialects.thinker.large_planes import height_one
-from linger_jax.export.dialects.thinker.last_axis import functions_of_the_last_axis
-from linger_jax.export.dialects.thinker.matrices import three_axes
 from linger_jax.export.dialects.thinker.names_and_attributes import add_platform_attributes, rename
 from linger_jax.export.dialects.thinker.padding import kernels_as_wide_as_strides, pads_in_convolutions
 from linger_jax.export.dialects.thinker.pools import pools_on_their_grid
 from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
-from linger_jax.export.dialects.thinker.reshapes import one_reshape, reshapes_for_axes
 from linger_jax.export.dialects.thinker.roundings import half_up_for_other_roundings
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
 from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from linger_jax.export.dialects.dialect import Destination
-from linger_jax.export.dialects.thinker.relayout import Relayout, relay
+from linger_jax.export.dialects.thinker.axes.relayout import Relayout, relay
 from linger_jax.export.onnx import GraphNode, OnnxGraph, shape_of
 from linger_jax.kinds import onnx_operators as ops
 

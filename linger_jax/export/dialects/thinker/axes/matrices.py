@@ -6,7 +6,7 @@ import functools
 import math
 
 from linger_jax.export.dialects.dialect import Destination
-from linger_jax.export.dialects.thinker.relayout import Relayout, relay
+from linger_jax.export.dialects.thinker.axes.relayout import Relayout, relay
 from linger_jax.export.onnx import GraphNode, OnnxGraph, makers, readers, shape_of
 from linger_jax.kinds import onnx_operators as ops
 
