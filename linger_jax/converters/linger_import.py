@@ -120,7 +120,7 @@ def load_linger_checkpoint(
 
 _COARSER = (
     "linger adds them in float32, which no chip does; evaluation, integers and files take coarser weights in these "
-    "layers, down to a scale of 1 (docs/decisions.md D27). Train on, or calibrate anew, to adapt to that"
+    "layers, down to a scale of 1. Train on, or calibrate anew, to adapt to that"
 )
 
 

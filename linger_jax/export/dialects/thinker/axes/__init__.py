@@ -1,4 +1,4 @@
-"""Ranks and orders of axes that the packer reads: planes of height one, products of three axes, functions of the last."""
+"""Ranks and orders of axes that the packer reads: planes of height one, products of three axes, the last axis."""
 
 from linger_jax.export.dialects.thinker.axes.large_planes import height_one as height_one
 from linger_jax.export.dialects.thinker.axes.last_axis import functions_of_the_last_axis as functions_of_the_last_axis
