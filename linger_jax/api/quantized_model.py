@@ -142,7 +142,8 @@ class QuantizedModel:
         mutable = tuple(c for c in floats if c != "params")
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
         plan = self._plan_cache.plan(floats, call, arrays)
-        return dataclasses.replace(plan, remarks=scale_remarks(plan, variables)) if QUANT in variables else plan
+        remarks = scale_remarks(plan, variables) if QUANT in variables else {}
+        return dataclasses.replace(plan, remarks=remarks) if remarks else plan
 
     def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """One evaluation with everything an exporter needs: the plan, every scale, the integers of every parameter.

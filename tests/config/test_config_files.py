@@ -1,5 +1,6 @@
 """Configurations in files: loading over a base, saving, the round trip, and the files this project ships."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from linger_jax.config import (
     config_to_mapping,
     load_config,
 )
+from linger_jax.errors import FileError
 from linger_jax.targets import packed_platforms
 
 ROOT = Path(__file__).parents[2]
@@ -131,11 +133,11 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     path = tmp_path / "c.yaml"
     config_save_to_yaml(path, QuantConfig(seed=1))
 
-    def full_disk(self, target):
-        raise OSError("disk full")
+    def full_disk(partial, target):
+        raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(Path, "replace", full_disk)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(FileError, match="disk full"):
         config_save_to_yaml(path, QuantConfig(seed=2))
     assert load_config(path).seed == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.yaml"]

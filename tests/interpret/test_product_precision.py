@@ -60,33 +60,41 @@ OPERATORS = {
 
 
 def asked_in(closed):
-    """The precision of every product in a jaxpr, inner ones included."""
+    """The precision of every product of floats in a jaxpr, inner ones included."""
     found = set()
     for eqn in equations(closed):
-        if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
+        multiplies = eqn.primitive.name in ("dot_general", "conv_general_dilated")
+        if multiplies and jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.floating):
             found.add(eqn.params["precision"])
         for inner in operation(eqn).jaxprs:
             found |= asked_in(inner)
     return found
 
 
-def evaluated(model, x, activations, weights, **options):
+def trained(model, x, activations, weights):
+    """What a training step asks for."""
     config = {"quant_info": {"activate_bits": activations, "weight_bits": weights}}
     qmodel, variables = prepared(model, x, config=config)
-    return asked_in(jax.make_jaxpr(lambda v, x: qmodel.apply(v, x, **options))(variables, x))
+    return asked_in(jax.make_jaxpr(lambda v, x: qmodel.apply(v, x, mutable=["quant"]))(variables, x))
 
 
 @WIDTHS
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_asks_for_full_precision_where_an_operand_has_more_than_eight_bits(name, activations, weights, asked):
-    assert evaluated(*LAYERS[name], activations, weights) == {asked}
+    assert trained(*LAYERS[name], activations, weights) == {asked}
 
 
 @pytest.mark.parametrize(("bits", "asked"), [(8, None), (9, HIGHEST), (16, HIGHEST)])
 @pytest.mark.parametrize("name", OPERATORS)
 def test_a_product_of_two_activations_asks_for_it_too(name, bits, asked):
     model = Calls(lambda x: OPERATORS[name](nn.Dense(8)(x)))
-    assert evaluated(model, STEPS, bits, 8) == {asked}
+    assert trained(model, STEPS, bits, 8) == {asked}
+
+
+def test_products_of_integers_in_an_evaluation_ask_for_full_precision():
+    qmodel, variables = prepared(nn.Conv(5, (3, 3)), IMAGE)
+    asked = asked_in(jax.make_jaxpr(lambda v, x: qmodel.apply(v, x, mode="integer"))(variables, IMAGE))
+    assert asked == {HIGHEST}
 
 
 def test_a_quantized_input_brings_its_width():
@@ -100,21 +108,21 @@ def test_a_quantized_input_brings_its_width():
 @pytest.mark.parametrize("bits", [8, 16])
 def test_gates_ask_for_full_precision(name, bits):
     cell = nn.OptimizedLSTMCell(4) if name == "lstm" else nn.GRUCell(4)
-    assert evaluated(nn.RNN(cell), STEPS, bits, bits) == {HIGHEST}
+    assert trained(nn.RNN(cell), STEPS, bits, bits) == {HIGHEST}
 
 
 def test_steps_of_a_loop_ask_as_layers_do():
     model = Scanned(length=3)
     x = random_array(3, 2, 4)
-    assert evaluated(model, x, 8, 8) == {None}
-    assert evaluated(model, x, 16, 8) == {HIGHEST}
+    assert trained(model, x, 8, 8) == {None}
+    assert trained(model, x, 16, 8) == {HIGHEST}
 
 
 @pytest.mark.parametrize("make", [lambda p: nn.Dense(3, precision=p), lambda p: nn.Conv(3, (3,), precision=p)])
 def test_the_precision_of_the_user_is_never_lowered(make):
-    assert evaluated(make(jax.lax.Precision.HIGH), STEPS, 8, 8) == {HIGH}
-    assert evaluated(make(jax.lax.Precision.HIGHEST), STEPS, 8, 8) == {HIGHEST}
-    assert evaluated(make(jax.lax.Precision.HIGH), STEPS, 8, 16) == {HIGHEST}
+    assert trained(make(jax.lax.Precision.HIGH), STEPS, 8, 8) == {HIGH}
+    assert trained(make(jax.lax.Precision.HIGHEST), STEPS, 8, 8) == {HIGHEST}
+    assert trained(make(jax.lax.Precision.HIGH), STEPS, 8, 16) == {HIGHEST}
 
 
 LOWERED = {

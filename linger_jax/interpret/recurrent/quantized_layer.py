@@ -199,6 +199,7 @@ class _Layer:
             weight_bits=ctx.quantizers[self.path("weight_ih", direction)].spec.bits,
             hidden_bits=spec.bits,
             reverse=direction == 1,
+            saturates_bias=ctx.in_integers,
         )
         operands = Operands(
             x=x.value,

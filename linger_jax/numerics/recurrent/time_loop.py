@@ -40,6 +40,7 @@ class LoopVariant:
       cell: the chip's cell.
       input_bits, weight_bits, hidden_bits: widths of the integers.
       reverse: from the last step to the first.
+      saturates_bias: a bias is an int32, as files hold it; else it is as large as its numbers say.
     """
 
     cell: Cell
@@ -47,6 +48,7 @@ class LoopVariant:
     weight_bits: int
     hidden_bits: int
     reverse: bool
+    saturates_bias: bool = False
 
 
 @jax.tree_util.register_dataclass
@@ -211,11 +213,12 @@ def _projection(
     *,
     hidden: bool,
 ) -> Projection:
-    whole_bias = (
-        jnp.zeros(weight.shape[1:], jnp.float64)
-        if bias is None
-        else float64_integers.saturate(float64_integers.rescale(float64_integers.of(bias), product_scale), 32)
-    )
+    if bias is None:
+        whole_bias = jnp.zeros(weight.shape[1:], jnp.float64)
+    else:
+        whole_bias = float64_integers.rescale(float64_integers.of(bias), product_scale)
+    if variant.saturates_bias:
+        whole_bias = float64_integers.saturate(whole_bias, 32)
     return Projection(
         weight=digits(weight * weight_scale, variant.weight_bits),
         bias=whole_bias,

@@ -93,7 +93,7 @@ def test_a_tensor_of_any_name_can_be_dumped(tmp_path):
     [
         (np.zeros((1, 5), np.float32), r"input x has shape \(1, 5\); the file declares \(1, 4\)"),
         (np.zeros((4,), np.float32), r"the file declares \(1, 4\)"),
-        (np.zeros((1, 4), np.int32), "takes real numbers"),
+        (np.zeros((1, 4), np.complex64), "takes real numbers"),
         ({"y": np.zeros((1, 4), np.float32)}, r"missing \['x'\], unknown \['y'\]"),
         ([np.zeros((1, 4), np.float32)] * 2, r"takes 1 input\(s\) \['x'\], 2 were given"),
     ],

@@ -45,6 +45,7 @@ def _layer(kind: CellKind, states: tuple[str, ...]) -> RunRule:
                 weight_bits=node.integer("w_bits"),
                 hidden_bits=node.integer("o_bits"),
                 reverse=not node.integer("go_forward", 1),
+                saturates_bias=True,
             ),
             Operands(
                 x=steps,
