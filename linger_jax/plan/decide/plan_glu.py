@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from linger_jax.kinds import GLU
+from linger_jax.kinds import BIAS_BITS, GLU
 from linger_jax.numerics.chip_kernels import SIGMOID_GATE_FRACTION_BITS
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_layers import Infos, decides
@@ -32,11 +32,15 @@ def plan_glu(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple
     state_path = decisions.name(owner, "_linger_glu", counter="glu")
     scans = decisions.parameter_scans
     entering, gate, _ = GLU.quantizers
-    fixed = 2.0**SIGMOID_GATE_FRACTION_BITS if settings.semantics.fixed_scales_always_hold else None
+    is_chip = settings.semantics.fixed_scales_always_hold
+    fixed = 2.0**SIGMOID_GATE_FRACTION_BITS if is_chip else None
     for role in GLU.quantizers:
+        spec = layer_spec(settings, config, role)
+        if role == gate and is_chip:  # no file and no chip has a narrower gate
+            spec = dataclasses.replace(spec, bits=BIAS_BITS)
         decisions.add(
             (*state_path, role.quantizer),
-            layer_spec(settings, config, role),
+            spec,
             scans,
             active=role != entering or operand_bits[0] is None,
             fixed_scale=fixed if role == gate else None,

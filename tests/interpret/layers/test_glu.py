@@ -119,3 +119,12 @@ def test_inside_a_disabled_module_it_is_float():
     qmodel = linger_jax.init(nn.Sequential([nn.Dense(8), Block()]), disable_submodel=("layers_1*",))
     plan = qmodel.plan(nn.Sequential([nn.Dense(8), Block()]).init(jax.random.key(0), X), X)
     assert [r.status for r in plan.rows()][1:] == ["disabled"] * len(plan.rows()[1:])
+
+
+def test_the_gate_is_as_wide_as_in_files_whatever_the_width_of_biases():
+    results = []
+    for bits in (8, 32):
+        qmodel, variables = prepared(Gated(), X, config={"platform": "venus", "quant_info": {"bias_bits": bits}})
+        results.append(qmodel.apply(variables, X, mutable=["quant"])[0])
+    np.testing.assert_array_equal(*results)
+    assert np.abs(results[0]).max() > 0.1
