@@ -69,7 +69,7 @@ def calibrate(
         first = False
     if first:
         raise LingerError("calibrate: there was no batch")
-    plan = qmodel.plan(result, *args, rngs=rngs, method=method, **{**kwargs, **named})
+    plan = qmodel.calibration_plan(result, args, {**kwargs, **named}, rngs=rngs, method=method)
     warn_of_cut_biases(plan, result, _CUT, stacklevel=2)
     return result
 

@@ -295,11 +295,17 @@ class QuantizedModel:
         Returns:
           The new ``quant`` and ``params``.
         """
-        collections = [QUANT, "params"]
         _, updates = self._run(
-            variables, args, dict(kwargs), rngs, method, collections, "fake_quant", keep_qtensors=False, joins=joins
+            variables, args, dict(kwargs), rngs, method, _CALIBRATED, "fake_quant", keep_qtensors=False, joins=joins
         )
         return updates
+
+    def calibration_plan(
+        self, variables: Variables, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, rngs: Any, method: Any
+    ) -> Plan:
+        """The plan of a ``calibration_pass``, which that has made already."""
+        call, arrays = split_call(args, dict(kwargs), rngs, method, _model_mutable(_CALIBRATED))
+        return self._plan_cache.plan(float_collections(variables), call, arrays)
 
     def _run(
         self,
@@ -357,6 +363,10 @@ class QuantizedModel:
             return function
         with self._lock:
             return self._compiled.setdefault(run, jax.jit(function))
+
+
+_CALIBRATED = [QUANT, "params"]
+"""What a calibration pass writes."""
 
 
 def _model_mutable(mutable: Any) -> Any:

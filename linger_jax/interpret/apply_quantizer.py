@@ -43,7 +43,7 @@ def run_quantizer(
       clip: in training, bound applied before the statistic (docs/specification/quantizers.md section 10).
     """
     spec, state = ctx.quantizers[path].spec, ctx.state[path]
-    if ctx.in_integers:
+    if ctx.mode is Mode.integer:
         _note(ctx, path, jax.numpy.isnan(x).any())
     if ctx.mode is Mode.calibrate:
         if ctx.quantizers[path].parameters:

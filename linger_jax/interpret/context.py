@@ -45,7 +45,7 @@ class Context:
       writes_state: the caller asked for the statistics; a calibration pass without is one in evaluation mode
         (docs/codes.md O18).
       tied: training only: the common scales of tied quantizers in this region (tied_scales.py).
-      non_finite: whether a quantizer saw NaN (evaluation in integers), or NaN or infinity (calibration).
+      non_finite: whether a quantizer saw NaN (``Mode.integer``), or NaN or infinity (calibration).
       recording: notes for those who ask for them; None otherwise.
     """
 
