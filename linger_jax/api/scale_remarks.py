@@ -69,9 +69,7 @@ def _coarser_weights(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple
     """Weights whose stored scale is smaller than the one that their statistic asks for, and both scales."""
     if not plan.settings.semantics.weights_leave_room:
         return
-    for path, quantizer in plan.quantizers.items():
-        if quantizer.spec.kind is not QuantizerKind.weight or not quantizer.active:
-            continue
+    for path, quantizer in _active(plan, QuantizerKind.weight):
         stored, seen = _known(variables, path, SCALE), _seen(variables, path)
         if stored is None or seen is None:
             continue
@@ -79,6 +77,10 @@ def _coarser_weights(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple
         coarser = stored < own
         if coarser.any():
             yield path, float(stored[coarser].min()), float(own[coarser].max())
+
+
+def _active(plan: Plan, kind: QuantizerKind) -> Iterator[tuple[Path, Quantizer]]:
+    return ((path, q) for path, q in plan.quantizers.items() if q.spec.kind is kind and q.active)
 
 
 def _own_scale(spec: QuantizerSpec, statistic: np.float32) -> float:
@@ -98,9 +100,7 @@ def _seen(variables: Mapping[str, Any], path: Path) -> np.ndarray | None:
 
 def _cut_biases(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple[Path, float, float]]:
     """Biases beyond their width: the largest magnitude, and what it becomes."""
-    for path, quantizer in plan.quantizers.items():
-        if quantizer.spec.kind is not QuantizerKind.bias or not quantizer.active:
-            continue
+    for path, quantizer in _active(plan, QuantizerKind.bias):
         scale, largest = _known(variables, path, SCALE), _largest(variables, quantizer)
         if scale is None or largest is None:
             continue

@@ -100,29 +100,46 @@ def bias_on_grid(bias: QTensor, exponent: Array) -> Accumulator:
     return Accumulator.of(steps, 2 ** (bias.bits - 1))
 
 
-def multiply(ctx: Context, path: Path, x: QTensor, y: QTensor, smooth: Callable[[], Array]) -> QTensor:
-    """x * y, element by element, at an output quantizer."""
+def multiply(
+    ctx: Context, path: Path, x: QTensor, y: QTensor, smooth: Callable[[], Array], bias: QTensor | None = None
+) -> QTensor:
+    """x * y, element by element, and a bias of the same rank, at an output quantizer."""
     left, right = operands(ctx, x, y)
     unknown = jnp.isnan(left.value) | jnp.isnan(right.value)
-    return at_output(ctx, path, integers_of(left) * integers_of(right), exponent_of(x, y), smooth, unknown)
+    return _product_at_output(ctx, path, integers_of(left) * integers_of(right), (left, right), smooth, unknown, bias)
 
 
 def contract(
-    ctx: Context, path: Path, x: QTensor, y: QTensor, dimension_numbers: Dimensions, smooth: Callable[[], Array]
+    ctx: Context,
+    path: Path,
+    x: QTensor,
+    y: QTensor,
+    dimension_numbers: Dimensions,
+    smooth: Callable[[], Array],
+    bias: QTensor | None = None,
 ) -> QTensor:
-    """``lax.dot_general`` at an output quantizer."""
+    """``lax.dot_general`` and a bias of its rank at an output quantizer."""
     left, right = operands(ctx, x, y)
     total = contraction(
         integers_of(left).value, integers_of(right).value, dimension_numbers, x_bits=x.bits, y_bits=y.bits
     )
-    return at_output(
-        ctx,
-        path,
-        total,
-        exponent_of(x, y),
-        smooth,
-        unknown_of_contraction(x.value, y.value, dimension_numbers),
-    )
+    unknown = unknown_of_contraction(x.value, y.value, dimension_numbers)
+    return _product_at_output(ctx, path, total, (left, right), smooth, unknown, bias)
+
+
+def _product_at_output(
+    ctx: Context,
+    path: Path,
+    total: Accumulator,
+    factors: tuple[QTensor, QTensor],
+    smooth: Callable[[], Array],
+    unknown: Array,
+    bias: QTensor | None,
+) -> QTensor:
+    exponent = exponent_of(*factors)
+    if bias is not None:
+        total, unknown = total + bias_on_grid(bias, exponent), unknown | jnp.isnan(bias.value)
+    return at_output(ctx, path, total, exponent, smooth, unknown)
 
 
 def add_on_output_grid(

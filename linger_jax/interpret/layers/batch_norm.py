@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.integers import at_output, bias_on_grid, exponent_of, integers_of
-from linger_jax.interpret.integers import operands as operands_of
+from linger_jax.interpret.integers import multiply
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, quantize_output
@@ -59,12 +58,7 @@ def batch_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
 
     if not ctx.in_integers:
         return results(node, quantize_output(ctx, node, in_float()), moved)
-    left, right = operands_of(ctx, x, weight)
-    exponent = exponent_of(left, right)
-    total = integers_of(left) * integers_of(right) + bias_on_grid(bias, exponent)
-    unknown = jnp.isnan(left.value) | jnp.isnan(right.value) | jnp.isnan(bias.value)
-    y = at_output(ctx, node.quantizer_path("output_quantizer"), total, exponent, in_float, unknown)
-    return results(node, y, moved)
+    return results(node, multiply(ctx, node.quantizer_path("output_quantizer"), x, weight, in_float, bias), moved)
 
 
 def _batch_statistics(ctx: Context, x: QTensor) -> tuple[Array, Array]:

@@ -50,10 +50,8 @@ def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     x = accept(ctx, path, roles[INPUT])
     shape = x.value.shape[x.value.ndim - axes :]
     bias, bias_path = roles.get(BIAS), node.quantizer_path("bias_quantizer")
-    gamma, beside = (
-        roles.get(SCALE, jnp.ones(shape, jnp.float32)),
-        BiasBeside(bias_path, bias, jnp.asarray(_RESULT_UNIT)),
-    )
+    gamma = roles.get(SCALE, jnp.ones(shape, jnp.float32))
+    beside = BiasBeside(bias_path, bias, jnp.asarray(_RESULT_UNIT))
     weight = quantize_weight(ctx, node.quantizer_path("weight_quantizer"), gamma, beside)
     if ctx.in_float:
         if bias is not None and ctx.mode is Mode.calibrate:

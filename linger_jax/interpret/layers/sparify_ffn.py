@@ -13,14 +13,13 @@ import jax.numpy as jnp
 
 from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight, run_quantizer
 from linger_jax.interpret.context import Array, Context, Mode, Value
-from linger_jax.interpret.integers import at_output, bias_on_grid, exponent_of, integers_of, unknown_of_contraction
-from linger_jax.interpret.integers import operands as operands_of
+from linger_jax.interpret.integers import contract
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import INPUT, output_clip
 from linger_jax.kinds import SPARIFY_FFN
 from linger_jax.nn import FINAL_SHARE, GROUPS, kept_groups, select_largest
-from linger_jax.numerics.products import contraction, ordered_product, precise_product
+from linger_jax.numerics.products import ordered_product, precise_product
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 
@@ -69,13 +68,4 @@ def _product(
 
     if not ctx.in_integers:
         return run_quantizer(ctx, path, in_float(), clip=clip)
-    left, right = operands_of(ctx, x, weight)
-    exponent, dimensions = exponent_of(left, right), (((last,), (0,)), ((), ()))
-    total = contraction(
-        integers_of(left).value, integers_of(right).value, dimensions, x_bits=x.bits, y_bits=weight.bits
-    )
-    if bias is not None:
-        total = total + bias_on_grid(bias, exponent)
-    unknown = unknown_of_contraction(x.value, weight.value, dimensions)
-    unknown = unknown if bias is None else unknown | jnp.isnan(bias.value)
-    return at_output(ctx, path, total, exponent, in_float, unknown)
+    return contract(ctx, path, x, weight, (((last,), (0,)), ((), ())), in_float, bias)
