@@ -17,6 +17,7 @@ from jax import lax
 
 from linger_jax.config import RoundMode
 from linger_jax.numerics import int64
+from linger_jax.numerics.clipping import saturated_int32
 
 LARGEST_INT32 = 2**31 - 1
 _EXACT_BITS = 24
@@ -104,14 +105,7 @@ class Accumulator:
                 up = _left(small, lax.clamp(np.int32(0), -shift, np.int32(bits - 1)))
                 result = jnp.where(shift > 0, down, up)
             whole = lax.convert_element_type(lax.clamp(kind(low), result, kind(high)), jnp.int32)
-        return _as_float32_holds(whole) if bits > _EXACT_BITS else whole
-
-
-def _as_float32_holds(whole: jax.Array) -> jax.Array:
-    """int32 rounded to 24 significant bits, saturated."""
-    rounded = lax.convert_element_type(whole, jnp.float32)
-    fits = rounded < np.float32(2.0**31)
-    return jnp.where(fits, lax.convert_element_type(jnp.where(fits, rounded, np.float32(0)), jnp.int32), LARGEST_INT32)
+        return saturated_int32(lax.convert_element_type(whole, jnp.float32)) if bits > _EXACT_BITS else whole
 
 
 def _right(value: jax.Array, shift: int | jax.Array, mode: RoundMode) -> jax.Array:

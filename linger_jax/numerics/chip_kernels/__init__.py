@@ -9,7 +9,7 @@ from linger_jax.numerics.chip_kernels.fixed_point import from_fixed_point as fro
 from linger_jax.numerics.chip_kernels.fixed_point import steps_to_fixed_point as steps_to_fixed_point
 from linger_jax.numerics.chip_kernels.fixed_point import values_to_fixed_point as values_to_fixed_point
 from linger_jax.numerics.chip_kernels.gelu_swish import gelu, swish
-from linger_jax.numerics.chip_kernels.input_range import saturated_int32, saturated_to, wrapped_int32
+from linger_jax.numerics.chip_kernels.input_range import saturated_to, wrapped_int32
 from linger_jax.numerics.chip_kernels.inverse_square_root import (
     doubling_factor,
     inverse_square_root,
@@ -28,6 +28,7 @@ from linger_jax.numerics.chip_kernels.kernel_table import (
 from linger_jax.numerics.chip_kernels.sigmoid import raw_sigmoid, sigmoid
 from linger_jax.numerics.chip_kernels.softmax import softmax
 from linger_jax.numerics.chip_kernels.tanh import raw_tanh, tanh
+from linger_jax.numerics.clipping import saturated_int32
 
 __all__ = [
     "GATED_FRACTION_BITS",

@@ -21,14 +21,6 @@ def saturated_to(x: jax.Array, bits: int) -> jax.Array:
     return lax.clamp(np.int32(-(2 ** (bits - 1))), x, np.int32(2 ** (bits - 1) - 1))
 
 
-def saturated_int32(v: jax.Array) -> jax.Array:
-    """int32 of whole float32 values, saturated (docs/codes.md K2); NaN gives 0."""
-    fits = lax.abs(v) < _BEYOND
-    whole = lax.convert_element_type(jnp.where(fits, v, np.float32(0)), jnp.int32)
-    above = jnp.where(v >= _BEYOND, np.int32(_INT32.max), whole)
-    return jnp.where(v <= -_BEYOND, np.int32(_INT32.min), above)
-
-
 def wrapped_int32(v: jax.Array) -> jax.Array:
     """int32 of whole float32 values as common CPUs cast them: whatever does not fit, NaN too, gives -2^31.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from linger_jax.config import RoundMode
 from linger_jax.export.dialects.dialect import Destination
+from linger_jax.export.dialects.thinker.bias_shift import add_to_bias
 from linger_jax.export.dialects.thinker.rescale import grid_of, platform_of
 from linger_jax.export.lower import Grid
 from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, integer_type, makers, uses
@@ -48,13 +49,8 @@ def _raised(graph: OnnxGraph, node: GraphNode, tensor: str, grid: Grid, steps: i
         return _shifted(graph, node, tensor, grid, steps)
     a = layer.attributes
     unit = a["scale_x"] * a["scale_w"] / a["scale_o"]
-    outputs = graph.shapes[tensor][-1 if layer.operator is ops.QLINEAR else 1]
-    before = graph.constants[layer.inputs[2]] if len(layer.inputs) > 2 else np.zeros(outputs, np.int32)
-    bias = before.astype(np.int64) + round(steps * unit)
-    if unit < 1 or np.abs(bias).max() >= 2**31:
+    if unit < 1 or not add_to_bias(graph, layer, round(steps * unit)):
         return _shifted(graph, node, tensor, grid, steps)
-    name = layer.inputs[2] if len(layer.inputs) > 2 else f"{layer.inputs[1].rpartition('.')[0]}.bias"
-    layer.inputs = [*layer.inputs[:2], graph.constant(name, bias.astype(np.int32))]
     return tensor
 
 

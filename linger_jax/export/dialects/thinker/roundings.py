@@ -6,15 +6,12 @@ Where nothing is rounded, since the result's grid is at least as fine as the sum
 
 from __future__ import annotations
 
-import numpy as np
-
 from linger_jax.config import RoundMode
 from linger_jax.export.dialects.dialect import Destination
+from linger_jax.export.dialects.thinker.bias_shift import add_to_bias
 from linger_jax.export.onnx import GraphNode, OnnxGraph
 from linger_jax.kinds import Role
 from linger_jax.kinds import onnx_operators as ops
-
-_LARGEST = 2**31
 
 
 def half_up_for_other_roundings(graph: OnnxGraph, destination: Destination) -> None:
@@ -42,21 +39,8 @@ def _rounds_nothing(node: GraphNode) -> bool:
 
 
 def _half_a_step_less(graph: OnnxGraph, node: GraphNode) -> bool:
-    """Takes half a step of the result from the bias, if there is room."""
+    """Takes half a step of the result from the bias, if there is one and room in it."""
+    a = node.attributes
     if Role.bias not in node.operator.inputs:
         return False
-    a = node.attributes
-    half = round(a["scale_x"] * a["scale_w"] / a["scale_o"] / 2)
-    weight = graph.constants[node.inputs[1]]
-    outputs = weight.shape[1] * a.get("group", 1) if _transposed(node) else weight.shape[0]
-    before = graph.constants[node.inputs[2]] if len(node.inputs) > 2 else np.zeros(outputs, np.int32)
-    bias = before.astype(np.int64) - half
-    if np.abs(bias).max() >= _LARGEST:
-        return False
-    name = node.inputs[2] if len(node.inputs) > 2 else f"{node.inputs[1].rpartition('.')[0]}.bias"
-    node.inputs = [*node.inputs[:2], graph.constant(name, bias.astype(np.int32))]
-    return True
-
-
-def _transposed(node: GraphNode) -> bool:
-    return node.operator in (ops.QCONV_TRANSPOSE1D, ops.QCONV_TRANSPOSE2D)
+    return add_to_bias(graph, node, -round(a["scale_x"] * a["scale_w"] / a["scale_o"] / 2))
