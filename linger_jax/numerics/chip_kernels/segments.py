@@ -7,6 +7,7 @@ elements at a time, and a GPU without touching memory.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from linger_jax.numerics.chip_kernels.segment_tables import Ints, SegmentTable
 _LARGEST = np.iinfo(np.int32).max
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Segments:
     """Slope, bias and right shift of each element's segment: int32 arrays of the input's shape."""
@@ -32,6 +34,7 @@ def saturated_magnitude(x: jax.Array) -> jax.Array:
     return lax.abs(lax.max(x, np.int32(-_LARGEST)))
 
 
+@functools.partial(jax.jit, static_argnums=1, inline=True)
 def segments_of(x: jax.Array, table: SegmentTable) -> Segments:
     """Looks up each element's segment: the lowest one whose upper edge is not below the magnitude.
 
