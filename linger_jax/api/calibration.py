@@ -43,7 +43,10 @@ def calibrate(
     progress: bool = True,
     **kwargs: Any,
 ) -> Tree:
-    """Calibrates on any number of batches; each statistic is the largest over the batches.
+    """Calibrates on any number of batches.
+
+    Each range is the largest of those of the batches, and its power of two the one with the least error on all of them
+    (``quant_info.calibrate_exponent``, docs/decisions.md D25).
 
     Args:
       qmodel: the quantized model.
@@ -61,13 +64,13 @@ def calibrate(
         calibrated already. Nothing is changed then.
     """
     result: Tree = dict(variables)
-    first = True
+    seen: dict[Any, Any] = {}
+    args: Any = None
     for batch in track(batches, "calibrating", disable=not progress, transient=True):
         args, named = _arguments(batch)
-        updates = qmodel.calibration_pass(result, args, {**kwargs, **named}, rngs=rngs, method=method, joins=not first)
+        updates, seen = qmodel.calibration_pass(result, args, {**kwargs, **named}, rngs=rngs, method=method, seen=seen)
         result = {**result, **updates}
-        first = False
-    if first:
+    if args is None:
         raise LingerError("calibrate: there was no batch")
     plan = qmodel.calibration_plan(result, args, {**kwargs, **named}, rngs=rngs, method=method)
     warn_of_cut_biases(plan, result, _CUT, stacklevel=2)

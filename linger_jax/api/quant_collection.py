@@ -7,12 +7,13 @@ from typing import Any
 
 import flax.core
 import jax.numpy as jnp
+import numpy as np
 
 from linger_jax.compat.linen import boxed_like, unboxed
 from linger_jax.errors import StateError
 from linger_jax.interpret import State
 from linger_jax.plan import Plan
-from linger_jax.quantizers import SCALE, THRESHOLD, initial_state
+from linger_jax.quantizers import SCALE, THRESHOLD, initial_state, nothing_seen
 from linger_jax.typing import Path, Tree
 
 QUANT = "quant"
@@ -91,6 +92,14 @@ def initial(plan: Plan) -> State:
             entries[SCALE] = jnp.full_like(entries[SCALE], quantizer.fixed_scale)
         state[path] = {k: jnp.broadcast_to(v, (*quantizer.stack, *v.shape)) for k, v in entries.items()}
     return state
+
+
+def nothing_seen_of(plan: Plan) -> State:
+    """What a calibration has seen of every quantizer before it begins: entries beside those of the state."""
+    return {
+        path: {k: jnp.asarray(np.broadcast_to(v, (*quantizer.stack, *v.shape))) for k, v in nothing_seen().items()}
+        for path, quantizer in plan.quantizers.items()
+    }
 
 
 def gather(plan: Plan, variables: Mapping[str, Any]) -> State:

@@ -20,7 +20,7 @@ from linger_jax.api.call_checks import Arithmetic, KnownRanks, asks_for_integers
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
 from linger_jax.api.plan_cache import PlanCache
-from linger_jax.api.quant_collection import QUANT, float_collections
+from linger_jax.api.quant_collection import QUANT, float_collections, nothing_seen_of
 from linger_jax.api.reconfiguring import changed_config, taken_over
 from linger_jax.api.running import Run, initial_variables, recorded, run_model
 from linger_jax.api.scale_remarks import scale_remarks
@@ -29,7 +29,7 @@ from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.config import QuantConfig
 from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.export.lower import Record
-from linger_jax.interpret import plain
+from linger_jax.interpret import State, plain
 from linger_jax.plan import Plan, PlanError, PlanSettings
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import narrowed, split_call
@@ -261,7 +261,8 @@ class QuantizedModel:
           LingerError: an argument without elements or of another rank than those the model was initialised with; an
             integer evaluation that would train, calibrate, or has no integers.
         """
-        return self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=False)
+        output, updates, _ = self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=False)
+        return output if updates is None else (output, updates)
 
     def apply_qtensor(
         self,
@@ -274,7 +275,8 @@ class QuantizedModel:
         **kwargs: Any,
     ) -> Any:
         """Like ``apply``; outputs that lie on an integer grid come as ``QTensor``."""
-        return self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=True)
+        output, updates, _ = self._run(variables, args, kwargs, rngs, method, mutable, mode, keep_qtensors=True)
+        return output if updates is None else (output, updates)
 
     def calibration_pass(
         self,
@@ -284,21 +286,23 @@ class QuantizedModel:
         *,
         rngs: Any,
         method: Any,
-        joins: bool,
-    ) -> Tree:
+        seen: State,
+    ) -> tuple[Tree, State]:
         """One batch of ``linger_jax.calibrate``.
 
         Args:
           variables, args, kwargs, rngs, method: as in ``apply``.
-          joins: whether this batch joins earlier ones; otherwise quantizers that are calibrated already are refused.
+          seen: what the calibration saw before this batch; empty before the first, which refuses quantizers that are
+            calibrated already.
 
         Returns:
-          The new ``quant`` and ``params``.
+          The new ``quant`` and ``params``; and what the calibration saw so far.
         """
-        _, updates = self._run(
-            variables, args, dict(kwargs), rngs, method, _CALIBRATED, "fake_quant", keep_qtensors=False, joins=joins
+        _, updates, seen = self._run(
+            variables, args, dict(kwargs), rngs, method, _CALIBRATED, "fake_quant", keep_qtensors=False, seen=seen
         )
-        return updates
+        assert updates is not None
+        return updates, seen
 
     def calibration_plan(
         self, variables: Variables, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, rngs: Any, method: Any
@@ -318,31 +322,38 @@ class QuantizedModel:
         mode: Arithmetic,
         *,
         keep_qtensors: bool,
-        joins: bool | None = None,
-    ) -> Any:
-        """One call; ``joins`` is that of a calibration pass, and None of a call that asks the context."""
+        seen: State | None = None,
+    ) -> tuple[Any, Tree | None, State]:
+        """One call: output, updates if there are any, and what a calibration saw so far.
+
+        ``seen`` is that of a calibration pass, and None of a call that asks the context.
+        """
         variables = dict(flax.core.unfreeze(dict(variables)))
         self._ranks.check(method, args, kwargs)
-        calibrating = joins is not None or is_calibrating()
+        calibrating = seen is not None or is_calibrating()
         returns_updates = mutable is not False or calibrating
         in_integers = asks_for_integers(mode, self.settings, calibrating=calibrating, mutable=mutable)
         if not self.active:
             output, updates = self._run_float(variables, args, kwargs, rngs, method, mutable)
             forget_trace(output, updates)
-            return (output, updates) if returns_updates else output
+            return output, updates if returns_updates else None, {}
         if calibrating and self.settings.purpose != "quantize":
             raise LingerError("a constrained or float model has no quantizers to calibrate")
         refuse_empty(args, kwargs)
         written = tuple(sorted({c for c in (*variables, QUANT, "params") if in_collections(mutable, c)}))
         call, arrays = split_call(args, kwargs, rngs, method, _model_mutable(mutable))
         run = self._compile(Run(call, written, calibrating, keep_qtensors, in_integers), (variables, arrays))
+        before: State = {}
         with uncalibrated_key():
-            output, updates, found = run(variables, arrays)
+            if calibrating:
+                plan = self._plan_cache.plan(float_collections(variables), call, arrays)
+                before = {path: (seen or {}).get(path, fresh) for path, fresh in nothing_seen_of(plan).items()}
+            output, updates, found, after = run(variables, arrays, before)
         forget_trace(output, updates)
-        findings.refuse(found, joins=bool(joins))
+        findings.refuse(found, joins=bool(seen))
         if not self._warned_of_unseen and findings.warn_of_unseen(found):
             self._warned_of_unseen = True
-        return (output, updates) if returns_updates else output
+        return output, updates if returns_updates else None, {**(seen or {}), **after}
 
     def _run_float(
         self, variables: Tree, args: Any, kwargs: Any, rngs: Any, method: Any, mutable: Any

@@ -65,8 +65,8 @@ def initial_variables(plan: Plan, variables: Tree) -> Tree:
 
 
 def run_model(
-    plan_cache: PlanCache, run: Run, variables: Tree, arrays: list[Any]
-) -> tuple[Any, Tree, tuple[Finding, ...]]:
+    plan_cache: PlanCache, run: Run, variables: Tree, arrays: list[Any], seen: State
+) -> tuple[Any, Tree, tuple[Finding, ...], State]:
     """Runs a model once.
 
     Args:
@@ -74,9 +74,10 @@ def run_model(
       run: the static half.
       variables: all collections, ``quant`` included.
       arrays: the arrays of the call, in order.
+      seen: of a calibration, what it saw of each quantizer before this batch; else empty.
 
     Returns:
-      Output, updated collections, and what the run found out about its quantizers.
+      Output, updated collections, what the run found out about its quantizers, and ``seen`` after it.
 
     Raises:
       StateError: quantizer state is missing or of another shape; under ``compat: reference``, a shared layer in
@@ -89,6 +90,8 @@ def run_model(
     before = {} if mode is Mode.constrain else quant_collection.gather(plan, variables)
     if mode is Mode.calibrate and not settings.semantics.shared_layers_calibrate:
         _refuse_shared_layers(plan)
+    if mode is Mode.calibrate:
+        before = {path: {**entries, **seen[path]} for path, entries in before.items()}
     named = list(zip(staged.variables, jax.tree.leaves(float_variables), strict=True))
     clamped, state = clamp_parameters(plan.quantizers, dict(named), before, mode)
     ctx = Context(
@@ -103,13 +106,14 @@ def run_model(
     # Flax leaves out a collection without entries; a caller who asked for one gets it back unchanged.
     updates = {c: {} for c in run.written if c in float_variables and not float_variables[c]} | updates
     params = quant_collection.with_parameters(variables.get("params", {}), jax.lax.stop_gradient(clamped))
-    quant, params = quant_collection.scatter(ctx.state, variables.get(QUANT, {}), params)
+    state, seen = _without(ctx.state, seen)
+    quant, params = quant_collection.scatter(state, variables.get(QUANT, {}), params)
     calibrates = mode is Mode.calibrate
     if calibrates or "params" in run.written:
         updates["params"] = params
     if calibrates or QUANT in run.written:
         updates[QUANT] = quant
-    return output, updates, _findings(settings, plan, ctx, before)
+    return output, updates, _findings(settings, plan, ctx, before), seen
 
 
 def recorded(plan_cache: PlanCache, variables: Tree, call: Call, arrays: list[Any]) -> Record:
@@ -140,6 +144,14 @@ def recorded(plan_cache: PlanCache, variables: Tree, call: Call, arrays: list[An
 
     arrays_of_run = jax.jit(run)(quant_collection.gather(plan, variables), leaves, arrays)
     return as_record(plan, arrays_of_run, dict(zip(plan.staged.variables, leaves, strict=True)))
+
+
+def _without(state: State, seen: State) -> tuple[State, State]:
+    """A state without what a calibration saw; and that."""
+    return (
+        {path: {k: v for k, v in entries.items() if k not in seen.get(path, ())} for path, entries in state.items()},
+        {path: {k: state[path][k] for k in entries} for path, entries in seen.items()},
+    )
 
 
 def _without_integers(output: Any, saw_nan: Mapping[Path, jax.Array]) -> Any:

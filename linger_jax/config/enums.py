@@ -33,6 +33,17 @@ class ActivationType(StrEnum):
     Tanh = "Tanh"
 
 
+class CalibrateExponent(StrEnum):
+    """Which power of two a calibration takes for the range that its method found (docs/decisions.md D25)."""
+
+    least_error = "least_error"
+    """The one with the least squared error on the calibration data, of those near the range."""
+    nearest = "nearest"
+    """The nearest one, as the reference does."""
+    no_clip = "no_clip"
+    """The range rounded up to a power of two."""
+
+
 class Strategy(StrEnum):
     """Scale search strategies of the reference: stored in files, without effect on any number."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, StrictBool, StrictInt, StrictStr, field_validator
 
-from linger_jax.config.enums import ActivationType, QatMethod, QuantMethod, RoundMode, Strategy
+from linger_jax.config.enums import ActivationType, CalibrateExponent, QatMethod, QuantMethod, RoundMode, Strategy
 from linger_jax.config.validation import Section
 
 Bits = Annotated[StrictInt, Field(ge=2, le=32)]
@@ -71,6 +71,8 @@ class QuantInfo(Section):
     """Calibration function of weight and bias quantizers."""
     a_calibrate_name: Name = "top_10"
     """Calibration function of activation quantizers."""
+    calibrate_exponent: CalibrateExponent = CalibrateExponent.least_error
+    """How a calibration goes from the range to a scale; under ``compat: reference`` always ``nearest``."""
 
 
 class _Overlay(Section):

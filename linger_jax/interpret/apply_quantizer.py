@@ -49,8 +49,7 @@ def run_quantizer(
         if ctx.quantizers[path].parameters:
             spec = dataclasses.replace(spec, clamp_value=None, clamp_factor=None)
         _note(ctx, path, has_non_finite(x))
-        # A fresh quantizer joins nothing: the first batch, later ones and a shared layer run one program.
-        y, state = calibrate(spec, x, state, accumulate=True, given_scale=given_scale, min_scale=min_scale)
+        y, state = calibrate(spec, x, state, given_scale=given_scale, min_scale=min_scale)
     elif ctx.mode is Mode.rescale:
         y, state = x, rescale(spec, state, given_scale=given_scale, min_scale=min_scale)
     elif path in ctx.tied and ctx.training:

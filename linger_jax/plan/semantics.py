@@ -64,6 +64,8 @@ class Semantics:
         loses what passes 24 bits (docs/decisions.md D27).
       weights_leave_room: the scale of a weight is lowered until the layer's largest bias fits its width on the grid of
         the products (docs/decisions.md D27).
+      chooses_exponents: calibration follows ``calibrate_exponent``; otherwise it takes the nearest power of two
+        (docs/decisions.md D25).
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
     """
 
@@ -98,6 +100,7 @@ class Semantics:
     folds_output_channels: bool
     evaluates_in_integers: bool
     weights_leave_room: bool
+    chooses_exponents: bool
     files_hold_evaluated_biases: bool
 
 
@@ -133,6 +136,7 @@ CHIP = Semantics(
     folds_output_channels=True,
     evaluates_in_integers=True,
     weights_leave_room=True,
+    chooses_exponents=True,
     files_hold_evaluated_biases=True,
 )
 REFERENCE = Semantics(
@@ -167,6 +171,7 @@ REFERENCE = Semantics(
     folds_output_channels=False,
     evaluates_in_integers=False,
     weights_leave_room=False,
+    chooses_exponents=False,
     files_hold_evaluated_biases=False,
 )
 

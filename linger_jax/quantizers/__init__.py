@@ -2,6 +2,7 @@
 
 from linger_jax.quantizers.calibrate import calibrate as calibrate
 from linger_jax.quantizers.calibrate import has_non_finite as has_non_finite
+from linger_jax.quantizers.calibrate import nothing_seen as nothing_seen
 from linger_jax.quantizers.calibration_methods import CalibrationResult as CalibrationResult
 from linger_jax.quantizers.calibration_methods import abs_max as abs_max
 from linger_jax.quantizers.calibration_methods import calibrate_methods as calibrate_methods

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import ActivationType, Compat, QatMethod
+from linger_jax.config import ActivationType, CalibrateExponent, Compat, QatMethod
 from linger_jax.errors import CalibrationError, LingerError
-from linger_jax.numerics import SMALLEST_STATISTIC, clip_symmetric, exp2_rounded, scale_of_statistic, scale_of_threshold
+from linger_jax.numerics import SMALLEST_STATISTIC, clip_symmetric, exp2_rounded, power_of_two
 from linger_jax.quantizers.calibration_methods import CalibrationResult, calibrate_method
-from linger_jax.quantizers.quantize import exponent_ties, limit_scale, scale_within_range
+from linger_jax.quantizers.exponent_choice import (
+    added,
+    covering_exponent,
+    least_error_exponent,
+    nearest_exponent,
+    no_errors,
+    value_of_exponent,
+)
+from linger_jax.quantizers.quantize import limit_scale, scale_within_range
 from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec
 from linger_jax.quantizers.quantizer_state import (
     IS_CALIBRATED,
@@ -24,9 +34,23 @@ from linger_jax.quantizers.quantizer_state import (
     require,
 )
 from linger_jax.quantizers.weight_clamp import clamp_bound
+from linger_jax.typing import HostArray
 
 _ZERO = np.float32(0.0)
 _UNBOUNDED = np.float32(np.inf)
+
+_SEEN = "calibration_seen"
+_RANGE = "calibration_range"
+_ERRORS = "calibration_errors"
+
+
+def nothing_seen() -> dict[str, HostArray]:
+    """Entries that stand beside a quantizer's own while it is calibrated: what the calibration saw so far.
+
+    ``calibration_seen`` bool []; ``calibration_range`` float32 [], the largest range in the form of ``running_data`` or
+    ``learning_data``; ``calibration_errors`` float32 [2, 24], the squared error for each exponent.
+    """
+    return {_SEEN: np.zeros((), np.bool_), _RANGE: np.zeros((), np.float32), _ERRORS: no_errors()}
 
 
 def calibrate(
@@ -34,7 +58,6 @@ def calibrate(
     x: jax.Array,
     state: State,
     *,
-    accumulate: bool = False,
     given_scale: jax.Array | None = None,
     min_scale: jax.Array | None = None,
 ) -> tuple[jax.Array, State]:
@@ -43,10 +66,9 @@ def calibrate(
     Args:
       spec: the quantizer.
       x: float32 array of any shape, not empty.
-      state: entries of this quantizer.
-      accumulate: True joins the statistic with one that an earlier batch left, taking the larger (the smaller of two
-        explicit scales), and does not clamp a second time; False replaces it. On a fresh state both are the same.
-        Under MOM a weight whose ``is_init_mom_clamp_weight`` is set has been clamped before and is not clamped again.
+      state: entries of this quantizer; and those of ``nothing_seen`` as earlier calls of this calibration left them,
+        without which this is the only call. The largest range of all calls counts, the errors of all their data, and
+        the smallest explicit scale. A weight or bias that has been clamped before is not clamped again.
       given_scale: float32 scalar: scale of a bias quantizer, input scale * weight scale.
       min_scale: float32 scalar: upper limit of the stored scale (quantized addition).
 
@@ -63,7 +85,7 @@ def calibrate(
 
     The caller refuses a second calibration and non-finite data (``has_non_finite``): both need the layer's name.
 
-    Source: docs/specification/config.md section 4, docs/decisions.md D7.
+    Source: docs/specification/config.md section 4, docs/decisions.md D7 and D25.
     """
     reference = spec.compat is Compat.reference
     if reference and spec.qat_method is QatMethod.MOM:
@@ -77,8 +99,8 @@ def calibrate(
         raise LingerError(f"cannot calibrate with an empty tensor of shape {x.shape}")
     value, flag = _entries(spec)
     require(state, value, flag, SCALE)
-    joins = state[flag] if accumulate else None
-    x = _clamp(spec, x, state, joins)
+    before: State = {name: jnp.asarray(state.get(name, entry)) for name, entry in nothing_seen().items()}
+    x = _clamp(spec, x, state, flag)
     t = lax.stop_gradient(x)
     if spec.activation_type is ActivationType.Relu:
         t = jnp.where(t < _ZERO, _ZERO, t)
@@ -90,12 +112,29 @@ def calibrate(
     new_state = {**state, flag: jnp.ones_like(state[flag])}
     if WEIGHT_CLAMPED in state and spec.qat_method is QatMethod.MOM:
         new_state[WEIGHT_CLAMPED] = jnp.ones_like(state[WEIGHT_CLAMPED])
+    after = {**before, _SEEN: jnp.ones((), jnp.bool_)}
+    scale = None if result.scale is None else _joined(jnp.minimum, before, state[SCALE], _scalar(result.scale))
     if result.learning_data is not None:
         found = _statistic(result) if spec.qat_method is QatMethod.MOM else _scalar(result.learning_data)
-        new_state[value] = _joined(jnp.maximum, joins, state[value], found.reshape(state[value].shape))
+        after[_RANGE] = settled = _joined(jnp.maximum, before, before[_RANGE], found)
+        if scale is None and not reference and spec.kind is not QuantizerKind.bias:
+            exponent = nearest_exponent(spec, settled)
+            if spec.calibrate_exponent is CalibrateExponent.least_error:
+                after[_ERRORS] = added(spec, t, exponent, before[_ERRORS])
+                exponent = least_error_exponent(exponent, after[_ERRORS])
+            elif spec.calibrate_exponent is CalibrateExponent.no_clip:
+                exponent = covering_exponent(spec, settled)
+            if spec.calibrate_exponent is not CalibrateExponent.nearest:
+                settled = value_of_exponent(spec, exponent)
+            scale = power_of_two(exponent)
+        new_state[value] = settled.reshape(state[value].shape)
     elif spec.qat_method is QatMethod.MOM:
         new_state[flag] = state[flag]
-    new_state[SCALE] = _scale(spec, state, new_state, result, joins, given_scale, min_scale)
+    new_state |= {name: entry for name, entry in after.items() if name in state}
+    if scale is not None:
+        new_state[SCALE] = scale if reference else limit_scale(scale, min_scale)
+    elif spec.kind is QuantizerKind.bias and not reference and given_scale is not None:
+        new_state[SCALE] = scale_within_range(given_scale)
     return x, new_state
 
 
@@ -116,11 +155,11 @@ def _entries(spec: QuantizerSpec) -> tuple[str, str]:
     return (RUNNING_DATA, IS_INIT) if spec.qat_method is QatMethod.MOM else (THRESHOLD, IS_CALIBRATED)
 
 
-def _clamp(spec: QuantizerSpec, x: jax.Array, state: State, joins: jax.Array | None) -> jax.Array:
+def _clamp(spec: QuantizerSpec, x: jax.Array, state: State, flag: str) -> jax.Array:
     bound = clamp_bound(spec, x)
     if bound is None:
         return x
-    done = jnp.zeros((), jnp.bool_) if joins is None or spec.kind is QuantizerKind.activation else joins
+    done = jnp.zeros((), jnp.bool_) if spec.kind is QuantizerKind.activation else state[flag]
     if WEIGHT_CLAMPED in state and spec.qat_method is QatMethod.MOM:
         done = done | state[WEIGHT_CLAMPED]
     return clip_symmetric(x, jnp.where(done, _UNBOUNDED, bound))
@@ -137,28 +176,7 @@ def _statistic(result: CalibrationResult) -> jax.Array:
     return lax.max(exp2_rounded(_scalar(result.learning_data)), SMALLEST_STATISTIC)
 
 
-def _joined(choose: object, joins: jax.Array | None, before: jax.Array, found: jax.Array) -> jax.Array:
-    assert callable(choose)
-    return found if joins is None else jnp.where(joins, choose(before, found), found)
-
-
-def _scale(
-    spec: QuantizerSpec,
-    state: State,
-    new_state: State,
-    result: CalibrationResult,
-    joins: jax.Array | None,
-    given_scale: jax.Array | None,
-    min_scale: jax.Array | None,
+def _joined(
+    choose: Callable[[jax.Array, jax.Array], jax.Array], before: State, old: jax.Array, new: jax.Array
 ) -> jax.Array:
-    if result.scale is not None:
-        scale = _joined(jnp.minimum, joins, state[SCALE], _scalar(result.scale))
-        return scale if spec.compat is Compat.reference else limit_scale(scale, min_scale)
-    if spec.compat is Compat.reference:
-        return state[SCALE]
-    if spec.kind is QuantizerKind.bias:
-        return state[SCALE] if given_scale is None else scale_within_range(given_scale)
-    ties = exponent_ties(spec.quant_method)
-    if spec.qat_method is QatMethod.MOM:
-        return limit_scale(scale_of_statistic(new_state[RUNNING_DATA], spec.bits, ties), min_scale)
-    return limit_scale(scale_of_threshold(_scalar(new_state[THRESHOLD]), spec.bits, ties)[0], min_scale)
+    return jnp.where(before[_SEEN], choose(old, new), new)

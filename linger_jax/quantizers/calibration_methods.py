@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from linger_jax.compat import wide_types
-from linger_jax.config import ActivationType, Compat
+from linger_jax.config import ActivationType, CalibrateExponent, Compat
 from linger_jax.errors import CalibrationError
 from linger_jax.numerics import SMALLEST_STATISTIC, log2_rounded, power_of_two
 from linger_jax.quantizers.quantizer_spec import QuantizerSpec
@@ -122,16 +122,17 @@ def top_10(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
 
 
 def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResult:
-    """The step 2^i, i in -10..9, with the least L2 error; learning_data = i + bits - 1, and the scale.
+    """The step 2^i, i in -10..9, with the least L2 error; learning_data = i + bits - 1.
+
+    The scale comes along where the quantizer takes no exponent of its own choice.
 
     Args:
-      quantizer: the quantizer that is calibrated; not read.
+      quantizer: the quantizer that is calibrated.
       t: float32 array of any shape, not empty.
       bits: its width.
 
     Source: docs/specification/config.md section 4.
     """
-    del quantizer
     low, high = np.float32(-(2.0 ** (bits - 1))), np.float32(2.0 ** (bits - 1) - 1)
 
     def error(exponent: jax.Array) -> jax.Array:
@@ -146,7 +147,9 @@ def w_like(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResu
     best = jnp.argmin(lax.map(error, np.arange(_W_LIKE_STEPS.start, _W_LIKE_STEPS.stop, dtype=np.int32)))
     exponent = lax.convert_element_type(best, jnp.int32) + np.int32(_W_LIKE_STEPS.start)
     learning_data = lax.convert_element_type(exponent + np.int32(bits - 1), jnp.float32)
-    scale = lax.clamp(_W_LIKE_SCALES[0], power_of_two(-exponent), _W_LIKE_SCALES[1])
+    scale = None
+    if quantizer.calibrate_exponent is CalibrateExponent.nearest:
+        scale = lax.clamp(_W_LIKE_SCALES[0], power_of_two(-exponent), _W_LIKE_SCALES[1])
     return CalibrationResult(learning_data=learning_data.reshape(1), scale=scale)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from enum import StrEnum
 
-from linger_jax.config import ActivationType, Compat, QatMethod, QuantMethod, RoundMode
+from linger_jax.config import ActivationType, CalibrateExponent, Compat, QatMethod, QuantMethod, RoundMode
 from linger_jax.errors import ConfigError
 
 _BITS = range(2, 33)
@@ -43,6 +43,8 @@ class QuantizerSpec:
     """Weights: clamp to this multiple of the mean magnitude; wins over ``clamp_value``."""
     calibrate_name: str = "abs_max"
     """Registered name of the calibration function."""
+    calibrate_exponent: CalibrateExponent = CalibrateExponent.nearest
+    """How calibration goes from the range that the function found to a power of two."""
     compat: Compat = Compat.chip
 
     def __post_init__(self) -> None:

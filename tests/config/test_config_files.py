@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from linger_jax.config import (
     ActivationType,
+    CalibrateExponent,
     ClampInfo,
     Compat,
     Lowering,
@@ -49,6 +50,7 @@ QUANT_KEYS = {
     "activation_type": st.sampled_from(ActivationType),
     "w_calibrate_name": WORD,
     "a_calibrate_name": WORD,
+    "calibrate_exponent": st.sampled_from(CalibrateExponent),
 }
 METHOD = st.sampled_from(QatMethod)
 PART_KEYS = QUANT_KEYS | {"input_bits": st.none() | BITS, "output_bits": st.none() | BITS}

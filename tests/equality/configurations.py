@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from linger_jax.config import ActivationType, Compat, Lowering, Platform, QatMethod, QuantMethod, RoundMode
+from linger_jax.config import (
+    ActivationType,
+    CalibrateExponent,
+    Compat,
+    Lowering,
+    Platform,
+    QatMethod,
+    QuantMethod,
+    RoundMode,
+)
 from linger_jax.quantizers import calibrate_methods
 
 _WEIGHTS = (*range(2, 17),)
 _ACTIVATIONS = (4, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 20, 24, 32)
 _BIASES = (8, 16, 32)
-# Under compat chip ``ceil`` is refused, and under ONNX quantizers do nothing. The chips' own rounding comes twice more.
+# Under compat chip ``ceil`` is refused. The chips' own rounding comes twice more.
 _ROUND_MODES = (RoundMode.floor_add, RoundMode.floor_add, *(mode for mode in RoundMode if mode is not RoundMode.ceil))
-_METHODS = tuple(method for method in QuantMethod if method not in (QuantMethod.ONNX, QuantMethod.NATIVE))
+_METHODS = tuple(method for method in QuantMethod if method is not QuantMethod.NATIVE)
 
 
 def draw_config(draw: random.Random, platform: Platform, modules: Sequence[str]) -> dict[str, Any]:
@@ -31,6 +40,8 @@ def draw_config(draw: random.Random, platform: Platform, modules: Sequence[str])
     for key in ("w_calibrate_name", "a_calibrate_name"):
         if draw.random() < 0.4:
             info[key] = draw.choice(tuple(calibrate_methods()))
+    if draw.random() < 0.3:
+        info["calibrate_exponent"] = draw.choice(tuple(CalibrateExponent)).value
     if draw.random() < 0.1:
         info["activation_type"] = draw.choice(tuple(ActivationType)).value
     config["quant_info"] = info
@@ -49,6 +60,14 @@ def draw_config(draw: random.Random, platform: Platform, modules: Sequence[str])
         if draw.random() < 0.15:
             config[f"part{number}"] = {"name": [module], "quant_info": _part(draw)}
     return config
+
+
+def widest(config: Mapping[str, Any]) -> int:
+    """The largest width of activations and weights that a configuration asks for anywhere."""
+    parts = [part["quant_info"] for name, part in config.items() if name.startswith("part")]
+    infos = [config.get("quant_info", {}), *parts]
+    keys = ("weight_bits", "activate_bits", "input_bits", "output_bits")
+    return max((info[key] for info in infos for key in keys if key in info), default=8)
 
 
 def _widths(draw: random.Random) -> dict[str, Any]:

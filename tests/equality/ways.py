@@ -119,8 +119,9 @@ GRADIENTS: Mapping[str, Way] = {way.__name__: way for way in (slopes, remat_slop
 GRADIENT_TOLERANCE = 2e-5
 """Of the largest entry; XLA adds the floats of a gradient in an order of its own."""
 HOLD_FOR_FLOATS = ("apply", "linger_file", "thinker_file", "msgpack", "orbax", "torch", "slopes")
-"""What is promised where a part of the model runs as float, for XLA sums floats in another order in another program:
-the same program gives the same, and a file that is written at all computes the same."""
+"""What is promised where a part of the model runs as float, or adds more than float32 holds as linger does: XLA sums
+floats in another order in another program. The same program gives the same, and a file that is written at all computes
+the same."""
 
 INTEGER_WAYS = ("integer", "linger_file", "thinker_file")
 """What is promised under ``compat: chip`` alone: under ``reference`` evaluation is that of linger, which adds in

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from linger_jax.config import ActivationType, LayerConfig, QuantConfig, RoundMode
+from linger_jax.config import ActivationType, CalibrateExponent, LayerConfig, QuantConfig, RoundMode
 from linger_jax.kinds import QuantizerRole
+from linger_jax.plan.semantics import semantics
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QuantizerKind, QuantizerSpec
 
@@ -30,6 +31,9 @@ def _spec(
         clamp_value=None if clamp_value is None else float(clamp_value),
         clamp_factor=None if clamp_factor is None else float(clamp_factor),
         calibrate_name=info.a_calibrate_name if activation else info.w_calibrate_name,
+        calibrate_exponent=info.calibrate_exponent
+        if semantics(config.compat).chooses_exponents
+        else CalibrateExponent.nearest,
         compat=config.compat,
     )
 

@@ -12,6 +12,8 @@ from linger_jax.errors import StateError
 from tests.interpret.steps import REFERENCE, TQT
 from tests.models import Calls, Mlp, Shared, initialised, normal, prepared, random_array
 
+NEAREST = {"quant_info": {"a_calibrate_name": "abs_max", "calibrate_exponent": "nearest"}}
+
 
 def calibrated(model, config, *batches):
     qmodel = linger_jax.init(model, config)
@@ -24,7 +26,7 @@ def calibrated(model, config, *batches):
 
 def test_calibration_works_under_mom_and_leaves_usable_scales():
     x = normal(64, 6)
-    qmodel, variables = calibrated(nn.Dense(4), {"quant_info": {"a_calibrate_name": "abs_max"}}, x)
+    qmodel, variables = calibrated(nn.Dense(4), NEAREST, x)
     entries = variables["quant"]["input_quantizer"]
     assert entries["is_init"]
     assert entries["running_data"] == jnp.abs(x).max()
@@ -61,7 +63,7 @@ def test_average_pooling_calibrates_on_the_plain_average():
     def model(x):
         return nn.Dense(2)(nn.avg_pool(x, (2, 2), (2, 2)))
 
-    _, variables = calibrated(Calls(model), {"quant_info": {"a_calibrate_name": "abs_max"}}, x)
+    _, variables = calibrated(Calls(model), NEAREST, x)
     output = variables["quant"]["Dense_0"]["output_quantizer"]["running_data"]
     unclipped = nn.Dense(2).apply({"params": variables["params"]["Dense_0"]}, nn.avg_pool(x, (2, 2), (2, 2)))
     assert output == jnp.minimum(jnp.abs(unclipped).max(), 8.0)
@@ -72,7 +74,7 @@ def test_an_addition_calibrates_on_the_plain_sum():
         return nn.Dense(4, name="a")(x) + nn.Dense(4, name="b")(x)
 
     x = normal(32, 5)
-    _, variables = calibrated(Calls(model), {"quant_info": {"a_calibrate_name": "abs_max"}}, x)
+    _, variables = calibrated(Calls(model), NEAREST, x)
     parts = [jnp.clip(nn.Dense(4).apply({"params": variables["params"][name]}, x), -8.0, 8.0) for name in ("a", "b")]
     entries = variables["quant"]["_linger_qtensor_qadd_0"]["output_quantizer"]
     assert entries["running_data"] == jnp.abs(parts[0] + parts[1]).max()
@@ -85,7 +87,8 @@ X = random_array(1, 4, 5)
 
 @pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])
 def test_calibration_sets_statistic_flag_and_scale_and_computes_in_float(config):
-    qmodel, variables = prepared(Mlp(), X, config=config)
+    info = {**(config or {}).get("quant_info", {}), "calibrate_exponent": "nearest"}
+    qmodel, variables = prepared(Mlp(), X, config={"quant_info": info})
     with linger_jax.calibration():
         output, updates = qmodel.apply(variables, X, mutable=["quant"])
     model = Mlp()
@@ -105,7 +108,7 @@ def test_calibration_sets_statistic_flag_and_scale_and_computes_in_float(config)
 
 def test_calibrating_a_shared_layer_joins_its_statistics():
     x = random_array(2, 8, 4)
-    qmodel, variables = prepared(Shared(), x)
+    qmodel, variables = prepared(Shared(), x, config={"quant_info": {"calibrate_exponent": "nearest"}})
     calibrated = linger_jax.calibrate(qmodel, variables, [x], progress=False)
     dense = variables["params"]["dense"]
     once = x @ dense["kernel"] + dense["bias"][None]

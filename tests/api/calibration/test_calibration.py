@@ -176,7 +176,7 @@ linger_jax.register_calibrate_method("mean_magnitude_of_a_test", mean_magnitude)
 @CONFIGS
 def test_registered_method_is_used_by_its_name(config):
     method = "TQT" if config else "MOM"
-    info = {"qat_method": method, "a_calibrate_name": "mean_magnitude_of_a_test"}
+    info = {"qat_method": method, "a_calibrate_name": "mean_magnitude_of_a_test", "calibrate_exponent": "nearest"}
     qmodel, variables = prepared({"quant_info": info})
     calibrated = linger_jax.calibrate(qmodel, variables, [X], progress=False)
     found = statistics(calibrated, config)["first.input_quantizer"]

@@ -9,6 +9,7 @@ import linger_jax
 from tests.models import drawn
 
 BATCHES = [jnp.full((2, 3), 1.0), jnp.full((2, 3), 4.0), jnp.full((2, 3), 2.0)]
+ABS_MAX = {"a_calibrate_name": "abs_max", "calibrate_exponent": "nearest"}
 traces = []
 
 
@@ -21,7 +22,7 @@ class Counted(nn.Module):
 
 @pytest.fixture(params=["MOM", "TQT"])
 def calibrated(request):
-    model = linger_jax.init(Counted(), {"quant_info": {"qat_method": request.param, "a_calibrate_name": "abs_max"}})
+    model = linger_jax.init(Counted(), {"quant_info": {"qat_method": request.param, **ABS_MAX}})
     return model, drawn(model, BATCHES[0])
 
 
