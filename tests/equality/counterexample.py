@@ -9,7 +9,11 @@ from tests.equality.judging import MAKING, Verdict
 from tests.equality.ways import EVALUATIONS, GRADIENTS, slopes
 
 _ALL = {**EVALUATIONS, **GRADIENTS}
-_MODULES = {"tempfile.": "import tempfile\n", "flax.serialization": "import flax.serialization\n"}
+_MODULES = {
+    "tempfile.": "import tempfile\n",
+    "flax.serialization": "import flax.serialization\n",
+    "tests.equality.by_hand": "import tests.equality.by_hand\n",
+}
 _PATH = "from pathlib import Path\n"
 
 

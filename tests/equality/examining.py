@@ -71,11 +71,11 @@ def ways_of(asked: Asked, index: int, case: Case) -> tuple[str, ...]:
     """The ways in which the model of an index is evaluated.
 
     All of them but those that compile each operation by itself, which take many seconds: these have a share of the
-    models. In a quick run each model has a file and one more way, in turn.
+    models. In a quick run each model has a file, or its second reading, and one more way, in turn.
     """
     packs = case.configuration["platform"] in packed_platforms()
-    files = ("linger_file", "thinker_file") if packs else ("linger_file",)
     if asked.quick:
+        files = ("by_hand", "linger_file", "by_hand", "thinker_file" if packs else "linger_file")
         return (files[index % len(files)], *_IN_TURN[index % len(_IN_TURN)])
     shares = {"op_by_op": 40, "slopes_op_by_op": 100, "orbax": 10}
     every = [way for way in (*EVALUATIONS, *GRADIENTS) if index % shares.get(way, 1) == 0]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import linger_jax
+import tests.equality.by_hand
 
 Arrays = list[np.ndarray]
 Way = Callable[[Any, Any, Any], Any]
@@ -48,6 +49,19 @@ def linger_file(qmodel, variables, inputs):
         runner = linger_jax.OnnxRunner(path)
         pairs = zip(inputs, runner.inputs, strict=True)
         return runner.run([x if x.shape[1:] == tuple(e.shape)[1:] else np.moveaxis(x, -1, 1) for x, e in pairs])
+
+
+def by_hand(qmodel, variables, inputs):
+    with tempfile.TemporaryDirectory() as folder:
+        path = linger_jax.export_onnx(qmodel, variables, inputs, Path(folder, "model.onnx"), "linger")
+        pairs = zip(inputs, linger_jax.OnnxRunner(path).inputs, strict=True)
+        moved = [x if x.shape[1:] == tuple(e.shape)[1:] else np.moveaxis(x, -1, 1) for x, e in pairs]
+        biases = {}
+        for keys, leaf in jax.tree_util.tree_flatten_with_path(variables["params"])[0]:
+            names = [key.key for key in keys]
+            bits = qmodel.settings.config.for_path(".".join(names[:-1])).quant_info.bias_bits
+            biases[".".join(names)] = tests.equality.by_hand.Bias(np.asarray(leaf), bits)
+        return tests.equality.by_hand.evaluate(path, moved, biases)
 
 
 def thinker_file(qmodel, variables, inputs):
@@ -109,7 +123,7 @@ def slopes_op_by_op(qmodel, variables, inputs):
 EVALUATIONS: Mapping[str, Way] = {
     way.__name__: way
     for way in (
-        *(apply, jitted, vmapped, one_by_one, integer, linger_file, thinker_file, msgpack, orbax, torch),
+        *(apply, jitted, vmapped, one_by_one, integer, linger_file, by_hand, thinker_file, msgpack, orbax, torch),
         op_by_op,
     )
 }
@@ -123,7 +137,7 @@ HOLD_FOR_FLOATS = ("apply", "linger_file", "thinker_file", "msgpack", "orbax", "
 floats in another order in another program. The same program gives the same, and a file that is written at all computes
 the same."""
 
-INTEGER_WAYS = ("integer", "linger_file", "thinker_file")
+INTEGER_WAYS = ("integer", "linger_file", "by_hand", "thinker_file")
 """What is promised under ``compat: chip`` alone: under ``reference`` evaluation is that of linger, which adds in
 float32, wraps where the chip saturates, and labels recurrent states with the scale of another quantizer."""
 

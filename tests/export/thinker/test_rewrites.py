@@ -128,6 +128,9 @@ def test_relu6_of_what_others_read_too_is_raised_on_its_own(tmp_path):
     assert inner(path) == ["QConv2d", "QBatchNorm2d", "QBatchNorm2d", "Relu", "QAdd"]
 
 
+NEAREST = {"calibrate_exponent": "nearest"}
+
+
 def addends(path):
     """The constants that a file adds, in steps of the result, with the three scales of each addition."""
     graph = onnx.load(path).graph
@@ -146,7 +149,7 @@ def addends(path):
 def test_relu6_is_lowered_by_constants_twice_as_fine_as_its_grid(tmp_path, platform, clip, parts):
     """Executors never return from adding a constant at the scale of everything else; one of 8 bits may need parts."""
     rows = 30 * (normal(1, 4) if platform == "venusA" else normal(1, 16, 4))
-    config = {"platform": platform, "clamp_info": {"clamp_activation_value": clip}}
+    config = {"platform": platform, "clamp_info": {"clamp_activation_value": clip}, "quant_info": NEAREST}
     path = exported(tmp_path, lambda x: nn.relu6(nn.Dense(64)(x)), rows, **config)
     added = addends(path)
     assert inner(path) == ["QLinear", *["QAdd"] * parts, "Relu"]
@@ -172,7 +175,8 @@ def test_a_constant_that_is_added_has_the_shape_of_the_sum(tmp_path, platform):
 
 def test_a_constant_stays_as_it_is_where_the_sum_is_coarser_than_its_operand(tmp_path):
     table = np.linspace(-3, 3, 54, dtype=np.float32).reshape(1, 6, 9)
-    ((_, x, y, o),) = addends(exported(tmp_path, lambda x: nn.Dense(9)(x) + table, normal(1, 6, 8)))
+    path = exported(tmp_path, lambda x: nn.Dense(9)(x) + table, normal(1, 6, 8), quant_info=NEAREST)
+    ((_, x, y, o),) = addends(path)
     assert (x, y) == (2 * o, o)
 
 

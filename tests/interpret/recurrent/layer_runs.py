@@ -20,6 +20,8 @@ from linger_jax.plan.graph import Quantizer
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QTensor, initial_state
 
+NEAREST = {"calibrate_exponent": "nearest"}
+"""So that the statistic of a calibration is what its method found."""
 STEPS, ROWS, INPUTS, UNITS = 6, 4, 3, 5
 
 
@@ -36,7 +38,7 @@ class Layer:
 
     @property
     def settings(self) -> PlanSettings:
-        info = {"qat_method": self.method, "activate_bits": self.bits, "weight_bits": self.bits}
+        info = {"qat_method": self.method, "activate_bits": self.bits, "weight_bits": self.bits, **NEAREST}
         config = {"platform": self.platform, "compat": self.compat, "quant_info": info}
         return PlanSettings(config=linger_jax.load_config(config))
 
