@@ -64,7 +64,9 @@ def draw_config(draw: random.Random, platform: Platform, modules: Sequence[str])
 
 def _own_calibrations() -> tuple[str, ...]:
     """The methods that linger_jax brings; what a test registered is left out."""
-    return tuple(name for name, method in calibrate_methods().items() if method.__module__.startswith("linger_jax."))
+    return tuple(
+        name for name, method in calibrate_methods().items() if str(method.__module__).startswith("linger_jax.")
+    )
 
 
 def widest(config: Mapping[str, Any]) -> int:
