@@ -31,6 +31,7 @@ from linger_jax.quantizers.quantizer_state import WEIGHT_CLAMPED as WEIGHT_CLAMP
 from linger_jax.quantizers.quantizer_state import State as State
 from linger_jax.quantizers.quantizer_state import converted_state as converted_state
 from linger_jax.quantizers.quantizer_state import entry_problem as entry_problem
+from linger_jax.quantizers.quantizer_state import has_statistic as has_statistic
 from linger_jax.quantizers.quantizer_state import initial_state as initial_state
 from linger_jax.quantizers.statistic import largest_value as largest_value
 from linger_jax.quantizers.statistic import moving_average as moving_average

@@ -16,6 +16,7 @@ from linger_jax.quantizers.calibration_methods import CalibrationResult, calibra
 from linger_jax.quantizers.exponent_choice import (
     added,
     covering_exponent,
+    is_above_floor,
     least_error_exponent,
     nearest_exponent,
     no_errors,
@@ -85,7 +86,7 @@ def calibrate(
 
     The caller refuses a second calibration and non-finite data (``has_non_finite``): both need the layer's name.
 
-    Source: docs/specification/config.md section 4, docs/decisions.md D7 and D25.
+    Source: docs/specification/config.md section 4, docs/decisions.md D7, D25 and D28.
     """
     reference = spec.compat is Compat.reference
     if reference and spec.qat_method is QatMethod.MOM:
@@ -118,14 +119,16 @@ def calibrate(
         found = _statistic(result) if spec.qat_method is QatMethod.MOM else _scalar(result.learning_data)
         after[_RANGE] = settled = _joined(jnp.maximum, before, before[_RANGE], found)
         if scale is None and not reference and spec.kind is not QuantizerKind.bias:
-            exponent = nearest_exponent(spec, settled)
+            exponent = nearest = nearest_exponent(spec, settled)
             if spec.calibrate_exponent is CalibrateExponent.least_error:
-                after[_ERRORS] = added(spec, t, exponent, before[_ERRORS])
-                exponent = least_error_exponent(exponent, after[_ERRORS])
+                after[_ERRORS] = added(spec, t, nearest, before[_ERRORS])
+                exponent = least_error_exponent(nearest, after[_ERRORS])
             elif spec.calibrate_exponent is CalibrateExponent.no_clip:
                 exponent = covering_exponent(spec, settled)
             if spec.calibrate_exponent is not CalibrateExponent.nearest:
-                settled = value_of_exponent(spec, exponent)
+                saw_data = is_above_floor(spec, settled)
+                exponent = jnp.where(saw_data, exponent, nearest)
+                settled = jnp.where(saw_data, value_of_exponent(spec, exponent), settled)
             scale = power_of_two(exponent)
         new_state[value] = settled.reshape(state[value].shape)
     elif spec.qat_method is QatMethod.MOM:

@@ -29,6 +29,8 @@ from linger_jax.quantizers.quantizer_spec import QuantizerSpec
 NEIGHBOURS = 3
 """Exponents on either side of the range's nearest that are looked at."""
 _EXPONENTS = np.arange(LARGEST_EXPONENT + 1, dtype=np.int32)
+_LOG2_OF_FLOOR = np.float32(-19.9315)
+"""A little above that of 1e-6."""
 _FARTHEST = np.float32(2.0**30)
 """Steps that a value may lie beyond the grid; what is cut by more counts as much."""
 
@@ -125,6 +127,11 @@ def covering_exponent(spec: QuantizerSpec, value: jax.Array) -> jax.Array:
         bounds = np.float32(-2 * LARGEST_EXPONENT), np.float32(2 * LARGEST_EXPONENT)
         log2 = lax.convert_element_type(lax.ceil(lax.clamp(bounds[0], value, bounds[1])), jnp.int32)
     return lax.clamp(np.int32(0), np.int32(spec.bits - 1) - log2, np.int32(LARGEST_EXPONENT))
+
+
+def is_above_floor(spec: QuantizerSpec, value: jax.Array) -> jax.Array:
+    """Whether a statistic (MOM) or threshold (TQT) is one of more than zeros: bool scalar (docs/decisions.md D28)."""
+    return value > (SMALLEST_STATISTIC if spec.qat_method is QatMethod.MOM else _LOG2_OF_FLOOR)
 
 
 def value_of_exponent(spec: QuantizerSpec, exponent: jax.Array) -> jax.Array:

@@ -13,7 +13,16 @@ from linger_jax.errors import LingerError
 from linger_jax.numerics import LARGEST_SCALE, SMALLEST_SCALE, ExponentTies, scale_of_statistic, scale_of_threshold
 from linger_jax.quantizers.fake_quant import Grid, fake_quant, fake_quant_with_threshold, passes_gradient
 from linger_jax.quantizers.quantizer_spec import QuantizerSpec
-from linger_jax.quantizers.quantizer_state import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, State, require
+from linger_jax.quantizers.quantizer_state import (
+    IS_CALIBRATED,
+    IS_INIT,
+    RUNNING_DATA,
+    SCALE,
+    THRESHOLD,
+    State,
+    has_statistic,
+    require,
+)
 from linger_jax.quantizers.statistic import largest_value, moving_average
 
 _KERNEL_METHODS = (QuantMethod.CUDA, QuantMethod.CUDA_GS)
@@ -179,7 +188,7 @@ def _train_with_statistic(
     running = moving_average(
         lax.stop_gradient(state[RUNNING_DATA]),
         largest_value(x, spec.activation_type, grid.clip, finite=grid.saturates_infinity),
-        state[IS_INIT],
+        has_statistic(spec, state),
     )
     scale = limit_scale(scale_of_statistic(running, spec.bits, exponent_ties(spec.quant_method)), min_scale)
     new_state = {**state, RUNNING_DATA: running, IS_INIT: jnp.ones_like(state[IS_INIT]), SCALE: scale}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import QatMethod
+from linger_jax.config import Compat, QatMethod
 from linger_jax.errors import StateError
 from linger_jax.numerics import (
     LARGEST_SCALE,
@@ -60,6 +60,27 @@ def initial_state(spec: QuantizerSpec) -> State:
     if spec.kind is QuantizerKind.weight:
         state[WEIGHT_CLAMPED] = jnp.zeros((), jnp.bool_)
     return state
+
+
+def has_statistic(spec: QuantizerSpec, state: Mapping[str, jax.Array]) -> jax.Array:
+    """Whether a MOM quantizer saw anything that its next statistic is averaged with.
+
+    Nothing but zeros (a layer that starts at zero) is nothing: an average with the floor of 1e-6 would keep the scale
+    at its largest, and gradients at zero, for many steps. Under ``Compat.reference`` it is averaged.
+
+    Args:
+      spec: the quantizer.
+      state: its entries.
+
+    Returns:
+      bool scalar.
+
+    Source: docs/decisions.md D28.
+    """
+    if spec.compat is Compat.reference:
+        return state[IS_INIT]
+    saw_zeros = lax.stop_gradient(state[RUNNING_DATA]) <= SMALLEST_STATISTIC  # not so for NaN, which stays
+    return state[IS_INIT] & ~saw_zeros
 
 
 def converted_state(spec: QuantizerSpec, state: Mapping[str, jax.Array]) -> State | None:

@@ -25,6 +25,7 @@ from linger_jax.quantizers import (
     QuantizerSpec,
     exponent_ties,
     gradient_mask,
+    has_statistic,
     largest_value,
     moving_average,
     quantize,
@@ -64,7 +65,7 @@ def new_statistic(
         # Beyond the grid too: the statistic of cut values could never ask for a wider one.
         states = run.raw / scale
         states = states if active is None else jnp.where(active[..., None], states, np.float32(0))
-        running = moving_average(entries[RUNNING_DATA], _largest(states), entries[IS_INIT])
+        running = moving_average(entries[RUNNING_DATA], _largest(states), has_statistic(spec, entries))
     return {**entries, RUNNING_DATA: running, IS_INIT: jnp.ones_like(entries[IS_INIT])}
 
 

@@ -15,7 +15,7 @@ from linger_jax.config import QatMethod
 from linger_jax.interpret.apply_quantizer import run_quantizer
 from linger_jax.interpret.context import Array, Context
 from linger_jax.numerics import SMALLEST_SCALE, scale_of_statistic, scale_of_threshold
-from linger_jax.quantizers import IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, scale_within_range
+from linger_jax.quantizers import RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, has_statistic, scale_within_range
 from linger_jax.typing import Path
 
 
@@ -53,4 +53,4 @@ def _followed(ctx: Context, path: Path) -> Array:
         return scale_of_threshold(jax.lax.stop_gradient(entries[THRESHOLD]).reshape(()), spec.bits, ties)[0]
     whole_range = np.float32(2.0 ** (spec.bits - 1))
     followed = scale_of_statistic(jax.lax.stop_gradient(entries[RUNNING_DATA]), spec.bits, ties)
-    return scale_within_range(jnp.where(entries[IS_INIT], followed, whole_range))
+    return scale_within_range(jnp.where(has_statistic(spec, entries), followed, whole_range))
