@@ -33,9 +33,10 @@ _MOVES = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Bias:
-    """Of a layer: its real numbers and their width as integers."""
+    """Of a layer: its real numbers, the scale that its quantizer stores, and their width as integers."""
 
     values: np.ndarray
+    scale: float
     bits: int
 
 
@@ -72,15 +73,15 @@ def evaluate(path: Path, inputs: Sequence[np.ndarray], biases: Mapping[str, Bias
 
 
 def _bias_steps(node: onnx.NodeProto, biases: Mapping[str, Bias]) -> Iterator[tuple[str, np.ndarray]]:
-    """A bias on the grid of the products, docs/specification/quantizers.md section 5."""
+    """A bias on its own grid, then on that of the products: docs/specification/quantizers.md sections 5 and 7."""
     scales = {a.name: a.f for a in node.attribute if a.name in ("scale_x", "scale_w")}
     if len(node.input) < 3 or node.input[2] not in biases or len(scales) < 2:
         return
     bias, product = biases[node.input[2]], scales["scale_x"] * scales["scale_w"]
-    grid = np.clip(product, 1.0, 2.0**23)
+    grid = np.clip(bias.scale, 1.0, 2.0**23)
     most = 2.0 ** (bias.bits - 1)
-    whole = np.clip(np.rint(np.float64(bias.values) * grid), -most, most - 1) * (product / grid)
-    yield node.input[2], np.clip(whole, -(2.0**31), 2.0**31 - 1).astype(np.int64)
+    whole = np.clip(np.rint(np.float64(bias.values) * grid), -most, most - 1)
+    yield node.input[2], np.clip(np.floor(whole * (product / grid)), -most, most - 1).astype(np.int64)
 
 
 def wide(values: np.ndarray) -> Integers:

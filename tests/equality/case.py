@@ -56,7 +56,8 @@ class Numbers:
       inputs: magnitude of the inputs.
       sort: ``normal``, ``constant`` or ``one-hot`` inputs.
       growth: inputs of the evaluation are as many times larger than those of calibration.
-      calibrated: whether scales are calibrated; otherwise training finds them.
+      calibrated: whether scales are calibrated; otherwise they are drawn, or training finds them.
+      drawn: whether scales are drawn.
       steps: of training.
       optimizer: of training: ``sgd`` or ``adam``.
     """
@@ -69,6 +70,7 @@ class Numbers:
     sort: str = "normal"
     growth: float = 1.0
     calibrated: bool = True
+    drawn: bool = False
     steps: int = 0
     optimizer: str = "sgd"
 
@@ -143,6 +145,7 @@ class Case:
             + f"qmodel = linger_jax.init(model, {self.configuration!r})\n"
             + "variables = qmodel.adopt(floats, *inputs)\n"
             + (_CALIBRATION if numbers.calibrated else "")
+            + (_DRAWN_SCALES if numbers.drawn else "")
             + (_TRAINING.format(optimizer=numbers.optimizer, steps=numbers.steps) if numbers.steps else "")
             + later
         )
@@ -202,6 +205,16 @@ floats = jax.tree_util.tree_map_with_path(draw, jax.eval_shape(model.init, jax.r
 """
 
 _CALIBRATION = "variables = linger_jax.calibrate(qmodel, variables, [inputs], progress=False)\n"
+
+_DRAWN_SCALES = """\
+
+
+def scale(path, leaf):
+    return np.float32(2.0 ** random.integers(0, 15, leaf.shape)) if path[-1].key == "scale" else leaf
+
+
+variables["quant"] = jax.tree_util.tree_map_with_path(scale, variables["quant"])
+"""
 
 _TRAINING = """\
 

@@ -55,7 +55,7 @@ def draw_case(
       seed, index: decide everything together with the rest.
       only: the name of a kind or move that the model has to hold.
       platform: the chip; None for any.
-      small: with few steps, and seldom trained.
+      small: with few steps, and seldom calibrated or trained, for both have to be compiled.
     """
     draw = random.Random(f"{seed}.{index}.{only}.{platform}.{small}")
     chip = draw.choice(tuple(Platform)) if platform is None else platform
@@ -69,6 +69,7 @@ class _Drawing:
         self.only = only
         self.steps = (1, 3) if small else (2, 6)
         self.trained = 0.1 if small else 1 / 3
+        self.with_drawn_scales = 0.5 if small else 0.1
         self.batch = draw.choice(_BATCHES)
         self.inputs: list[Input] = []
         self.lines: list[Line] = []
@@ -211,7 +212,8 @@ class _Drawing:
                 return draw.choice((0.0, *_MAGNITUDES, *_MAGNITUDES))
             return draw.choice(usual)
 
-        steps = draw.choice((2, 3)) if draw.random() < self.trained or not can_calibrate else 0
+        drawn = draw.random() < self.with_drawn_scales
+        steps = draw.choice((2, 3)) if not drawn and (draw.random() < self.trained or not can_calibrate) else 0
         return Numbers(
             seed=draw.randrange(2**31),
             weights=size(0.1, 0.3, 1.0),
@@ -220,7 +222,8 @@ class _Drawing:
             inputs=size(0.5, 1.0, 3.0) or 1.0,
             sort=draw.choice(("constant", "one-hot")) if draw.random() < 0.15 else "normal",
             growth=draw.choice((100.0, 0.01)) if draw.random() < 0.15 else 1.0,
-            calibrated=not steps or (can_calibrate and draw.random() < 0.7),
+            calibrated=not drawn and (not steps or (can_calibrate and draw.random() < 0.7)),
+            drawn=drawn,
             steps=steps,
             optimizer=draw.choice(("sgd", "adam")),
         )

@@ -17,11 +17,12 @@ from tests.equality.ways import EVALUATIONS, GRADIENTS
 
 _OFTEN_CLEARED = 25
 """Indices after which a process forgets what it compiled."""
-_IN_TURN = (
-    *(("integer",), ("jitted",), ("one_by_one",), ("integer",), ("vmapped",), ("msgpack",), ("integer",), ("torch",)),
-    ("slopes", "remat_slopes"),
+_IN_TURN: tuple[tuple[str, ...], ...] = (
+    *(("by_hand",), ("integer",), ("linger_file",), ("by_hand",), ("thinker_file",), ("jitted",), ("by_hand",)),
+    *(("integer",), ("one_by_one",), ("by_hand",), ("linger_file",), ("vmapped",), ("by_hand",), ("thinker_file",)),
+    *(("torch", "msgpack"), ("by_hand",), ("slopes", "remat_slopes")),
 )
-"""What a quick run has beside a file."""
+"""What a quick run has beside ``apply``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Asked:
       seed: of all models.
       only: a kind or move that each model holds, or None.
       platform: the chip of each model, or None for any.
-      quick: small models, and few ways each, in turn: for the test suite.
+      quick: small models, and one way each, in turn: for the test suite.
       tries: evaluations that shrinking may take; 0 for none.
     """
 
@@ -71,12 +72,12 @@ def ways_of(asked: Asked, index: int, case: Case) -> tuple[str, ...]:
     """The ways in which the model of an index is evaluated.
 
     All of them but those that compile each operation by itself, which take many seconds: these have a share of the
-    models. In a quick run each model has a file, or its second reading, and one more way, in turn.
+    models. In a quick run each model has one way, in turn.
     """
     packs = case.configuration["platform"] in packed_platforms()
     if asked.quick:
-        files = ("by_hand", "linger_file", "by_hand", "thinker_file" if packs else "linger_file")
-        return (files[index % len(files)], *_IN_TURN[index % len(_IN_TURN)])
+        in_turn = _IN_TURN[index % len(_IN_TURN)]
+        return in_turn if packs else tuple(way.replace("thinker", "linger") for way in in_turn)
     shares = {"op_by_op": 40, "slopes_op_by_op": 100, "orbax": 10}
     every = [way for way in (*EVALUATIONS, *GRADIENTS) if index % shares.get(way, 1) == 0]
     return tuple(way for way in every if packs or way != "thinker_file")

@@ -56,11 +56,13 @@ def by_hand(qmodel, variables, inputs):
         path = linger_jax.export_onnx(qmodel, variables, inputs, Path(folder, "model.onnx"), "linger")
         pairs = zip(inputs, linger_jax.OnnxRunner(path).inputs, strict=True)
         moved = [x if x.shape[1:] == tuple(e.shape)[1:] else np.moveaxis(x, -1, 1) for x, e in pairs]
-        biases = {}
+        biases, scales = {}, linger_jax.scales(variables)
         for keys, leaf in jax.tree_util.tree_flatten_with_path(variables["params"])[0]:
             names = [key.key for key in keys]
-            bits = qmodel.settings.config.for_path(".".join(names[:-1])).quant_info.bias_bits
-            biases[".".join(names)] = tests.equality.by_hand.Bias(np.asarray(leaf), bits)
+            scale = scales.get(".".join([*names[:-1], "bias_quantizer"]))
+            if names[-1] == "bias" and scale is not None:
+                bits = qmodel.settings.config.for_path(".".join(names[:-1])).quant_info.bias_bits
+                biases[".".join(names)] = tests.equality.by_hand.Bias(np.asarray(leaf), float(scale), bits)
         return tests.equality.by_hand.evaluate(path, moved, biases)
 
 
