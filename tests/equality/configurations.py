@@ -83,7 +83,7 @@ def _widths(draw: random.Random) -> dict[str, Any]:
         widths["weight_bits"] = draw.choice(_WEIGHTS)
     if draw.random() < 0.5:
         widths["activate_bits"] = draw.choice(_ACTIVATIONS)
-    if draw.random() < 0.15:  # sums beyond 32 bits
+    if draw.random() < 0.25:  # sums beyond 32 bits
         widths |= {"weight_bits": 16, "activate_bits": draw.choice((16, 16, 24, 32))}
     if draw.random() < 0.3:
         widths["bias_bits"] = draw.choice(_BIASES)
