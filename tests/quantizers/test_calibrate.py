@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from linger_jax.config import ActivationType, Compat, QatMethod
 from linger_jax.errors import CalibrationError, LingerError
@@ -106,6 +109,12 @@ def test_top_10_needs_more_than_eleven_elements():
         x = jnp.arange(size, dtype=jnp.float32)
         spec = spec_of(calibrate_name="top_10")
         assert calibrate(spec, x, initial_state(spec))[1]["learning_data"][0] == log2(want)
+
+
+@given(hnp.arrays(f32, 12, elements=st.floats(-1e9, 1e9, width=32, allow_subnormal=False) | st.sampled_from([0, 3])))
+def test_top_10_is_the_tenth_of_the_sorted_magnitudes(x):
+    found = top_10(spec_of(compat=Compat.reference), jnp.asarray(x), 8).statistic
+    assert found == np.sort(np.abs(x))[-10]
 
 
 def w_like_by_hand(t: np.ndarray, bits: int) -> int:
