@@ -31,11 +31,13 @@ class Place:
     Attributes:
       spread: puts a batch there, its samples over all devices.
       everywhere: puts a tree there, whole on every device.
+      in_parts: puts a tree there, of every array whose last axis allows it a part on each device.
       fetch: the whole values of a tree, as NumPy arrays.
     """
 
     spread: Callable[[Any], Any] = jax.device_put
     everywhere: Callable[[Any], Any] = jax.device_put
+    in_parts: Callable[[Any], Any] = jax.device_put
     fetch: Callable[[Any], Any] = jax.device_get
 
 
@@ -86,6 +88,9 @@ def course(
     for dialect in ("linger", "thinker"):
         path = linger_jax.export_onnx(qmodel, variables, x, folder / f"{dialect}.onnx", dialect, strict=False)
         found[f"file of {dialect}"] = np.frombuffer(path.read_bytes(), np.uint8)
+    parts = place.in_parts(place.fetch(variables))
+    path = linger_jax.export_onnx(qmodel, parts, x, folder / "parts.onnx", "linger")
+    found["file of linger, of variables in parts"] = np.frombuffer(path.read_bytes(), np.uint8)
     return found
 
 

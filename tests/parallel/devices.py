@@ -6,6 +6,7 @@ import functools
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +24,18 @@ def over(devices: Iterable[jax.Device]) -> Place:
     """A place of several devices of this process."""
     mesh = Mesh(np.array(list(devices)), ("batch",))
     spread, everywhere = NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
-    return Place(lambda x: jax.device_put(x, spread), lambda tree: jax.device_put(tree, everywhere))
+    return Place(
+        lambda x: jax.device_put(x, spread),
+        lambda tree: jax.device_put(tree, everywhere),
+        lambda tree: jax.device_put(tree, jax.tree.map(lambda leaf: part(leaf, mesh), tree)),
+    )
+
+
+def part(leaf: Any, mesh: Mesh) -> NamedSharding:
+    """How a variable is divided over the devices: along its last axis, if that is long enough."""
+    divides = np.ndim(leaf) and np.shape(leaf)[-1] % mesh.size == 0
+    spec = PartitionSpec(*[None] * (np.ndim(leaf) - 1), "batch") if divides else PartitionSpec()
+    return NamedSharding(mesh, spec)
 
 
 def compare(name: str, method: str, many: Place) -> list[str]:

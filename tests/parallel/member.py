@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import linger_jax
 from tests.parallel.course import Place, course
+from tests.parallel.devices import part
 from tests.parallel.networks import METHODS, NETWORKS
 from tests.parallel.processes import PROCESSES, read, written
 
@@ -33,8 +34,13 @@ def joined(port: int, number: int) -> Place:
     def everywhere(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(whole, np.asarray(leaf)), tree)
 
+    def in_parts(tree: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_callback(leaf.shape, part(leaf, mesh), lambda index: leaf[index]), tree
+        )
+
     gather = jax.jit(lambda tree: tree, out_shardings=whole)
-    return Place(spread, everywhere, lambda tree: jax.tree.map(np.asarray, gather(tree)))
+    return Place(spread, everywhere, in_parts, lambda tree: jax.tree.map(np.asarray, gather(tree)))
 
 
 def main(name: str, method: str, folder: str, port: str, number: str) -> None:

@@ -1,4 +1,4 @@
-"""One part in a process of its own, a line of JSON a case: ``python -m tests.parallel.part``, started by the command."""
+"""One part, a line of JSON a case: ``python -m tests.parallel.part``, a process that the command starts."""
 
 from __future__ import annotations
 
