@@ -82,10 +82,9 @@ class Watched:
 
     def measured(self) -> str:
         middle, end = self._middle, self._end
-        return (
-            f"{self._rounds} rounds: {middle.resident >> 20} to {end.resident >> 20} MiB, "
-            f"{middle.arrays} to {end.arrays} arrays, {middle.programs} to {end.programs} programs, {middle.objects} to {end.objects} objects"
-        )
+        memory = f"{middle.resident >> 20} to {end.resident >> 20} MiB"
+        counts = [f"{getattr(middle, of)} to {getattr(end, of)} {of}" for of in ("arrays", "programs", "objects")]
+        return ", ".join([f"{self._rounds} rounds: {memory}", *counts])
 
     def case(self) -> Case:
         return Case(self.name, self.compare, self.measured)
