@@ -21,6 +21,8 @@ from tests.parallel.processes import PROCESSES, read, written
 def joined(port: int, number: int) -> Place:
     """Joins the others; the place of all their devices."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # A collective holds a thread until the other process comes; two programs at once would wait for each other.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.distributed.initialize(f"localhost:{port}", PROCESSES, number)
     assert len(jax.devices()) == PROCESSES * len(jax.local_devices()), jax.devices()
     mesh = Mesh(np.array(jax.devices()), ("batch",))

@@ -50,7 +50,7 @@ def _run_members(name: str, method: str, folder: Path) -> None:
     command = [sys.executable, "-m", "tests.parallel.member", name, method, str(folder), str(_free_port())]
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=1",
         "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
     }
     members, logs = [], [folder / f"member{number}.log" for number in range(PROCESSES)]
