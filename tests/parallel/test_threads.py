@@ -7,4 +7,4 @@ from tests.parallel.threads import compare
 
 @pytest.mark.slow
 def test_threads_of_other_chips_write_and_run_what_they_do_alone_while_one_calibrates():
-    assert compare(["in the context", "lstm of arcs"]) == {"in the context": [], "lstm of arcs": []}
+    assert compare(["in the context", "lstm of arcs"]) == []
