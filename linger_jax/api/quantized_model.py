@@ -373,9 +373,16 @@ class QuantizedModel:
         except TypeError:
             return function
         with self._lock:
-            return self._compiled.setdefault(run, jax.jit(function))
+            compiled = self._compiled.pop(run, None) or jax.jit(function)
+            self._compiled[run] = compiled
+            if len(self._compiled) > KEPT:
+                del self._compiled[next(iter(self._compiled))]
+            return compiled
 
 
+KEPT = 64
+"""Compiled runs that a model keeps, those that were used last: a run is known by its call, and a call by the functions
+and numbers in it, which may be others each time."""
 _CALIBRATED = [QUANT, "params"]
 """What a calibration pass writes."""
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.api.quant_collection import QUANT, get_in, threshold_path
-from linger_jax.compat import is_tracer
+from linger_jax.compat import is_tracer, on_host
 from linger_jax.errors import LingerWarning
 from linger_jax.plan import Plan, Quantizer
 from linger_jax.quantizers import (
@@ -111,7 +111,7 @@ def _cut_biases(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple[Path
 
 def _largest(variables: Mapping[str, Any], quantizer: Quantizer) -> float | None:
     arrays = [get_in(variables, path) for path in quantizer.parameters]
-    known = [np.abs(np.asarray(a)).max(initial=0) for a in arrays if _is_known(a)]
+    known = [np.abs(on_host(a)).max(initial=0) for a in arrays if _is_known(a)]
     return float(max(known)) if known and len(known) == len(arrays) else None
 
 
@@ -121,7 +121,7 @@ def _known(variables: Mapping[str, Any], path: Path, name: str) -> np.ndarray | 
         value = get_in(params, (*threshold_path(params, path), name))
     else:
         value = get_in(variables.get(QUANT, {}), (*path, name))
-    return np.asarray(value) if _is_known(value) else None
+    return on_host(value) if _is_known(value) else None
 
 
 def _is_known(value: Any) -> bool:

@@ -15,6 +15,7 @@ from linger_jax.compat.equations import one_equation as one_equation
 from linger_jax.compat.equations import operation as operation
 from linger_jax.compat.equations import source_frames as source_frames
 from linger_jax.compat.equations import with_parameters as with_parameters
+from linger_jax.compat.host_values import on_host as on_host
 from linger_jax.compat.jaxprs import ClosedJaxpr as ClosedJaxpr
 from linger_jax.compat.jaxprs import JaxprEqn as JaxprEqn
 from linger_jax.compat.jaxprs import Var as Var

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from linger_jax.api import QUANT, QuantizedModel, float_collections, fold_variables, gather, get_in
+from linger_jax.compat import on_host
 from linger_jax.converters.files import (
     COUNTER,
     EXPORT_BUFFERS,
@@ -173,7 +174,7 @@ def _weights(
     free = {}
     for path in inventory.free:
         if path[0] in ("params", "batch_stats"):
-            key, array = _free_tensor(path, np.asarray(values[path]), names, orders)
+            key, array = _free_tensor(path, on_host(values[path]), names, orders)
             free[key] = array
     return [*layers, (None, None, free)]
 
@@ -189,7 +190,7 @@ def _layer_tensors(layer: ModelLayer, values: Mapping[Path, Any], names: TorchNa
     rules = leaf_rules(layer, orders.inputs.get(layer.path), orders.outputs.get(layer.path))
     for role, rule in rules.items():
         path = layer.variables[role].path
-        array = np.asarray(values[path])
+        array = on_host(values[path])
         array = array if layer.iteration is None else array[layer.iteration]
         row = names.row(".".join(path) + ("" if layer.iteration is None else f"[{layer.iteration}]"))
         shape = row.torch_shape if row is not None and rule.accepts(row.torch_shape) else rule.shape
@@ -287,7 +288,7 @@ def _entries(place: QuantizerPlace, module: str, state: Mapping[Path, Any], iter
     order = sorted(place.quantizers, key=lambda name: _ORDER.index(name) if name in _ORDER else 0)
     for name in order if place.is_layer else place.quantizers:
         for entry, value in state[place.quantizers[name].path].items():
-            array = np.asarray(value)
+            array = on_host(value)
             prefix = f"{module}.{name}" if module else name
             entries[f"{prefix}.{entry}"] = array if iteration is None else array[iteration]
     return entries

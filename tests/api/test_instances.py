@@ -1,14 +1,17 @@
 """Instances: in threads, copied, inside the user's jit; boxed parameters."""
 
 import copy
+import gc
 import pickle
 import threading
+import weakref
 
 import flax.linen as nn
 import jax
 import pytest
 
 import linger_jax
+from linger_jax.api import plan_cache, quantized_model
 from tests.interpret.steps import TQT, same_bits
 from tests.models import Mlp, initialised, random_array
 
@@ -82,6 +85,38 @@ def test_calibration_in_one_thread_is_not_seen_in_another():
     finally:
         leave.set()
         thread.join()
+
+
+# --- what an instance keeps ---
+
+
+def test_functions_of_calls_that_are_not_made_any_more_are_forgotten(monkeypatch):
+    monkeypatch.setattr(quantized_model, "KEPT", 2)
+    monkeypatch.setattr(plan_cache, "KEPT", 2)
+    x = random_array(0, 6, 5)
+    qmodel = linger_jax.init(Mlp())
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, x), [x], progress=False)
+    wanted, methods = qmodel.apply(variables, x), []
+    for _ in range(5):
+        method = lambda model, x: model(x)  # noqa: E731
+        methods.append(weakref.ref(method))
+        same_bits(qmodel.apply(variables, x, method=method), wanted)
+    del method
+    gc.collect()
+    assert [method() is not None for method in methods] == [False, False, False, True, True]
+
+
+def test_a_call_that_is_made_again_and_again_is_kept(monkeypatch, compiled):
+    monkeypatch.setattr(quantized_model, "KEPT", 2)
+    x = random_array(0, 6, 5)
+    qmodel = linger_jax.init(Mlp())
+    variables = linger_jax.calibrate(qmodel, initialised(qmodel, x), [x], progress=False)
+    qmodel.apply(variables, x)
+    for name in ("__call__", None):
+        qmodel.apply(variables, x, method=name)
+    before = len(compiled)
+    qmodel.apply(variables, x)
+    assert len(compiled) == before
 
 
 # --- copies ---

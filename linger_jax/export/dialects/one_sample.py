@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.compat import on_host
 from linger_jax.errors import ExportError, LingerWarning
 from linger_jax.plan import Plan
 
@@ -67,6 +68,6 @@ def _first_rows_alike(whole: Any, one: Any, size: int) -> bool:
     for all_rows, row in zip(jax.tree.leaves(whole), jax.tree.leaves(one), strict=True):
         if not np.ndim(row) or np.shape(all_rows)[0] != size or np.shape(row)[0] != 1:
             return False
-        if not np.array_equal(np.asarray(all_rows)[:1], np.asarray(row)):
+        if not np.array_equal(on_host(all_rows)[:1], on_host(row)):
             return False
     return True

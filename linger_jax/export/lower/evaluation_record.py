@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from linger_jax.compat import on_host
 from linger_jax.export.lower.exported_values import Grid
 from linger_jax.interpret import Key, Place, Recording
 from linger_jax.plan import Plan
@@ -125,14 +126,14 @@ def as_record(plan: Plan, arrays: RecordedArrays, variables: Mapping[Path, Any])
     return Record(
         plan,
         {key: float(scale) for key, scale in arrays.scales.items()},
-        {key: (np.asarray(given), np.asarray(value)) for key, (given, value) in arrays.parameters.items()},
-        {key: np.asarray(steps) for key, steps in arrays.bias_steps.items()},
-        {place: [_on_host(v) for v in values] for place, values in arrays.results.items()},
-        {path: np.asarray(value) for path, value in variables.items()},
+        {key: (on_host(given), on_host(value)) for key, (given, value) in arrays.parameters.items()},
+        {key: on_host(steps) for key, steps in arrays.bias_steps.items()},
+        {place: [_result(v) for v in values] for place, values in arrays.results.items()},
+        {path: on_host(value) for path, value in variables.items()},
     )
 
 
-def _on_host(value: Any) -> Any:
+def _result(value: Any) -> Any:
     if isinstance(value, QTensor):
-        return QTensor(np.asarray(value.value), np.asarray(value.scale), value.bits)  # type: ignore[arg-type]
-    return np.asarray(value)
+        return QTensor(on_host(value.value), on_host(value.scale), value.bits)  # type: ignore[arg-type]
+    return on_host(value)
