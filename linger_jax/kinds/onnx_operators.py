@@ -163,6 +163,8 @@ QMATMUL = quantized(
     same_as=QBMM,
     exported=False,
 )
+REQUANT = quantized("Requant", Family.other, _DATA, packing=TAKEN, differs_between_chips=False, pointwise=True)
+"""The same number on another grid; wider integers on one at least as fine only."""
 QSIGMOID = quantized(
     "QSigmoid", Family.other, _DATA, packing=translated("iqSigmoid"), differs_between_chips=True, pointwise=True
 )

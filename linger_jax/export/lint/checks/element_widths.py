@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.export.lint.checks.check import Check, measured
+from linger_jax.export.lint.checks.check import AS_TABLE, FUNCTION_AS_TABLE, Check, measured
 from linger_jax.export.lint.finding import Problem, differs, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
@@ -56,18 +56,29 @@ def _tanh(view: NodeView, program: Program) -> Iterator[Problem]:
         yield refuses(
             f"{bits}-bit input",
             f"{TANH_WIDTH} bits and platform_quant: a tanh of 8 bits cannot be packed",
-            "Use relu or sigmoid (on arcs) in the place of tanh",
+            AS_TABLE,
+            FUNCTION_AS_TABLE,
         )
 
 
 def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
-    allowed = program.device.sigmoid_input_bits
-    bits = view.integer("x_bits", WIDTH)
-    if bits != allowed:
+    form = program.device.functions[ops.QSIGMOID.name]
+    if form is None:
+        return
+    bits, scale = view.integer("x_bits", WIDTH), view.number("scale_o")
+    if bits != form.input_bits:
         yield differs(
             f"{bits}-bit input",
-            f"{allowed} bits; others pack, and are not measured",
-            f"Set activate_bits: {allowed} for the layer before it",
+            f"{form.input_bits} bits; others pack, and are not measured",
+            f"Set activate_bits: {form.input_bits} for the layer before it, or export with dialect='thinker'",
+            FUNCTION_AS_TABLE,
+        )
+    elif scale is not None and scale != form.output_scale:
+        yield differs(
+            f"scale_o {scale:g}",
+            f"{form.output_scale:g}: the executor's results lie there whatever the file says",
+            AS_TABLE,
+            FUNCTION_AS_TABLE,
         )
 
 
