@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 
 from linger_jax.kinds.onnx_operator import (
     AS_2D,
+    AS_TABLE,
     LINGER,
     UNKNOWN,
     USE_THINKER,
+    WRITES_TABLE,
     Family,
     OnnxOperator,
     Refusal,
@@ -175,7 +177,7 @@ QGELU = quantized(
     "QGelu",
     Family.other,
     _DATA,
-    packing=refused(Refusal("the packer has no such operator", "Use relu in the model's place of gelu")),
+    packing=refused(Refusal("the packer has no such operator", WRITES_TABLE, AS_TABLE)),
     differs_between_chips=True,
     pointwise=True,
 )
@@ -183,7 +185,7 @@ QSWISH = quantized(
     "QSwish",
     Family.other,
     _DATA,
-    packing=refused(Refusal("the packer has no such operator", "Use relu in the model's place of silu")),
+    packing=refused(Refusal("the packer has no such operator", WRITES_TABLE, AS_TABLE)),
     differs_between_chips=True,
     pointwise=True,
 )

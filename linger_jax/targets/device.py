@@ -30,10 +30,13 @@ class FunctionForm:
     """
 
     input_bits: int
+    """Width of its operand."""
     input_scale: float | None
-    """None: any."""
+    """Scale of its operand; None: any."""
     output_bits: int
+    """Width of its result."""
     output_scale: float
+    """Scale of its result, whatever the file says."""
 
     def is_of(self, attributes: Mapping[str, Any]) -> bool:
         """Whether a node of a file, by its attributes, is of this form."""
@@ -59,6 +62,7 @@ class LookUp:
     """
 
     index: TableIndex
+    """Read by the rewriting alone."""
     elements: int
     """Most elements of one look-up; more are looked up in parts."""
     joined_bits: tuple[int, ...]

@@ -22,8 +22,8 @@ def platform_of(graph: OnnxGraph) -> str:
 def grid_of(graph: OnnxGraph, tensor: str) -> Grid | None:
     """The grid that a tensor's integers lie on: that of the node of the field that made them, moves passed over.
 
-    None for floats, constants and graph inputs, and for a recurrent layer whose values lie on another grid than it states
-    (docs/codes.md R7).
+    None for floats, constants and graph inputs, and behind a recurrent layer whose values lie on another grid than it
+    states (docs/codes.md R7).
     """
     made_by = makers(graph)
     while tensor in made_by:

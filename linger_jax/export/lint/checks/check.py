@@ -8,12 +8,8 @@ from collections.abc import Callable, Collection, Iterable
 from linger_jax.export.lint.finding import Problem
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import USE_THINKER, OnnxOperator
+from linger_jax.kinds import OnnxOperator
 from linger_jax.targets import Executor
-
-AS_TABLE = f"{USE_THINKER}: it writes a table, for operands of 8 bits"
-"""The remedy for functions that a chip has not."""
-FUNCTION_AS_TABLE = "function_as_table"
 
 
 def every(executor: Executor) -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.export.lint.checks.check import AS_TABLE, FUNCTION_AS_TABLE, Check, measured
+from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.finding import Problem, differs, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import Role
+from linger_jax.kinds import AS_TABLE, WRITES_TABLE, Role
 from linger_jax.kinds import onnx_operators as ops
 
 WIDTH = 8
 """Bits of activations and weights on every chip."""
 TANH_WIDTH = 16
+_TABLE_WIDTHS = (8, 16, 32)
+"""Of what a Gather reads (docs/specification/executor.md section 3)."""
 
 
 def _activations(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -25,7 +27,7 @@ def _activations(view: NodeView, program: Program) -> Iterator[Problem]:
 
 def _weights(view: NodeView, program: Program) -> Iterator[Problem]:
     bits = view.integer("w_bits", WIDTH)
-    if bits == WIDTH or bits is None:
+    if bits == WIDTH or bits is None or (view.operator is ops.TABLE_GATHER and bits in _TABLE_WIDTHS):
         return
     assert view.operator is not None
     stored = view.input(view.operator.inputs.index(Role.weight))
@@ -56,8 +58,8 @@ def _tanh(view: NodeView, program: Program) -> Iterator[Problem]:
         yield refuses(
             f"{bits}-bit input",
             f"{TANH_WIDTH} bits and platform_quant: a tanh of 8 bits cannot be packed",
+            WRITES_TABLE,
             AS_TABLE,
-            FUNCTION_AS_TABLE,
         )
 
 
@@ -71,14 +73,14 @@ def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
             f"{bits}-bit input",
             f"{form.input_bits} bits; others pack, and are not measured",
             f"Set activate_bits: {form.input_bits} for the layer before it, or export with dialect='thinker'",
-            FUNCTION_AS_TABLE,
+            AS_TABLE,
         )
     elif scale is not None and scale != form.output_scale:
         yield differs(
             f"scale_o {scale:g}",
             f"{form.output_scale:g}: the executor's results lie there whatever the file says",
+            WRITES_TABLE,
             AS_TABLE,
-            FUNCTION_AS_TABLE,
         )
 
 

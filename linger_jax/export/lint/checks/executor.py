@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from linger_jax.export.lint.checks.check import AS_TABLE, FUNCTION_AS_TABLE, Check, measured
+from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.finding import Problem, differs, notes
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import AS_2D, USE_THINKER
+from linger_jax.kinds import AS_2D, AS_TABLE, USE_THINKER, WRITES_TABLE
 from linger_jax.kinds import onnx_operators as ops
 
 SOFTMAX_AXIS = "softmax_axis_minus_one"
@@ -35,9 +35,7 @@ def _convolution_1d(view: NodeView, program: Program) -> Iterator[Problem]:
 
 def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
     if program.device.functions[ops.QSIGMOID.name] is None:
-        yield differs(
-            view.node.op, f"every result of the executor of {program.platform} is 64", AS_TABLE, FUNCTION_AS_TABLE
-        )
+        yield differs(view.node.op, f"every result of the executor of {program.platform} is 64", WRITES_TABLE, AS_TABLE)
 
 
 def _transpose(view: NodeView, program: Program) -> Iterator[Problem]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+import numpy as np
+
 from linger_jax.export.dialects.thinker.rescale import grid_of
 from linger_jax.export.onnx import GraphNode, OnnxGraph, kind_of, makers, readers, shape_of
 
@@ -58,7 +60,7 @@ def _sources(graph: OnnxGraph, node: GraphNode | None) -> Iterator[str]:
 
 def _operands(graph: OnnxGraph, node: GraphNode) -> set[str]:
     """The computed tensors that a node reads, and constants that are more than one number."""
-    return {t for t in node.inputs if t not in graph.constants or graph.constants[t].size != 1}
+    return {t for t in node.inputs if t not in graph.constants or np.size(graph.constants[t]) != 1}
 
 
 def _largest(graph: OnnxGraph, source: str, part: GraphNode) -> Function | None:

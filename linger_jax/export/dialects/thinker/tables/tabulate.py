@@ -9,8 +9,7 @@ from linger_jax.config import Compat
 from linger_jax.export.dialects.thinker.rescale import grid_of
 from linger_jax.export.dialects.thinker.tables.one_tensor import Function
 from linger_jax.export.onnx import FileNode, OnnxGraph
-from linger_jax.export.runner import IntegerTensor
-from linger_jax.export.runner.integer_tensor import limits
+from linger_jax.export.runner import IntegerTensor, limits
 from linger_jax.export.runner.operators import Call, run_node
 from linger_jax.plan import semantics
 
@@ -34,7 +33,7 @@ def tabulated(graph: OnnxGraph, function: Function) -> IntegerTensor:
     every = np.clip(np.arange(FIRST, FIRST + SIZE, dtype=np.int32), *limits(grid.bits))
     values = {function.source: IntegerTensor(jnp.asarray(every), grid.scale, grid.bits)}
     for node in function.nodes:
-        operands = tuple(values[t] if t in values else graph.constants[t].reshape(()) for t in node.inputs)
+        operands = tuple(values[t] if t in values else np.asarray(graph.constants[t]).reshape(()) for t in node.inputs)
         read = FileNode(node.name, str(node.operator), tuple(node.inputs), tuple(node.outputs), node.attributes)
         (values[node.outputs[0]],) = run_node(node.operator, Call(read, operands, semantics(Compat.chip)))
     return values[function.result]
