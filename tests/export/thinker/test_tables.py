@@ -59,7 +59,7 @@ def test_a_mars_table_was_never_measured_and_is_not_written(tmp_path):
     [
         lambda x: x * jax.nn.sigmoid(x),
         lambda x: jnp.tanh(x) * jax.nn.sigmoid(x),
-        lambda x: 0.75 * jnp.tanh(nn.relu(x)) + 0.3,
+        lambda x: 0.75 * jnp.tanh(nn.relu(x)),
         lambda x: nn.relu6(jax.nn.silu(x + 0.75)),
     ],
 )

@@ -52,14 +52,13 @@ def _outputs(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 def _tanh(view: NodeView, program: Program) -> Iterator[Problem]:
-    del program
+    remedy = (WRITES_TABLE, AS_TABLE) if program.device.look_up is not None else ("Use relu in the place of tanh", "")
     bits = view.integer("x_bits", WIDTH)
     if bits != TANH_WIDTH or not view.has("platform_quant"):
         yield refuses(
             f"{bits}-bit input",
             f"{TANH_WIDTH} bits and platform_quant: a tanh of 8 bits cannot be packed",
-            WRITES_TABLE,
-            AS_TABLE,
+            *remedy,
         )
 
 
