@@ -43,10 +43,12 @@ from linger_jax.kinds.norm_layers import INSTANCE_NORM as INSTANCE_NORM
 from linger_jax.kinds.norm_layers import LAYER_NORM as LAYER_NORM
 from linger_jax.kinds.norm_layers import RMS_NORM as RMS_NORM
 from linger_jax.kinds.onnx_operator import AS_2D as AS_2D
+from linger_jax.kinds.onnx_operator import AS_TABLE as AS_TABLE
 from linger_jax.kinds.onnx_operator import BIAS_BITS as BIAS_BITS
 from linger_jax.kinds.onnx_operator import LINGER as LINGER
 from linger_jax.kinds.onnx_operator import UNKNOWN as UNKNOWN
 from linger_jax.kinds.onnx_operator import USE_THINKER as USE_THINKER
+from linger_jax.kinds.onnx_operator import WRITES_TABLE as WRITES_TABLE
 from linger_jax.kinds.onnx_operator import Family as Family
 from linger_jax.kinds.onnx_operator import OnnxOperator as OnnxOperator
 from linger_jax.kinds.onnx_operator import Packing as Packing

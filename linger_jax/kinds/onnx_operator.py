@@ -65,6 +65,10 @@ USE_THINKER = "Export with dialect='thinker'"
 """A remedy, or its beginning."""
 AS_2D = "one_dimension_as_two"
 """The edit that makes planes of sequences."""
+AS_TABLE = "function_as_table"
+"""The edit that writes a function as a table of its results."""
+WRITES_TABLE = f"{USE_THINKER}: it writes a table, for operands of 8 bits"
+"""The remedy for functions that a chip has not."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

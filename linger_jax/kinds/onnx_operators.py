@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 
 from linger_jax.kinds.onnx_operator import (
     AS_2D,
+    AS_TABLE,
     LINGER,
     UNKNOWN,
     USE_THINKER,
+    WRITES_TABLE,
     Family,
     OnnxOperator,
     Refusal,
@@ -163,6 +165,8 @@ QMATMUL = quantized(
     same_as=QBMM,
     exported=False,
 )
+REQUANT = quantized("Requant", Family.other, _DATA, packing=TAKEN, differs_between_chips=False, pointwise=True)
+"""The same number on another grid; wider integers on one at least as fine only."""
 QSIGMOID = quantized(
     "QSigmoid", Family.other, _DATA, packing=translated("iqSigmoid"), differs_between_chips=True, pointwise=True
 )
@@ -173,7 +177,7 @@ QGELU = quantized(
     "QGelu",
     Family.other,
     _DATA,
-    packing=refused(Refusal("the packer has no such operator", "Use relu in the model's place of gelu")),
+    packing=refused(Refusal("the packer has no such operator", WRITES_TABLE, AS_TABLE)),
     differs_between_chips=True,
     pointwise=True,
 )
@@ -181,7 +185,7 @@ QSWISH = quantized(
     "QSwish",
     Family.other,
     _DATA,
-    packing=refused(Refusal("the packer has no such operator", "Use relu in the model's place of silu")),
+    packing=refused(Refusal("the packer has no such operator", WRITES_TABLE, AS_TABLE)),
     differs_between_chips=True,
     pointwise=True,
 )

@@ -7,7 +7,10 @@ of mypy.
 
 from linger_jax.targets.device import Device as Device
 from linger_jax.targets.device import Executor as Executor
+from linger_jax.targets.device import FunctionForm as FunctionForm
+from linger_jax.targets.device import LookUp as LookUp
 from linger_jax.targets.device import PlatformQuant as PlatformQuant
+from linger_jax.targets.device import TableIndex as TableIndex
 from linger_jax.targets.kernels import ChipKernels as ChipKernels
 from linger_jax.targets.kernels import GeluSwish as GeluSwish
 from linger_jax.targets.kernels import GruArithmetic as GruArithmetic

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linger_jax.targets.device import Device, Executor, PlatformQuant
+from linger_jax.targets.device import Device, Executor, FunctionForm, LookUp, PlatformQuant, TableIndex
 from linger_jax.targets.kernels import (
     ChipKernels,
     GruArithmetic,
@@ -46,7 +46,11 @@ ARCS = Target(
         transposed_kernel=12,
         strides=(1, 2, 4),
         padding=11,
-        sigmoid_input_bits=8,
+        functions={
+            "QSigmoid": FunctionForm(input_bits=8, input_scale=None, output_bits=8, output_scale=2.0**7),
+            "QTanh": None,
+        },
+        look_up=LookUp(index=TableIndex.product, elements=16_384, joined_bits=(8, 16, 32)),
         output_bits=(8, 32),
         linear_output_bits=(8, 16, 32),
         linear_weight_bits=(8,),
@@ -61,7 +65,6 @@ ARCS = Target(
             addition_of_constant_hangs=True,
             softmax_axis_is_misread=True,
             conv1d_differs=False,
-            sigmoid_differs=False,
             transpose_of_four_axes_crashes=False,
             linear_rows_are_corrupted=False,
             attention_on_input_differs=False,

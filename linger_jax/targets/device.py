@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
+from typing import Any
 
 
 class PlatformQuant(enum.Enum):
@@ -19,6 +20,53 @@ class PlatformQuant(enum.Enum):
     """Files pack once they have it."""
     wanted_in_vain = enum.auto()
     """The packer asks for it, and then has no implementation of what most files need."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FunctionForm:
+    """A function that the executor computes as evaluation does at these widths and scales.
+
+    Read by the device lint (``export/lint/checks``) and by the rewriting of functions as tables.
+    """
+
+    input_bits: int
+    """Width of its operand."""
+    input_scale: float | None
+    """Scale of its operand; None: any."""
+    output_bits: int
+    """Width of its result."""
+    output_scale: float
+    """Scale of its result, whatever the file says."""
+
+    def is_of(self, attributes: Mapping[str, Any]) -> bool:
+        """Whether a node of a file, by its attributes, is of this form."""
+        widths = (attributes["x_bits"], attributes["o_bits"]) == (self.input_bits, self.output_bits)
+        scales = self.input_scale in (None, attributes["scale_x"]) and self.output_scale == attributes["scale_o"]
+        return bool(widths and scales)
+
+
+class TableIndex(enum.Enum):
+    """How the index of a table, x + 128, is computed (docs/specification/executor.md section 4)."""
+
+    product = enum.auto()
+    """By a linear layer of one input, one output and a bias: ``lut_by_linear``."""
+    addition = enum.auto()
+    """By an addition of a constant of 32 bits: ``lut``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LookUp:
+    """How a table of 256 results is read (docs/specification/executor.md section 4).
+
+    Read by the rewriting of functions as tables and by the device lint.
+    """
+
+    index: TableIndex
+    """Read by the rewriting alone."""
+    elements: int
+    """Most elements of one look-up; more are looked up in parts."""
+    joined_bits: tuple[int, ...]
+    """Widths of parts that the executor joins without a shift."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,8 +87,6 @@ class Executor:
     section 3)."""
     conv1d_differs: bool
     """A ``QConv1d`` gives other values; a 2-D one of height 1 does not."""
-    sigmoid_differs: bool
-    """Every result of a ``QSigmoid`` is 64."""
     transpose_of_four_axes_crashes: bool
     """A ``Transpose`` of four axes stops the executor; of three it does not."""
     linear_rows_are_corrupted: bool
@@ -78,8 +124,11 @@ class Device:
     """The ones allowed (docs/specification/onnx_export.md section 4.3, stride / kernel)."""
     padding: int
     """Largest on a side (docs/specification/onnx_export.md section 4.3, stride / kernel)."""
-    sigmoid_input_bits: int
-    """Width that a ``QSigmoid`` reads (docs/specification/onnx_export.md section 4.3, Sigmoid)."""
+    functions: Mapping[str, FunctionForm | None]
+    """Functions of one tensor that pack, by linger's name, and the form in which the chip computes them as evaluation
+    does; None: in none (docs/specification/executor.md sections 3 and 9)."""
+    look_up: LookUp | None
+    """How a table is read in the place of the others; None: not measured."""
     output_bits: tuple[int, ...]
     """Widths of results of convolutions and linear layers (docs/specification/onnx_export.md section 4.3, widths)."""
     linear_output_bits: tuple[int, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linger_jax.targets.arcs import ARCS
-from linger_jax.targets.device import Device, Executor, PlatformQuant
+from linger_jax.targets.device import Device, Executor, FunctionForm, PlatformQuant
 from linger_jax.targets.target import PoolDivision, Target, WindowLimits
 
 MARS = Target(
@@ -19,7 +19,11 @@ MARS = Target(
         transposed_kernel=12,
         strides=(1, 2, 4),
         padding=11,
-        sigmoid_input_bits=8,
+        functions={
+            "QSigmoid": FunctionForm(input_bits=8, input_scale=None, output_bits=8, output_scale=2.0**7),
+            "QTanh": None,
+        },
+        look_up=None,
         output_bits=(8, 32),
         linear_output_bits=(8, 16, 32),
         linear_weight_bits=(8,),
@@ -34,7 +38,6 @@ MARS = Target(
             addition_of_constant_hangs=False,
             softmax_axis_is_misread=False,
             conv1d_differs=False,
-            sigmoid_differs=False,
             transpose_of_four_axes_crashes=False,
             linear_rows_are_corrupted=False,
             attention_on_input_differs=False,

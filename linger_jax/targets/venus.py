@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linger_jax.targets.device import Device, Executor, PlatformQuant
+from linger_jax.targets.device import Device, Executor, FunctionForm, LookUp, PlatformQuant, TableIndex
 from linger_jax.targets.kernels import (
     ChipKernels,
     GruArithmetic,
@@ -46,7 +46,11 @@ VENUS = Target(
         transposed_kernel=5,
         strides=(1, 2, 4),
         padding=4,
-        sigmoid_input_bits=16,
+        functions={
+            "QSigmoid": FunctionForm(input_bits=16, input_scale=2.0**11, output_bits=8, output_scale=2.0**7),
+            "QTanh": FunctionForm(input_bits=16, input_scale=2.0**11, output_bits=8, output_scale=2.0**7),
+        },
+        look_up=LookUp(index=TableIndex.product, elements=8_192, joined_bits=(8,)),
         output_bits=(8, 32),
         linear_output_bits=(8, 16, 32),
         linear_weight_bits=(8,),
@@ -61,7 +65,6 @@ VENUS = Target(
             addition_of_constant_hangs=False,
             softmax_axis_is_misread=False,
             conv1d_differs=False,
-            sigmoid_differs=False,
             transpose_of_four_axes_crashes=False,
             linear_rows_are_corrupted=False,
             attention_on_input_differs=False,

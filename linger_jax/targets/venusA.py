@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linger_jax.targets.device import Device, Executor, PlatformQuant
+from linger_jax.targets.device import Device, Executor, LookUp, PlatformQuant, TableIndex
 from linger_jax.targets.kernels import (
     ChipKernels,
     GeluSwish,
@@ -47,7 +47,8 @@ VENUS_A = Target(
         transposed_kernel=12,
         strides=(1, 2, 4),
         padding=11,
-        sigmoid_input_bits=8,
+        functions={"QSigmoid": None, "QTanh": None},
+        look_up=LookUp(index=TableIndex.addition, elements=16_384, joined_bits=(8, 16, 32)),
         output_bits=(8, 16, 32),
         linear_output_bits=(8, 16, 32),
         linear_weight_bits=(8, 32),
@@ -62,7 +63,6 @@ VENUS_A = Target(
             addition_of_constant_hangs=True,
             softmax_axis_is_misread=False,
             conv1d_differs=True,
-            sigmoid_differs=True,
             transpose_of_four_axes_crashes=True,
             linear_rows_are_corrupted=True,
             attention_on_input_differs=True,

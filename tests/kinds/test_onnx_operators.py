@@ -36,7 +36,7 @@ TRANSLATED = {
 UNTRANSLATED = {"QLayerNorm": "LayerNormInt", "QGLU": "GluInt"}
 TAKEN = {
     *("Quant", "Dequant", "Gather", "Squeeze", "Relu", "MaxPool", "Transpose", "Reshape", "Unsqueeze", "Flatten"),
-    *("Slice", "Expand", "Tile", "Shape", "ArgMax", "Sigmoid", "Tanh"),
+    *("Slice", "Expand", "Tile", "Shape", "ArgMax", "Sigmoid", "Tanh", "Requant"),
 }
 REFUSED = {
     *("QMatmul", "QGelu", "QSwish", "QGlobalAveragePool2d", "QConvTranspose1d", "QBatchNorm1d", "QAvgPool1d"),
@@ -117,7 +117,7 @@ def emitted():
     A rule of many kinds writes the operator that the record of the kind names.
     """
     found = set()
-    for package in ("lower", "dialects", "dialects.thinker"):
+    for package in ("lower", "dialects", "dialects.thinker", "dialects.thinker.tables"):
         folder = importlib.resources.files(f"linger_jax.export.{package}")
         for file in folder.iterdir():
             if file.name.endswith(".py"):

@@ -51,7 +51,7 @@ def test_a_refused_operator_says_why_and_names_no_allowed_value(tmp_path):
     ]
     report = linger_jax.check_onnx(build.write(tmp_path / "gelu.onnx", nodes, {"x": [1, 4]}, ["y"], {}))
     (text,) = [str(finding) for finding in report.findings if finding.check == "operator"]
-    assert "QGelu: the packer has no such operator. Use relu" in text
+    assert "QGelu: the packer has no such operator. Export with dialect='thinker'" in text
     assert "allowed" not in text
 
 

@@ -55,6 +55,7 @@ SAMPLES = {
     ops.QCAT: ([(8, 6), (8, 6)], CAT),
     ops.QBMM: ([(2, 4, 6), (2, 6, 4)], BOTH),
     ops.QMATMUL: ([(2, 4, 6), (2, 6, 4)], BOTH),
+    ops.REQUANT: ([(8, 6)], ACT),
     ops.QSIGMOID: ([(40, 40)], {**ACT, **FINE}),
     ops.QTANH: ([(40, 40)], {**ACT, **FINE}),
     ops.QGELU: ([(40, 40)], ACT),

@@ -41,6 +41,10 @@ _EXPORTERS = (
     re.compile(r"place its output in PSRAM"),
     re.compile(r"^venus: linger writes quant_mode only"),
     re.compile(r"^QGLU: executor needs a non-negative dim$"),
+    # A table of the function's results (docs/deployment.md, functions as tables).
+    re.compile(r"op name Q(Gelu|Swish)$"),
+    re.compile(r"^QTanh: packer demands an int16 input"),
+    re.compile(r"^QSigmoid int8 on venusA: "),
 )
 # Sometimes: where other nodes that the executor computes right give the same integers (docs/onnx_files.md).
 _PERHAPS = (

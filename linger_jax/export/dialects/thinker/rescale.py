@@ -22,11 +22,14 @@ def platform_of(graph: OnnxGraph) -> str:
 def grid_of(graph: OnnxGraph, tensor: str) -> Grid | None:
     """The grid that a tensor's integers lie on: that of the node of the field that made them, moves passed over.
 
-    None for floats, constants and graph inputs.
+    None for floats, constants and graph inputs, and behind a recurrent layer whose values lie on another grid than it
+    states (docs/codes.md R7).
     """
     made_by = makers(graph)
     while tensor in made_by:
         node = made_by[tensor]
+        if node.operator in ops.RECURRENT and node.attributes["scale_h"] != node.attributes["scale_o"]:
+            return None
         if node.operator.result_grid is not None and tensor == node.outputs[0]:
             scale, bits = node.operator.result_grid
             return Grid(node.attributes[scale], node.attributes[bits])

@@ -20,6 +20,7 @@ from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.roundings import half_up_for_other_roundings
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
 from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits
+from linger_jax.export.dialects.thinker.tables import tables_for_functions
 from linger_jax.export.onnx import file_dialect
 
 THINKER = Dialect(
@@ -61,6 +62,11 @@ THINKER = Dialect(
             "functions of the last axis",
             "docs/specification/executor.md section 3, rows QSoftmax and GluInt",
             functions_of_the_last_axis,
+        ),
+        Rewrite(
+            "tables for functions",
+            "docs/specification/executor.md section 4, rows lut_by_linear and lut",
+            tables_for_functions,
         ),
         Rewrite("saturation for Clip", "docs/specification/onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
         Rewrite("constants in additions", "docs/specification/executor.md section 3, row QAdd", constants_in_additions),

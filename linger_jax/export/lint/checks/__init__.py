@@ -5,6 +5,7 @@ from linger_jax.export.lint.checks import (
     element_widths,
     executor,
     known_operators,
+    look_ups,
     placement,
     recurrent_nodes,
     tensor_scales,
@@ -22,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     *tensor_shapes.CHECKS,
     *tensor_scales.CHECKS,
     *executor.CHECKS,
+    *look_ups.CHECKS,
     *recurrent_nodes.CHECKS,
     *placement.CHECKS,
 )

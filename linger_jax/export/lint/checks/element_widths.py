@@ -8,12 +8,14 @@ from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.finding import Problem, differs, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import Role
+from linger_jax.kinds import AS_TABLE, WRITES_TABLE, Role
 from linger_jax.kinds import onnx_operators as ops
 
 WIDTH = 8
 """Bits of activations and weights on every chip."""
 TANH_WIDTH = 16
+_TABLE_WIDTHS = (8, 16, 32)
+"""Of what a Gather reads (docs/specification/executor.md section 3)."""
 
 
 def _activations(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -25,7 +27,7 @@ def _activations(view: NodeView, program: Program) -> Iterator[Problem]:
 
 def _weights(view: NodeView, program: Program) -> Iterator[Problem]:
     bits = view.integer("w_bits", WIDTH)
-    if bits == WIDTH or bits is None:
+    if bits == WIDTH or bits is None or (view.operator is ops.TABLE_GATHER and bits in _TABLE_WIDTHS):
         return
     assert view.operator is not None
     stored = view.input(view.operator.inputs.index(Role.weight))
@@ -50,24 +52,34 @@ def _outputs(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 def _tanh(view: NodeView, program: Program) -> Iterator[Problem]:
-    del program
+    remedy = (WRITES_TABLE, AS_TABLE) if program.device.look_up is not None else ("Use relu in the place of tanh", "")
     bits = view.integer("x_bits", WIDTH)
     if bits != TANH_WIDTH or not view.has("platform_quant"):
         yield refuses(
             f"{bits}-bit input",
             f"{TANH_WIDTH} bits and platform_quant: a tanh of 8 bits cannot be packed",
-            "Use relu or sigmoid (on arcs) in the place of tanh",
+            *remedy,
         )
 
 
 def _sigmoid(view: NodeView, program: Program) -> Iterator[Problem]:
-    allowed = program.device.sigmoid_input_bits
-    bits = view.integer("x_bits", WIDTH)
-    if bits != allowed:
+    form = program.device.functions[ops.QSIGMOID.name]
+    if form is None:
+        return
+    bits, scale = view.integer("x_bits", WIDTH), view.number("scale_o")
+    if bits != form.input_bits:
         yield differs(
             f"{bits}-bit input",
-            f"{allowed} bits; others pack, and are not measured",
-            f"Set activate_bits: {allowed} for the layer before it",
+            f"{form.input_bits} bits; others pack, and are not measured",
+            f"Set activate_bits: {form.input_bits} for the layer before it, or export with dialect='thinker'",
+            AS_TABLE,
+        )
+    elif scale is not None and scale != form.output_scale:
+        yield differs(
+            f"scale_o {scale:g}",
+            f"{form.output_scale:g}: the executor's results lie there whatever the file says",
+            WRITES_TABLE,
+            AS_TABLE,
         )
 
 

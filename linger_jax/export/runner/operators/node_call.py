@@ -89,6 +89,11 @@ class Call:
             raise self.error(f"input {position} is missing")
         return value.real() if isinstance(value, IntegerTensor) else value
 
+    def indices(self, position: int) -> Array:
+        """An operand that says which entry: integers, on whatever grid."""
+        value = self.optional(position)
+        return value.value if isinstance(value, IntegerTensor) else self.plain(position)
+
     def require_size(self, numbers: int) -> None:
         """Refuses results beyond any chip's memory, before they are computed.
 

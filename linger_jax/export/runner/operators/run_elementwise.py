@@ -1,4 +1,4 @@
-"""Sums, products and concatenations of quantized tensors."""
+"""Sums, products, concatenations and other grids of quantized tensors."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ def matrix_product(call: Call) -> Sequence[Value]:
     return [_finish(call, total, x.scale * y.scale)]
 
 
+def regrid(call: Call) -> Sequence[Value]:
+    """``Requant``."""
+    x = call.tensor(0)
+    return [_finish(call, x.accumulator(), x.scale)]
+
+
 def concatenate(call: Call) -> Sequence[Value]:
     """``QCat``: each operand re-rounded to the output's grid."""
     parts = [call.tensor(i, f"x_{i}") for i in range(len(call.operands))]
@@ -69,5 +75,6 @@ RULES: Mapping[OnnxOperator, RunRule] = {
     ops.QMUL: multiply,
     ops.QBMM: matrix_product,
     ops.QMATMUL: matrix_product,
+    ops.REQUANT: regrid,
     ops.QCAT: concatenate,
 }

@@ -52,7 +52,7 @@ def _unsqueeze(call: Call, x: Array) -> Array:
 
 def _gather(call: Call, x: Array) -> Array:
     """Indices outside are an error of the file that shows in no result: ONNX leaves them undefined."""
-    return jnp.take(x, call.plain(1), axis=call.node.integer("axis", 0), mode="wrap")
+    return jnp.take(x, call.indices(1), axis=call.node.integer("axis", 0), mode="wrap")
 
 
 def _slice(call: Call, x: Array) -> Array:

@@ -80,9 +80,9 @@ def batch_norm(call: Call) -> Sequence[Value]:
 
 
 def look_up(call: Call) -> Sequence[Value]:
-    """``linger::Gather``: rows of a quantized table; the table comes first."""
+    """``linger::Gather``: rows of a quantized table, or the results of a function; the table comes first."""
     table = call.parameter(0, call.node.integer("w_bits"))
-    rows = jnp.take(jnp.asarray(table.astype(np.int32)), call.plain(1), axis=0, mode="clip")
+    rows = jnp.take(jnp.asarray(table.astype(np.int32)), call.indices(1), axis=0, mode="clip")
     return [IntegerTensor(rows, call.node.scale("scale_w"), call.node.integer("w_bits"))]
 
 
