@@ -67,7 +67,7 @@ class _Drawing:
         self.draw = draw
         self.platform = platform
         self.only = only
-        self.steps = (1, 3) if small else (2, 6)
+        self.steps = (1, 2) if small else (2, 6)
         self.trained = 0.1 if small else 1 / 3
         self.with_drawn_scales = 0.5 if small else 0.1
         self.batch = draw.choice(_BATCHES)
