@@ -11,7 +11,7 @@ from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import ONNX_OPERATORS, OnnxOperator
+from linger_jax.kinds import OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import is_power_of_two
 
@@ -94,9 +94,20 @@ def _concatenation(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 def _float_reader(view: NodeView, program: Program) -> Iterator[Problem]:
-    """The packer makes integers of a graph input that one node quantizes, for all nodes."""
+    """The packer drops Quants: what one reads is integers for all nodes, and has to be a graph input."""
     source = view.input(0)
-    if source is None or source.maker is not None or source.bits is not None or source.constant is not None:
+    if source is None or source.bits is not None or source.constant is not None:
+        return
+    if view.operator is ops.QUANT:
+        maker = program.maker(source)
+        if maker is not None and maker.operator is not ops.DEQUANT:
+            yield differs(
+                f"a Quant behind {maker.node.name}, which is wanted as floats, too",
+                "a Quant at the graph input",
+                "Return what is made of quantized values alone (from_tensor_to_qtensor in front)",
+            )
+        return
+    if source.maker is not None:
         return
     if any(reader.operator is ops.QUANT for reader in program.readers[source.name]):
         yield differs(
@@ -138,7 +149,7 @@ CHECKS = (
     Check("scale agreement", _agreement),
     Check("product scale", _product, ops.PRODUCTS | ops.WITH_BIAS | {ops.QMUL}),
     Check("concatenation shift", _far_shift, {ops.QCAT}, measured),
-    Check("float reader", _float_reader, {operator for operator in ONNX_OPERATORS if operator is not ops.QUANT}),
+    Check("float reader", _float_reader),
     Check(
         "concatenation scale",
         _concatenation,
