@@ -29,7 +29,8 @@ class Verdict:
     """What came of a case.
 
     Attributes:
-      outcome: ``equal``, ``refused`` (by the lint), ``no file`` (refused before the lint), or one of ``FAULTS``.
+      outcome: ``equal``, ``refused`` (by the lint), ``no file`` (refused before the lint), ``not judged`` (the simulator
+        lacks the operator), or one of ``FAULTS``.
       reasons: check and operator of each finding that refuses the file, or why there is none.
       operator: the first node that the executor computes otherwise, or that stops it; empty where it is not known.
       message: of packer or executor, and that node with its shapes and scales.
@@ -98,7 +99,7 @@ def _executed(device: Device, path: Path, inputs: tuple[Any, ...], *, probing: b
         outcome, message = wrong
         if outcome == "packer refuses":
             return Verdict(outcome, operator=reason(LingerError(message)), message=message)
-        if not probing:
+        if not probing or outcome not in FAULTS:
             return Verdict(outcome, message=message)
         node = _first_at_fault(device, integers, fed)
     except Exception as error:

@@ -21,7 +21,8 @@ _CLEARED, _NOISE = -1, 7
 """What memory holds before a run, as the simulator's script numbers it."""
 _SECONDS = 20.0
 """A run takes some milliseconds, or never returns."""
-_LATE = "did not return"
+_OUTCOMES = {"did not return": "hang", "exit 127": "not judged"}
+"""By what the simulator says; a program that lacks a library ends with the latter."""
 
 
 class SimulatorError(LingerError):
@@ -33,8 +34,8 @@ class Ran:
     """What came of one file.
 
     Attributes:
-      outcome: ``ran``, ``packer refuses``, ``noise`` (what memory held before changes the result), ``error`` or
-        ``hang``.
+      outcome: ``ran``, ``packer refuses``, ``noise`` (what memory held before changes the result), ``error``,
+        ``hang``, or ``not judged`` where the simulator lacks a part of the chip.
       outputs: for each sample, the integers of each graph output.
       message: of packer or executor, where it did not run.
     """
@@ -88,7 +89,7 @@ class Device:
                 found, _ = _script(self.script).run(chip, str(package), sample, outputs, memory, _SECONDS)
         except SystemExit:
             message = " ".join(said.getvalue().split())
-            return Ran("hang" if _LATE in message else "error", message=message)
+            return Ran(next((o for word, o in _OUTCOMES.items() if word in message), "error"), message=message)
         return Ran("ran", (tuple(found),))
 
 

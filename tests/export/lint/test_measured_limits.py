@@ -158,14 +158,3 @@ def test_a_quant_stands_at_a_graph_input(platform):
     model.graph.node.insert(0, helper.make_node("Flatten", ["x"], ["floats"], "Flatten_floats"))
     model.graph.node[1].input[0] = "floats"
     assert [severity for severity, _, _ in found(model, "float reader")] == ["differs"]
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_gated_linear_unit_behind_a_transpose_differs(turned):
-    file = File("venusA")
-    x = file.linear(file.input((1, 1, 8)))
-    if turned:
-        x = file.node("Transpose", [x], standard=True, perm=[0, 2, 1])
-        x = file.node("Transpose", [x], standard=True, perm=[0, 2, 1])
-    report = linger_jax.check_onnx(file.done(file.quantized("GluInt", [x], dim=2)))
-    assert [f.check for f in report.blocking] == ["gated linear unit"] * turned

@@ -89,14 +89,7 @@ def _gated_linear_unit(view: NodeView, program: Program) -> Iterator[Problem]:
         return
     if dim is not None and dim < 0:
         yield differs(f"dim {dim}", "0 or more: a negative one is misread", USE_THINKER, NON_NEGATIVE_DIM)
-    maker = None if data is None else program.maker(data)
-    if maker is not None and maker.operator is ops.TRANSPOSE:
-        yield differs(
-            f"an input that {maker.node.name} makes",
-            "one of another operator: it has to lie in PSRAM, where a transpose stops the executor",
-            "Take the gated linear unit over features as a layer makes them",
-        )
-    elif data is not None:
+    if data is not None:
         yield notes(
             f"input {data.name} in share memory",
             "activations in PSRAM",
