@@ -29,8 +29,8 @@ class Verdict:
     """What came of a case.
 
     Attributes:
-      outcome: ``equal``, ``refused`` (by the lint), ``no file`` (refused before the lint), ``not judged`` (the simulator
-        lacks the operator), or one of ``FAULTS``.
+      outcome: ``equal``, ``refused`` (by the lint), ``no file`` (refused before the lint), ``not judged``
+        (the simulator lacks the operator), or one of ``FAULTS``.
       reasons: check and operator of each finding that refuses the file, or why there is none.
       operator: the first node that the executor computes otherwise, or that stops it; empty where it is not known.
       message: of packer or executor, and that node with its shapes and scales.

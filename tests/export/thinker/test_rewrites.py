@@ -46,7 +46,9 @@ def test_a_dilated_conv1d_is_a_plane_where_a_sequence_has_no_dilation(tmp_path):
     path = exported(tmp_path, lambda x: conv_stack(x, 2), normal(5, 9, 4))
     assert "QConv1d" not in inner(path)
     model = onnx.load(path)
-    values = [onnx.helper.get_attribute_value(a) for n in model.graph.node for a in n.attribute if a.name == "dilations"]
+    values = [
+        onnx.helper.get_attribute_value(a) for n in model.graph.node for a in n.attribute if a.name == "dilations"
+    ]
     assert [1, 2] in values
 
 

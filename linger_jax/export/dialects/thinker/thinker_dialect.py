@@ -62,7 +62,9 @@ THINKER = Dialect(
             "docs/specification/onnx_export.md sections 4.3 and 5, rows rank and Transpose",
             three_axes,
         ),
-        Rewrite("rows of linear layers", "docs/specification/executor.md section 3, row QLinear", rows_of_linear_layers),
+        Rewrite(
+            "rows of linear layers", "docs/specification/executor.md section 3, row QLinear", rows_of_linear_layers
+        ),
         Rewrite("half up", "docs/specification/executor.md section 1", half_up_for_other_roundings),
         Rewrite(
             "functions of the last axis",

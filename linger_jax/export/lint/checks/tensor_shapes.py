@@ -58,7 +58,7 @@ def _broadcast(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 def _is_repeated(view: NodeView) -> bool:
-    """Whether a product has an operand that executors repeat: a constant number, or one for each channel of an image."""
+    """Whether executors repeat an operand of a product: a constant number, or one number a channel of an image."""
     for tensor, other in (view.inputs[:2], view.inputs[1::-1]):
         if tensor is None or other is None or tensor.shape is None or other.shape is None:
             continue
@@ -70,9 +70,13 @@ def _is_repeated(view: NodeView) -> bool:
 
 def _slice(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    axes, steps = (None if t is None or t.constant is None else t.constant.tolist() for t in (view.input(3), view.input(4)))
+    axes, steps = (
+        None if t is None or t.constant is None else t.constant.tolist() for t in (view.input(3), view.input(4))
+    )
     if axes is not None and len(axes) > 1:
-        yield differs(f"a slice of {len(axes)} axes", "one axis: the packer reads the first alone", USE_THINKER, ONE_AXIS)
+        yield differs(
+            f"a slice of {len(axes)} axes", "one axis: the packer reads the first alone", USE_THINKER, ONE_AXIS
+        )
     if steps is not None and any(step != 1 for step in steps):
         yield differs(f"a slice with steps {steps}", "1: the executor reads no step", USE_THINKER, ONE_AXIS)
 

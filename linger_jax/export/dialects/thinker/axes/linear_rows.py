@@ -1,4 +1,4 @@
-"""Linear layers of rows: of two or three axes, and as convolutions of one point where the executor has one row alone."""
+"""Linear layers of rows: of two or three axes, or convolutions of one point where the executor has one row alone."""
 
 from __future__ import annotations
 
