@@ -43,6 +43,11 @@ TIERS = {
 """The folders of each tier; every other folder is of ``model`` (tests/README.md)."""
 
 
+LEAST_COMPILED = ("converters", "docs", "export", "support_matrix", "zoo")
+"""Folders whose tests compare integers, files and texts, or train: whether XLA contracts a product and a sum of floats
+decides nothing there, so ``make test`` has it do the least."""
+
+
 def tier_of(item):
     """The tier of a test: the one that it is marked with, or that of its folder."""
     marked = [tier for tier in TIERS if item.get_closest_marker(tier)]
@@ -66,6 +71,8 @@ def pytest_collection_modifyitems(items):
     """Marks the tiers, and puts long files first: the last ones are short, so that all processes end together."""
     for item in items:
         item.add_marker(tier_of(item))
+        if item.path.relative_to(ROOT).parts[0] in LEAST_COMPILED:
+            item.add_marker("least_compiled")
     longest = [*reversed(TIERS)]
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, longest.index(tier_of(item))))
 

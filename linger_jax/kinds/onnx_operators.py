@@ -55,6 +55,7 @@ QLINEAR = quantized(
     packing=translated("LinearInt"),
     differs_between_chips=False,
     pointwise=False,
+    ranks=(2, 3),
     needs_rounding=True,
 )
 QCONV2D = convolution("QConv2d", Family.convolution, translated("Conv2dInt"), ranks=(4,))
@@ -313,10 +314,14 @@ CONVOLUTIONS = _where(lambda row: row.family is Family.convolution)
 TRANSPOSED = _where(lambda row: row.family is Family.transposed)
 WEIGHTED = CONVOLUTIONS | TRANSPOSED | _where(lambda row: row.family is Family.linear)
 """Products with a stored weight."""
+WITH_BIAS = _where(lambda row: Role.weight in row.inputs and Role.bias in row.inputs)
+"""Products with a stored weight that add a bias before the one rounding, normalizations among them."""
 PARAMETRIC = _where(lambda row: Role.weight in row.inputs)
 """Whatever has stored integers of ``w_bits``."""
 PRODUCTS = _where(lambda row: row.family is Family.product)
 AVERAGES = _where(lambda row: row.family is Family.average)
+OF_ONE_SHAPE = frozenset({QADD, QMUL})
+"""Of two tensors, element by element: executors repeat no smaller operand."""
 ALONG_LAST_AXIS = frozenset({QSOFTMAX, QGLU})
 """Functions that the executors compute along the last axis only."""
 RECURRENT = _where(lambda row: row.family is Family.recurrent)

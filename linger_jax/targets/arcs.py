@@ -53,6 +53,7 @@ ARCS = Target(
         look_up=LookUp(index=TableIndex.product, elements=16_384, joined_bits=(8, 16, 32)),
         output_bits=(8, 32),
         linear_output_bits=(8, 16, 32),
+        exact_output_bits={"QLinear": (8, 32), "QConv1d": (8, 32)},
         linear_weight_bits=(8,),
         softmax_length=2048,
         softmax_workspace=4,

@@ -130,9 +130,13 @@ class Device:
     look_up: LookUp | None
     """How a table is read in the place of the others; None: not measured."""
     output_bits: tuple[int, ...]
-    """Widths of results of convolutions and linear layers (docs/specification/onnx_export.md section 4.3, widths)."""
+    """Widths of results with which convolutions and linear layers pack (docs/specification/onnx_export.md section 4.3,
+    widths)."""
     linear_output_bits: tuple[int, ...]
-    """Widths of results with which a linear layer packs all the same, the executor not measured (packer runs)."""
+    """Widths of results with which a linear layer packs (packer runs)."""
+    exact_output_bits: Mapping[str, tuple[int, ...]]
+    """Widths of results that the executor computes, by linger's names of operators with more than 8 bits
+    (docs/specification/executor.md sections 3 and 9)."""
     linear_weight_bits: tuple[int, ...]
     """Widths of weights with which a linear layer packs
     (docs/specification/onnx_export.md section 4.3, widths: formally; packer runs)."""

@@ -51,6 +51,7 @@ VENUS_A = Target(
         look_up=LookUp(index=TableIndex.addition, elements=16_384, joined_bits=(8, 16, 32)),
         output_bits=(8, 16, 32),
         linear_output_bits=(8, 16, 32),
+        exact_output_bits={"QLinear": (8, 32)},
         linear_weight_bits=(8, 32),
         softmax_length=2048,
         softmax_workspace=6,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from tests.equality.case import Case
+from tests.equality.drawn.case import Case
 from tests.equality.judging import MAKING, Verdict
 from tests.equality.ways import EVALUATIONS, GRADIENTS, slopes
 

@@ -8,9 +8,9 @@ import jax
 
 from linger_jax.config import Platform
 from linger_jax.targets import packed_platforms
-from tests.equality.case import Case
 from tests.equality.counterexample import program, ways_at_fault
-from tests.equality.drawing import draw_case
+from tests.equality.drawn.case import Case
+from tests.equality.drawn.drawing import draw_case
 from tests.equality.judging import Verdict, judge
 from tests.equality.shrinking import shrink
 from tests.equality.ways import EVALUATIONS, GRADIENTS

@@ -14,8 +14,8 @@ import numpy as np
 from linger_jax.config import Compat
 from linger_jax.errors import LingerError
 from tests.equality.by_hand import HasNoSecondReadingError
-from tests.equality.case import Case
-from tests.equality.configurations import widest
+from tests.equality.drawn.case import Case
+from tests.equality.drawn.configurations import widest
 from tests.equality.ways import EVALUATIONS, GRADIENTS, HOLD_FOR_FLOATS, INTEGER_WAYS, Arrays, alike, as_arrays, near
 
 MAKING = "making it"

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 
-from tests.equality.case import Case, Numbers
+from tests.equality.drawn.case import Case, Numbers
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 

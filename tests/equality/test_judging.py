@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from linger_jax.errors import ExportError
-from tests.equality.case import Case, Input, Line, Numbers
+from tests.equality.drawn.case import Case, Input, Line, Numbers
 from tests.equality.judging import MAKING, judge
 from tests.equality.ways import EVALUATIONS, GRADIENTS, apply
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from tests.equality.case import Case, Input, Line, Numbers
 from tests.equality.counterexample import program
+from tests.equality.drawn.case import Case, Input, Line, Numbers
 from tests.equality.judging import Verdict, reason
 from tests.equality.shrinking import shrink
 

@@ -69,7 +69,8 @@ def test_a_pool_on_a_finer_grid(tmp_path, platform, plane, kernel, strides, pads
     counts = {"ceil_mode": 0, "count_include_pad": 1, "divisor_override": -1}
     y = drawn.node("QAvgPool2d", [drawn.quantized(32.0)], shape, **ACT, scale_x=32.0, scale_o=128.0, **window, **counts)
     before, after, found = drawn.run(tmp_path / "m.onnx", y, 128.0, shape)
-    assert found == operators
+    rows = ["Transpose", "Reshape", "QConv2d", "Reshape", "Transpose"] if platform is Platform.venusA else ["QLinear"]
+    assert found == [name for op in operators for name in (rows if op == "QLinear" else [op])]
     np.testing.assert_array_equal(after, before)
     assert np.unique(before).size > 2
 

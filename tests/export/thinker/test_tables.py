@@ -101,7 +101,8 @@ def test_a_sum_with_another_tensor_ends_the_table(tmp_path):
     [("venusA", 513, [8208, 8208]), ("arcs", 1025, [10934, 10934, 10932]), ("venus", 257, [4112, 4112])],
 )
 def test_more_elements_than_the_executor_looks_up_are_looked_up_in_parts(tmp_path, platform, features, lengths):
-    path = exported(tmp_path, lambda x: jnp.tanh(nn.Dense(features)(x)), normal(1, 32, 4), platform=platform)
+    rows = normal(1, 32, 4)
+    path = exported(tmp_path, lambda x: jnp.tanh(nn.Dense(features)(x)), rows, image=False, platform=platform)
     assert between(path).count("QCat") == 1
     inferred = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in onnx.load(path).graph.value_info}
     parts = [inferred[n.output[0]][1] for n in onnx.load(path).graph.node if n.op_type == "Gather"]

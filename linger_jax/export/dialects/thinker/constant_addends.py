@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from linger_jax.export.dialects.dialect import Destination
-from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, kind_of, shape_of
+from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, kind_of
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.typing import HostArray
 
@@ -17,9 +17,9 @@ _EXCHANGED = {"scale_x": "scale_y", "scale_y": "scale_x", "x_bits": "y_bits", "y
 
 
 def constants_in_additions(graph: OnnxGraph, destination: Destination) -> None:
-    """A constant that is added has the shape of the result, and lies on a finer grid where nothing else does.
+    """A constant that is added lies on a finer grid where nothing else does.
 
-    Executors do not repeat a smaller operand, and one that adds a constant without shifting anything never returns.
+    An executor that adds a constant without shifting anything never returns.
     """
     if destination.device is None or not destination.device.executor.addition_of_constant_hangs:
         return
@@ -29,13 +29,8 @@ def constants_in_additions(graph: OnnxGraph, destination: Destination) -> None:
             node.attributes = {_EXCHANGED.get(name, name): value for name, value in node.attributes.items()}
         if node.inputs[1] not in graph.constants or node.inputs[0] in graph.constants:
             continue
-        name, shape = node.inputs[1], graph.shapes[node.outputs[0]]
-        if shape_of(graph, node.inputs[0]) == shape:
-            node.inputs[1] = name = graph.constant(
-                name, np.ascontiguousarray(np.broadcast_to(graph.constants[name], shape))
-            )
         if len({node.attributes[scale] for scale in ("scale_x", "scale_y", "scale_o")}) == 1:
-            _add_in_parts(graph, node, name)
+            _add_in_parts(graph, node, node.inputs[1])
 
 
 def _add_in_parts(graph: OnnxGraph, node: GraphNode, name: str) -> None:

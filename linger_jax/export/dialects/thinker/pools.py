@@ -40,6 +40,21 @@ def pools_on_their_grid(graph: OnnxGraph, destination: Destination) -> None:
             _contract(graph, node, divisor)
 
 
+def pools_of_the_plane(graph: OnnxGraph, destination: Destination) -> None:
+    """An average over the whole plane has stride 2 and a padding that its one window does not reach.
+
+    Executors cut one without padding into pieces, and average each where the plane is large beside the channels.
+    """
+    if destination.device is None:
+        return
+    for node in [n for n in graph.nodes if n.operator is ops.QAVG_POOL2D]:
+        a, plane = node.attributes, shape_of(graph, node.inputs[0])[2:]
+        if tuple(a["kernel_shape"]) != plane or any(a["pads"]) or _divisor(node) != math.prod(plane):
+            continue
+        long = [int(side > 1) for side in plane]
+        a |= {"strides": [1 + more for more in long], "pads": [0, 0, *long], "count_include_pad": 1}
+
+
 def _divisor(node: GraphNode) -> int | None:
     """The one number that every window divides by, or None where they differ."""
     a = node.attributes

@@ -7,18 +7,22 @@ from linger_jax.export.dialects.linger_dialect import LINGER
 from linger_jax.export.dialects.thinker.axes import (
     functions_of_the_last_axis,
     height_one,
+    one_axis_a_slice,
     one_reshape,
     reshapes_for_axes,
+    rows_of_linear_layers,
     three_axes,
 )
 from linger_jax.export.dialects.thinker.boundaries import dequantize_outputs, no_identity, quantize_inputs
 from linger_jax.export.dialects.thinker.constant_addends import constants_in_additions
 from linger_jax.export.dialects.thinker.names_and_attributes import add_platform_attributes, rename
+from linger_jax.export.dialects.thinker.operand_shapes import operands_of_one_shape
 from linger_jax.export.dialects.thinker.padding import kernels_as_wide_as_strides, pads_in_convolutions
-from linger_jax.export.dialects.thinker.pools import pools_on_their_grid
+from linger_jax.export.dialects.thinker.pools import pools_of_the_plane, pools_on_their_grid
 from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.roundings import half_up_for_other_roundings
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
+from linger_jax.export.dialects.thinker.shared_weights import a_weight_a_node
 from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits
 from linger_jax.export.dialects.thinker.tables import tables_for_functions
 from linger_jax.export.onnx import file_dialect
@@ -40,6 +44,7 @@ THINKER = Dialect(
         Rewrite("no Identity", "docs/specification/onnx_export.md section 4.1, row Identity", no_identity),
         Rewrite("Pad in convolutions", "docs/specification/onnx_export.md section 4.1, row Pad", pads_in_convolutions),
         Rewrite("Slices for Split", "docs/specification/onnx_export.md section 4.1, row Split", slices_for_splits),
+        Rewrite("one axis a Slice", "docs/specification/executor.md section 3, row Slice", one_axis_a_slice),
         Rewrite(
             "planes of height one", "docs/specification/onnx_export.md sections 4.1 and 5, rows of one axis", height_one
         ),
@@ -49,6 +54,7 @@ THINKER = Dialect(
             kernels_as_wide_as_strides,
         ),
         Rewrite("pools on their grid", "docs/specification/onnx_export.md section 5, row AvgPool", pools_on_their_grid),
+        Rewrite("pools of the plane", "docs/specification/executor.md section 3, row QAvgPool2d", pools_of_the_plane),
         Rewrite(
             "left shifts in QCat", "docs/specification/onnx_export.md section 5, row QCat", operands_on_the_result_grid
         ),
@@ -56,6 +62,9 @@ THINKER = Dialect(
             "products of three axes",
             "docs/specification/onnx_export.md sections 4.3 and 5, rows rank and Transpose",
             three_axes,
+        ),
+        Rewrite(
+            "rows of linear layers", "docs/specification/executor.md section 3, row QLinear", rows_of_linear_layers
         ),
         Rewrite("half up", "docs/specification/executor.md section 1", half_up_for_other_roundings),
         Rewrite(
@@ -69,7 +78,13 @@ THINKER = Dialect(
             tables_for_functions,
         ),
         Rewrite("saturation for Clip", "docs/specification/onnx_export.md section 4.1, row Clip", rectifiers_for_clips),
+        Rewrite(
+            "operands of one shape",
+            "docs/specification/executor.md section 3, rows QAdd and QMul",
+            operands_of_one_shape,
+        ),
         Rewrite("constants in additions", "docs/specification/executor.md section 3, row QAdd", constants_in_additions),
+        Rewrite("a weight a node", "docs/specification/executor.md section 2, row weights", a_weight_a_node),
         Rewrite(
             "Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes
         ),

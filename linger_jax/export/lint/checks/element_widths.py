@@ -42,10 +42,12 @@ def _weights(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 def _outputs(view: NodeView, program: Program) -> Iterator[Problem]:
-    bits = view.integer("o_bits", WIDTH)
-    allowed = (WIDTH,) if view.operator in ops.TRANSPOSED else program.device.output_bits
+    bits, device = view.integer("o_bits", WIDTH), program.device
+    assert view.operator is not None
+    allowed = device.exact_output_bits.get(view.operator.name, (WIDTH,))
     if bits not in allowed:
-        packs = view.operator is ops.QLINEAR and bits in program.device.linear_output_bits
+        packed = device.linear_output_bits if view.operator is ops.QLINEAR else device.output_bits
+        packs = view.operator not in ops.TRANSPOSED and bits in packed
         yield (differs if packs else refuses)(
             f"{bits}-bit output", f"{', '.join(map(str, allowed))} bits", f"Set activate_bits: {WIDTH}"
         )

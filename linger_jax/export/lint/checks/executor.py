@@ -12,12 +12,13 @@ from linger_jax.export.lint.finding import Problem, differs, notes
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import AS_2D, AS_TABLE, USE_THINKER, WRITES_TABLE
+from linger_jax.kinds import AS_2D, AS_TABLE, USE_THINKER, WRITES_TABLE, Role
 from linger_jax.kinds import onnx_operators as ops
 
 SOFTMAX_AXIS = "softmax_axis_minus_one"
 LAST_AXIS = "function_of_last_axis"
 FINER_CONSTANT = "constant_finer_than_sum"
+WEIGHT_A_NODE = "a_weight_a_node"
 NON_NEGATIVE_DIM = "glu_dim_non_negative"
 
 _AXIS_IS_READ_UP_TO = 2
@@ -45,6 +46,22 @@ def _transpose(view: NodeView, program: Program) -> Iterator[Problem]:
             f"a 4-D transpose ({'x'.join(map(str, shape))})",
             f"3-D: the executor of {program.platform} crashes",
             "Merge axes before the transpose, or choose platform arcs",
+        )
+
+
+def _shared_weight(view: NodeView, program: Program) -> Iterator[Problem]:
+    assert view.operator is not None
+    place = view.operator.inputs.index(Role.weight)
+    weight, biases = view.input(place), view.node.inputs[place + 1 :]
+    if weight is None or weight.constant is None:
+        return
+    before = [r for r in program.readers[weight.name] if r.operator in ops.WITH_BIAS and r.index < view.index]
+    if any(r.node.inputs[place + 1 :] != biases for r in before):
+        yield differs(
+            f"weight {weight.name}, which {before[0].node.name} reads with another bias",
+            "a weight for each node: one is laid out for the bias of one reader",
+            USE_THINKER,
+            WEIGHT_A_NODE,
         )
 
 
@@ -119,6 +136,7 @@ CHECKS = (
     Check("conv1d", _convolution_1d, {ops.QCONV1D}, lambda executor: executor.conv1d_differs),
     Check("sigmoid", _sigmoid, {ops.QSIGMOID}, measured),
     Check("transpose", _transpose, {ops.TRANSPOSE}, lambda executor: executor.transpose_of_four_axes_crashes),
+    Check("shared weight", _shared_weight, ops.WITH_BIAS, measured),
     Check("layer norm", _layer_norm, {ops.QLAYER_NORM}),
     Check("function axis", _last_axis, ops.ALONG_LAST_AXIS, measured),
     Check("addition", _addition, {ops.QADD}, measured),

@@ -13,6 +13,7 @@ from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import onnx_operators as ops
 
+_WIDTH = 8
 _REMEDY = "Give the packer the option"
 
 
@@ -29,6 +30,13 @@ def _linear_rows(view: NodeView, program: Program) -> Iterator[Problem]:
     """
     count, result = rows(view), view.outputs[0]
     if count < 2:
+        return
+    if view.integer("o_bits", _WIDTH) != _WIDTH:
+        yield differs(
+            f"{count} rows of {view.integer('o_bits')} bits",
+            f"1 row, or {_WIDTH} bits: the executor writes behind its scratch memory",
+            f"Set activate_bits: {_WIDTH}",
+        )
         return
     rectified = [s for s in program.readers.get(result.name, ()) if s.operator is ops.RELU]
     options = PackOptions(psram=(result.name,))

@@ -15,6 +15,9 @@ from linger_jax.kinds import OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import is_power_of_two
 
+_FARTHEST = 2**6
+"""How much coarser than the result an operand of a concatenation may be."""
+
 
 def _powers(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
@@ -53,13 +56,27 @@ def _scale_name(operator: OnnxOperator | None, position: int) -> str:
 
 
 def _product(view: NodeView, program: Program) -> Iterator[Problem]:
+    """The packer stops at a product of matrices; other products stop the executor, or are wrong there."""
     del program
-    x, y, o = (view.number(name) for name in ("scale_x", "scale_y", "scale_o"))
+    name = "scale_w" if view.operator in ops.WITH_BIAS else "scale_y"
+    x, y, o = (view.number(name) for name in ("scale_x", name, "scale_o"))
     if x is not None and y is not None and o is not None and x * y < o:
-        yield refuses(
-            f"scale_x * scale_y = {x * y:g}, scale_o {o:g}",
-            "scale_o no larger than scale_x * scale_y",
+        yield (refuses if view.operator in ops.PRODUCTS else differs)(
+            f"scale_x * {name} = {x * y:g}, scale_o {o:g}",
+            f"scale_o no larger than scale_x * {name}: nothing shifts left",
             "Let the operands use more of their range (calibrate), so that their scales are larger",
+        )
+
+
+def _far_shift(view: NodeView, program: Program) -> Iterator[Problem]:
+    del program
+    o = view.number("scale_o")
+    scales = [scale for i in range(len(view.inputs)) if (scale := view.number(f"scale_x_{i}"))]
+    if o is not None and scales and o > _FARTHEST * min(scales):
+        yield differs(
+            f"input scale {min(scales):g}, scale_o {o:g}",
+            f"scale_o up to {_FARTHEST} times an input's: the executor shifts no farther",
+            "Set tie_concat_scales: true and train, so that all inputs and the output share one scale",
         )
 
 
@@ -73,6 +90,30 @@ def _concatenation(view: NodeView, program: Program) -> Iterator[Problem]:
             f"input scale {max(above):g}, scale_o {o:g}",
             "input scales up to scale_o: the executor only shifts left",
             "Set tie_concat_scales: true and train, so that all inputs and the output share one scale",
+        )
+
+
+def _float_reader(view: NodeView, program: Program) -> Iterator[Problem]:
+    """The packer drops Quants: what one reads is integers for all nodes, and has to be a graph input."""
+    source = view.input(0)
+    if source is None or source.bits is not None or source.constant is not None:
+        return
+    if view.operator is ops.QUANT:
+        maker = program.maker(source)
+        if maker is not None and maker.operator is not ops.DEQUANT:
+            yield differs(
+                f"a Quant behind {maker.node.name}, which is wanted as floats, too",
+                "a Quant at the graph input",
+                "Return what is made of quantized values alone (from_tensor_to_qtensor in front)",
+            )
+        return
+    if source.maker is not None:
+        return
+    if any(reader.operator is ops.QUANT for reader in program.readers[source.name]):
+        yield differs(
+            f"graph input {source.name} is quantized elsewhere, and read as it is here",
+            "integers everywhere: a package has one type for an input",
+            "Return what is made of quantized values alone (from_tensor_to_qtensor in front)",
         )
 
 
@@ -106,7 +147,9 @@ def _one_scale_an_input(view: NodeView, program: Program) -> Iterator[Problem]:
 CHECKS = (
     Check("power of two", _powers),
     Check("scale agreement", _agreement),
-    Check("product scale", _product, ops.PRODUCTS),
+    Check("product scale", _product, ops.PRODUCTS | ops.WITH_BIAS | {ops.QMUL}),
+    Check("concatenation shift", _far_shift, {ops.QCAT}, measured),
+    Check("float reader", _float_reader),
     Check(
         "concatenation scale",
         _concatenation,

@@ -9,8 +9,12 @@ from linger_jax.export.lint.checks.check import Check
 from linger_jax.export.lint.finding import Problem, differs, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
-from linger_jax.kinds import ONNX_OPERATORS, Role
+from linger_jax.kinds import ONNX_OPERATORS, USE_THINKER, Role
 from linger_jax.kinds import onnx_operators as ops
+
+ONE_SHAPE = "operands_of_one_shape"
+ONE_AXIS = "one_axis_a_slice"
+_IMAGE = 4
 
 
 def _rank(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -41,13 +45,53 @@ def _batch(view: NodeView, program: Program) -> Iterator[Problem]:
 def _broadcast(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     one, other = view.shape(0), view.shape(1)
-    if one is None or other is None:
+    if one is None or other is None or one == other or (view.operator is ops.QMUL and _is_repeated(view)):
         return
     pairs = itertools.zip_longest(reversed(one), reversed(other), fillvalue=1)
-    stretched = sum(a != b for a, b in pairs)
-    if stretched > 1:
-        yield refuses(
-            f"{stretched} axes are broadcast", "1", "Repeat the smaller operand in the model, or add in two steps"
+    stops = view.operator is ops.QADD and sum(a != b for a, b in pairs) > 1
+    yield (refuses if stops else differs)(
+        f"operands {' and '.join('x'.join(map(str, s)) or 'scalar' for s in (one, other))}",
+        "two of one shape: executors repeat no smaller operand",
+        USE_THINKER,
+        ONE_SHAPE,
+    )
+
+
+def _is_repeated(view: NodeView) -> bool:
+    """Whether executors repeat an operand of a product: a constant number, or one number a channel of an image."""
+    for tensor, other in (view.inputs[:2], view.inputs[1::-1]):
+        if tensor is None or other is None or tensor.shape is None or other.shape is None:
+            continue
+        per_channel = len(other.shape) == _IMAGE and tensor.shape == (1, other.shape[1], 1, 1)
+        if per_channel or (tensor.constant is not None and tensor.shape == ()):
+            return True
+    return False
+
+
+def _slice(view: NodeView, program: Program) -> Iterator[Problem]:
+    del program
+    axes, steps = (
+        None if t is None or t.constant is None else t.constant.tolist() for t in (view.input(3), view.input(4))
+    )
+    if axes is not None and len(axes) > 1:
+        yield differs(
+            f"a slice of {len(axes)} axes", "one axis: the packer reads the first alone", USE_THINKER, ONE_AXIS
+        )
+    if steps is not None and any(step != 1 for step in steps):
+        yield differs(f"a slice with steps {steps}", "1: the executor reads no step", USE_THINKER, ONE_AXIS)
+
+
+def _index(view: NodeView, program: Program) -> Iterator[Problem]:
+    del program
+    shape, index = view.shape(), view.input(1)
+    if shape is None or index is None or index.constant is None or not index.constant.size:
+        return
+    length, least = shape[view.integer("axis", 0) or 0], int(index.constant.min())
+    if least < -1 or int(index.constant.max()) >= length:
+        yield differs(
+            f"indices {least} to {int(index.constant.max())} of {length}",
+            f"-1 to {length - 1}: others read foreign memory",
+            "Count from the front",
         )
 
 
@@ -61,6 +105,8 @@ def _softmax_length(view: NodeView, program: Program) -> Iterator[Problem]:
 CHECKS = (
     Check("rank", _rank, {operator for operator in ONNX_OPERATORS if operator.ranks}),
     Check("batch", _batch, {operator for operator in ONNX_OPERATORS if operator.first_sample_only}),
-    Check("broadcast", _broadcast, {ops.QADD}),
+    Check("broadcast", _broadcast, ops.OF_ONE_SHAPE),
+    Check("slice", _slice, {ops.SLICE}),
+    Check("index", _index, {ops.GATHER}),
     Check("softmax length", _softmax_length, {ops.QSOFTMAX}),
 )

@@ -5,9 +5,10 @@ Source: docs/specification/onnx_export.md section 4.3; details measured on the p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.checks.check import Check, measured
 from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
@@ -15,6 +16,12 @@ from linger_jax.kinds import AS_2D, USE_THINKER
 from linger_jax.kinds import onnx_operators as ops
 
 WINDOWED = ops.CONVOLUTIONS | ops.TRANSPOSED
+POOL_OF_PLANE = "pool_of_the_plane"
+_IMAGE = 4
+_SMALL_PLANE, _OF_CHANNELS = 4, 2
+"""Points of a plane up to which, and below which for each channel, an average over all of it is in one piece."""
+_OF_RESULTS = 7
+"""Values of a window, for each result, for which the scratch memory of an average is planned."""
 POOLS = ops.AVERAGES | {ops.MAX_POOL}
 
 
@@ -29,14 +36,16 @@ def _list(values: tuple[int, ...]) -> str:
 def _dilation(view: NodeView, program: Program) -> Iterator[Problem]:
     dilations = view.integers("dilations") or ()
     allowed = (1,) if view.operator in ops.TRANSPOSED else tuple(program.device.conv2d_kernel)
-    if all(d in allowed for d in dilations):
-        return
-    packs = view.operator is ops.QCONV1D
-    yield (notes if packs else refuses)(
-        f"dilation {_by(dilations)}",
-        f"{_list(allowed)}{'; others pack, and are not measured' if packs else ''}",
-        "Change the dilation of the layer",
-    )
+    if view.operator is ops.QCONV1D and any(d != 1 for d in dilations):
+        helps = all(d in allowed for d in dilations)
+        yield differs(
+            f"dilation {_by(dilations)}",
+            "1: a 1-D convolution ignores its dilation",
+            f"{USE_THINKER}: it writes a 2-D convolution of height 1" if helps else "Change the dilation of the layer",
+            AS_2D if helps else "",
+        )
+    elif any(d not in allowed for d in dilations):
+        yield refuses(f"dilation {_by(dilations)}", _list(allowed), "Change the dilation of the layer")
 
 
 def _kernel(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -146,6 +155,34 @@ def _pool_stride(view: NodeView, program: Program) -> Iterator[Problem]:
         )
 
 
+def _pool_of_plane(view: NodeView, program: Program) -> Iterator[Problem]:
+    """An average over the whole plane without padding is right where the plane is small beside the channels."""
+    del program
+    shape, kernel, pads = view.shape(), view.integers("kernel_shape") or (), view.integers("pads") or ()
+    if shape is None or len(shape) != _IMAGE or kernel != shape[2:] or any(pads):
+        return
+    size, channels = math.prod(kernel), shape[1]
+    if size > _SMALL_PLANE and size >= _OF_CHANNELS * channels:
+        yield differs(
+            f"an average over {_by(kernel)} of {channels} channels",
+            f"planes below {_OF_CHANNELS} points a channel, or stride 2 and a padding of 1 behind",
+            USE_THINKER,
+            POOL_OF_PLANE,
+        )
+
+
+def _pool_workspace(view: NodeView, program: Program) -> Iterator[Problem]:
+    del program
+    kernel, shape = view.integers("kernel_shape") or (), view.outputs[0].shape
+    size = math.prod(kernel)
+    if shape is not None and size & (size - 1) and size > _OF_RESULTS * math.prod(shape):
+        yield differs(
+            f"an average of {size} values with {math.prod(shape)} results",
+            f"a power of two, or up to {_OF_RESULTS} values a result: the executor stops",
+            "Use a window of a power of two, or more channels",
+        )
+
+
 def _pool_kernel(view: NodeView, program: Program) -> Iterator[Problem]:
     """The packer checks a maximum pool as a convolution, unless its window spans the plane on one axis."""
     kernel, shape = view.integers("kernel_shape") or (), view.shape()
@@ -167,5 +204,7 @@ CHECKS = (
     Check("symmetric padding", _symmetry, WINDOWED),
     Check("groups", _groups, WINDOWED),
     Check("pool stride", _pool_stride, ops.AVERAGES),
+    Check("pool of the plane", _pool_of_plane, {ops.QAVG_POOL2D}, measured),
+    Check("pool workspace", _pool_workspace, {ops.QAVG_POOL2D}, measured),
     Check("pool kernel", _pool_kernel, {ops.MAX_POOL}),
 )

@@ -50,7 +50,8 @@ def _needs_plane(node: GraphNode, destination: Destination) -> bool:
     if node.operator.plane_form is None:
         return node.operator is ops.MAX_POOL
     if node.operator is ops.QCONV1D:
-        return destination.device is not None and destination.device.executor.conv1d_differs
+        device = destination.device
+        return device is not None and (device.executor.conv1d_differs or int(node.attributes["dilations"][0]) > 1)
     return not node.operator.packing.takes_name
 
 

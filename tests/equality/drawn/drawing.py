@@ -17,9 +17,9 @@ from jax.ad_checkpoint import checkpoint_name
 import linger_jax
 from linger_jax.config import Compat, Platform, QatMethod
 from linger_jax.kinds import BATCH_NORM, CONV
-from tests.equality.calls_of_kinds import CALLS, TOKENS, Call, is_rare, makes_a_grid, wants_a_grid
-from tests.equality.case import Case, Input, Line, Numbers
-from tests.equality.configurations import draw_config
+from tests.equality.drawn.calls_of_kinds import CALLS, TOKENS, Call, is_rare, makes_a_grid, wants_a_grid
+from tests.equality.drawn.case import Case, Input, Line, Numbers
+from tests.equality.drawn.configurations import draw_config
 
 NAMES: Mapping[str, Any] = {
     "nn": nn,

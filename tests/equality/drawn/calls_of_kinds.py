@@ -1,7 +1,7 @@
 """How a call of each kind of step is written: one table, from which models are drawn.
 
 A text is a Python expression inside a compact Flax method. ``{x}`` is a value that the model has; the other fields are
-drawn or read off its shape (``tests/equality/drawing.py``): ``{y}`` another value of the same shape, ``{width}``,
+drawn or read off its shape (``tests/equality/drawn/drawing.py``): ``{y}`` another value of the same shape, ``{width}``,
 ``{window}``, ``{stride}``, ``{padding}`` and ``{index}`` numbers, ``{number}`` the end of a name that is used once,
 ``{t}`` and ``{c}`` the second and the last extent, ``{b}`` the batch.
 """

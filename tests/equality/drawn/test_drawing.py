@@ -4,8 +4,8 @@ import pytest
 
 from linger_jax.config import Platform, load_config
 from linger_jax.kinds import KINDS, MOVES
-from tests.equality.calls_of_kinds import CALLS, NOT_CALLED, is_rare
-from tests.equality.drawing import draw_case
+from tests.equality.drawn.calls_of_kinds import CALLS, NOT_CALLED, is_rare
+from tests.equality.drawn.drawing import draw_case
 
 SEEN = [draw_case(5, index) for index in range(60)]
 

@@ -1,0 +1,1 @@
+"""Drawn models: the calls of every kind, configurations, numbers."""
