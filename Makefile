@@ -59,7 +59,7 @@ $(TESTS): export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 # Devices of one computation wait for each other as long as a busy machine takes.
 LESS := --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true \
 	--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_collective_call_terminate_timeout_seconds=3600
-# Tests in which no arithmetic of floats is at stake (tests/conftest.py) are compiled with the least effort, in a run of
+# Tests that do not show what arithmetic withstands (tests/conftest.py) are compiled with the least effort, in a run of
 # their own: a third of their time.
 LEAST := $(subst optimization_level=1,optimization_level=0,$(LESS))
 # The newest JAX has no other emitters; elsewhere they alone save a third of compiling.

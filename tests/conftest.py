@@ -43,9 +43,9 @@ TIERS = {
 """The folders of each tier; every other folder is of ``model`` (tests/README.md)."""
 
 
-LEAST_COMPILED = ("converters", "docs", "export", "support_matrix", "zoo")
-"""Folders whose tests compare integers, files and texts, or train: whether XLA contracts a product and a sum of floats
-decides nothing there, so ``make test`` has it do the least."""
+COMPILED_AS_ARITHMETIC = ("equality", "golden", "nn", "numerics", "quantizers")
+"""Folders that show that arithmetic withstands a compiler which contracts a product and a sum of floats. In the tests of
+all others ``make test`` has it do the least."""
 
 
 def tier_of(item):
@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items):
     """Marks the tiers, and puts long files first: the last ones are short, so that all processes end together."""
     for item in items:
         item.add_marker(tier_of(item))
-        if item.path.relative_to(ROOT).parts[0] in LEAST_COMPILED:
+        if item.path.relative_to(ROOT).parts[0] not in COMPILED_AS_ARITHMETIC:
             item.add_marker("least_compiled")
     longest = [*reversed(TIERS)]
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, longest.index(tier_of(item))))

@@ -8,6 +8,7 @@ import weakref
 
 import flax.linen as nn
 import jax
+import numpy as np
 import pytest
 
 import linger_jax
@@ -139,7 +140,10 @@ def test_state_survives_jit_boundaries_and_shape_evaluation():
     x = random_array(0, 3, 5)
     qmodel = linger_jax.init(Mlp())
     variables = qmodel.init(jax.random.key(0), x)
-    same_bits(jax.jit(qmodel.init)(jax.random.key(0), x), variables)
+    jitted = jax.jit(qmodel.init)(jax.random.key(0), x)
+    same_bits(jitted["quant"], variables["quant"])
+    # The weights are drawn by Flax, whose arithmetic is XLA's: one program may round where another does not.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), jitted["params"], variables["params"])
     shapes = jax.eval_shape(qmodel.init, jax.random.key(0), x)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), shapes) == jax.tree.map(lambda a: (a.shape, a.dtype), variables)
     output = jax.eval_shape(lambda v: qmodel.apply(v, x, mutable=["quant"])[0], shapes)
