@@ -44,8 +44,8 @@ TIERS = {
 
 
 COMPILED_AS_ARITHMETIC = ("equality", "golden", "nn", "numerics", "quantizers")
-"""Folders that show that arithmetic withstands a compiler which contracts a product and a sum of floats. In the tests of
-all others ``make test`` has it do the least."""
+"""Folders that show that arithmetic withstands a compiler which contracts a product and a sum of floats. For the tests
+of all others ``make test`` has it do the least."""
 
 
 def tier_of(item):
