@@ -107,12 +107,14 @@ def run_matches(name: str, path: Path, case: Case) -> list[str]:
     output = values[runner.outputs[0]]
     wrong = _same_integers(f"{name}: y", output, arrays["y_int"], arrays["scale_out"])
     makers = _makers(runner, case.meta["arch"])
+    linear = {node["id"] for node in case.meta["arch"]["nodes"] if node["op"] == "Linear"}
     for layer, want in case.group("act").items():
         if layer in makers and not _is_raised(runner, makers[layer]):
             scale = arrays[f"act_scale/{layer}"]
             value = values[makers[layer]]
-            if name == "thinker":  # a layer over a sequence may be one over a plane
-                value = value.holds(value.value.reshape(want.shape))
+            if name == "thinker":  # a layer over a sequence may be one over a plane, whose points are rows
+                in_order = np.moveaxis(value.value, 1, -1) if layer in linear and value.value.ndim == 4 else value.value
+                value = value.holds(in_order.reshape(want.shape))
             wrong += _same_integers(f"{name}: act/{layer}", value, want, scale, steps=_allowed(value))
     return wrong
 
