@@ -117,13 +117,19 @@ def _refused_well(refusal: DeviceLintError, want: Wanted) -> list[str]:
     return wrong
 
 
+_NEED_PSRAM = {"QLinear", "GluInt"}
+"""Of several rows; rows that are the points of a convolution need none."""
+
+
 def _options_cover(meta: Mapping[str, Any], options: tuple[str, ...], model: onnx.ModelProto) -> list[str]:
     """What made the executor equal is among the options: no prefetch, tensors in PSRAM."""
     verdict, given = str(meta["verdict"]), " ".join(options)
     wrong = []
     if "--dma_prefetch False" in verdict and "--dma_prefetch False" not in given:
         wrong.append(f"packs with {given or 'no option'}, which leaves the prefetch on; {verdict}")
-    if ("psram" in verdict or "--threshold4 0" in verdict) and not ("psram" in given or "--threshold4 0" in given):
+    holds = {node.op_type for node in model.graph.node}
+    in_psram = ("psram" in verdict or "--threshold4 0" in verdict) and bool(_NEED_PSRAM & holds)
+    if in_psram and not ("psram" in given or "--threshold4 0" in given):
         wrong.append(f"packs with {given or 'no option'}, which puts nothing into PSRAM; {verdict}")
     named = [entry.rpartition(":")[0] for entry in given.partition("-m ")[2].partition(" ")[0].split(",") if entry]
     known = {tensor for node in model.graph.node for tensor in (*node.input, *node.output)}

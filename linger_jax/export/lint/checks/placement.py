@@ -14,13 +14,15 @@ from linger_jax.export.lint.program import Program
 from linger_jax.kinds import onnx_operators as ops
 
 _WIDTH = 8
+_OF_ROWS = {ops.QLINEAR, ops.QCONV2D}
+"""Linear layers of rows, and what is written for them: rows are the points of a plane."""
 _REMEDY = "Give the packer the option"
 
 
 def rows(view: NodeView) -> int:
-    """Rows that a linear layer works on; 1 where the shape is not known."""
+    """Rows that a linear layer works on, as such or as points; 1 where the shape is not known."""
     shape = view.shape()
-    return 1 if shape is None else math.prod(shape[:-1])
+    return 1 if shape is None else math.prod(shape[:-1] if view.operator is ops.QLINEAR else shape[2:])
 
 
 def _linear_rows(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -58,11 +60,13 @@ def _attention_on_input(view: NodeView, program: Program) -> Iterator[Problem]:
     for product in (scores, *products):
         for tensor in product.inputs:
             linear = _made_by(tensor, program)
-            data = linear.input(0) if linear is not None and linear.operator is ops.QLINEAR else None
-            if linear is None or data is None or rows(linear) < 2 or program.origin(data).maker is not None:
+            if linear is None or linear.operator not in _OF_ROWS or rows(linear) < 2:
+                continue
+            source = _made_by(linear.input(0), program)
+            if source is not None and source.operator is not ops.QUANT:
                 continue
             yield differs(
-                f"attention whose {linear.node.name} reads the graph input {program.origin(data).name}",
+                f"attention whose {linear.node.name} reads the graph input",
                 "attention behind another layer: no placement of tensors makes this one right",
                 "Put a layer in front of the attention, or choose platform arcs",
             )

@@ -19,7 +19,7 @@ WINDOWED = ops.CONVOLUTIONS | ops.TRANSPOSED
 POOL_OF_PLANE = "pool_of_the_plane"
 _IMAGE = 4
 _SMALL_PLANE, _OF_CHANNELS = 4, 2
-"""Points of a plane up to which, and below which for each channel, an average over all of it is in one piece."""
+"""Points of a plane up to which, and up to which for each channel, an average over all of it is in one piece."""
 _OF_RESULTS = 7
 """Values of a window, for each result, for which the scratch memory of an average is planned."""
 POOLS = ops.AVERAGES | {ops.MAX_POOL}
@@ -162,10 +162,10 @@ def _pool_of_plane(view: NodeView, program: Program) -> Iterator[Problem]:
     if shape is None or len(shape) != _IMAGE or kernel != shape[2:] or any(pads):
         return
     size, channels = math.prod(kernel), shape[1]
-    if size > _SMALL_PLANE and size >= _OF_CHANNELS * channels:
+    if size > _SMALL_PLANE and size > _OF_CHANNELS * channels:
         yield differs(
             f"an average over {_by(kernel)} of {channels} channels",
-            f"planes below {_OF_CHANNELS} points a channel, or stride 2 and a padding of 1 behind",
+            f"planes of up to {_OF_CHANNELS} points a channel, or stride 2 and a padding of 1 behind",
             USE_THINKER,
             POOL_OF_PLANE,
         )
