@@ -59,16 +59,14 @@ $(TESTS): export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 # Devices of one computation wait for each other as long as a busy machine takes.
 LESS := --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true \
 	--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_collective_call_terminate_timeout_seconds=3600
-# Tests that do not show what arithmetic withstands (tests/conftest.py) are compiled with the least effort, in a run of
-# their own: a third of their time.
-LEAST := $(subst optimization_level=1,optimization_level=0,$(LESS))
+test-newest sample-newest: export XLA_FLAGS ?= $(LESS)
 # The newest JAX has no other emitters; elsewhere they alone save a third of compiling.
-EMITTERS := --xla_cpu_use_fusion_emitters=false
-test-newest sample-newest: EMITTERS :=
-$(TESTS): export XLA_FLAGS = $(LESS) $(EMITTERS)
+$(TESTS): export XLA_FLAGS ?= $(LESS) --xla_cpu_use_fusion_emitters=false
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-# Exit status 5: there is none among the tests that were asked for.
-BOTH = -m "not least_compiled" $(ARGS); first=$$?; XLA_FLAGS="$(LEAST) $(EMITTERS)" $(1) $(PYTEST) -m least_compiled $(ARGS); \
+# Tests that do not show what arithmetic withstands (tests/conftest.py) are compiled with the least effort, in a run of
+# their own. Exit status 5: there is none among the tests that were asked for.
+BOTH = -m "not least_compiled" $(ARGS); first=$$?; \
+	XLA_FLAGS="$(subst optimization_level=1,optimization_level=0,$(XLA_FLAGS))" $(1) $(PYTEST) -m least_compiled $(ARGS); \
 	case $$first.$$? in 0.0 | 0.5 | 5.0) ;; *) exit 1 ;; esac
 
 test: env

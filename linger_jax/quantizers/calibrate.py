@@ -9,19 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import ActivationType, CalibrateExponent, Compat, QatMethod
+from linger_jax.config import ActivationType, Compat, QatMethod
 from linger_jax.errors import CalibrationError, LingerError
 from linger_jax.numerics import SMALLEST_STATISTIC, clip_symmetric, exp2_rounded, power_of_two
 from linger_jax.quantizers.calibration_methods import CalibrationResult, calibrate_method
-from linger_jax.quantizers.exponent_choice import (
-    added,
-    covering_exponent,
-    is_above_floor,
-    least_error_exponent,
-    nearest_exponent,
-    no_errors,
-    value_of_exponent,
-)
+from linger_jax.quantizers.exponent_choice import no_errors, settled
 from linger_jax.quantizers.quantize import limit_scale, scale_within_range
 from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec
 from linger_jax.quantizers.quantizer_state import (
@@ -117,20 +109,11 @@ def calibrate(
     scale = None if result.scale is None else _joined(jnp.minimum, before, state[SCALE], _scalar(result.scale))
     if result.learning_data is not None:
         found = _statistic(result) if spec.qat_method is QatMethod.MOM else _scalar(result.learning_data)
-        after[_RANGE] = settled = _joined(jnp.maximum, before, before[_RANGE], found)
+        after[_RANGE] = kept = _joined(jnp.maximum, before, before[_RANGE], found)
         if scale is None and not reference and spec.kind is not QuantizerKind.bias:
-            exponent = nearest = nearest_exponent(spec, settled)
-            if spec.calibrate_exponent is CalibrateExponent.least_error:
-                after[_ERRORS] = added(spec, t, nearest, before[_ERRORS])
-                exponent = least_error_exponent(nearest, after[_ERRORS])
-            elif spec.calibrate_exponent is CalibrateExponent.no_clip:
-                exponent = covering_exponent(spec, settled)
-            if spec.calibrate_exponent is not CalibrateExponent.nearest:
-                saw_data = is_above_floor(spec, settled)
-                exponent = jnp.where(saw_data, exponent, nearest)
-                settled = jnp.where(saw_data, value_of_exponent(spec, exponent), settled)
+            exponent, kept, after[_ERRORS] = settled(spec, t, kept, before[_ERRORS])
             scale = power_of_two(exponent)
-        new_state[value] = settled.reshape(state[value].shape)
+        new_state[value] = kept.reshape(state[value].shape)
     elif spec.qat_method is QatMethod.MOM:
         new_state[flag] = state[flag]
     new_state |= {name: entry for name, entry in after.items() if name in state}

@@ -111,15 +111,32 @@ def rescale(
     """
     if given_scale is not None:
         return {**state, SCALE: _scale_given(spec, given_scale, min_scale)}
-    ties = exponent_ties(spec.quant_method)
     if spec.qat_method is QatMethod.MOM:
         require(state, RUNNING_DATA, IS_INIT, SCALE)
-        seen, own = state[IS_INIT], scale_of_statistic(state[RUNNING_DATA], spec.bits, ties)
+        seen, own = state[IS_INIT], own_scale(spec, state[RUNNING_DATA])
     else:
         require(state, THRESHOLD, IS_CALIBRATED, SCALE)
         seen = state[IS_CALIBRATED] | (state[SCALE] != jnp.float32(1))
-        own = scale_of_threshold(lax.stop_gradient(state[THRESHOLD]).reshape(()), spec.bits, ties)[0]
+        own = own_scale(spec, lax.stop_gradient(state[THRESHOLD]).reshape(()))
     return {**state, SCALE: jnp.where(seen, limit_scale(own, min_scale), state[SCALE])}
+
+
+def own_scale(spec: QuantizerSpec, value: jax.Array) -> jax.Array:
+    """The scale that follows from a statistic (MOM) or threshold (TQT), before any limit.
+
+    Args:
+      spec: the quantizer.
+      value: float32 scalar, ``running_data`` or ``learning_data``.
+
+    Returns:
+      float32 scalar; NaN where the value is not finite.
+
+    Source: docs/specification/quantizers.md sections 3 and 8.
+    """
+    ties = exponent_ties(spec.quant_method)
+    if spec.qat_method is QatMethod.MOM:
+        return scale_of_statistic(value, spec.bits, ties)
+    return scale_of_threshold(value, spec.bits, ties)[0]
 
 
 def limit_scale(scale: jax.Array, min_scale: jax.Array | None) -> jax.Array:

@@ -9,21 +9,19 @@ import math
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.checks.element_widths import WIDTH
 from linger_jax.export.lint.finding import Problem, differs
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import AS_TABLE, USE_THINKER
 from linger_jax.kinds import onnx_operators as ops
 
-_WIDTH = 8
-"""Of what is brought to another grid."""
-
 
 def _index(view: NodeView, program: Program) -> Iterator[Problem]:
     index, form = view.input(1), program.device.look_up
     if index is None or not index.quantized:
         return
-    if index.bits is not None and index.bits <= _WIDTH:
+    if index.bits is not None and index.bits <= WIDTH:
         yield differs(
             f"an index of {index.bits} bits",
             "32 bits: the executor stops",
@@ -41,20 +39,20 @@ def _index(view: NodeView, program: Program) -> Iterator[Problem]:
 
 def _regridded(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    source, bits = view.input(0), view.integer("o_bits", _WIDTH)
+    source, bits = view.input(0), view.integer("o_bits", WIDTH)
     x, o = view.number("scale_x"), view.number("scale_o")
-    if source is not None and source.bits is not None and source.bits > _WIDTH:
+    if source is not None and source.bits is not None and source.bits > WIDTH:
         yield differs(
             f"a {source.bits}-bit input",
-            f"{_WIDTH} bits: the executor stops",
+            f"{WIDTH} bits: the executor stops",
             "Give it integers of 8 bits",
         )
-    if bits is None or bits <= _WIDTH or x is None or o is None:
+    if bits is None or bits <= WIDTH or x is None or o is None:
         return
-    if not x <= o <= x * 2 ** (bits - _WIDTH):
+    if not x <= o <= x * 2 ** (bits - WIDTH):
         yield differs(
             f"scale_x {x:g}, scale_o {o:g}",
-            f"a scale_o of {x:g} to {x * 2 ** (bits - _WIDTH):g}: the executor only shifts left, and wraps",
+            f"a scale_o of {x:g} to {x * 2 ** (bits - WIDTH):g}: the executor only shifts left, and wraps",
             "Widen to a scale between them",
         )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.checks.element_widths import WIDTH
 from linger_jax.export.lint.finding import Problem, differs, notes
 from linger_jax.export.lint.memory_plan import stays_in_share_memory
 from linger_jax.export.lint.node_view import NodeView, Tensor
@@ -13,7 +14,6 @@ from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import onnx_operators as ops
 
-_WIDTH = 8
 _OF_ROWS = {ops.QLINEAR, ops.QCONV2D}
 """Linear layers of rows, and what is written for them: rows are the points of a plane."""
 _REMEDY = "Give the packer the option"
@@ -33,11 +33,11 @@ def _linear_rows(view: NodeView, program: Program) -> Iterator[Problem]:
     count, result = rows(view), view.outputs[0]
     if count < 2:
         return
-    if view.integer("o_bits", _WIDTH) != _WIDTH:
+    if view.integer("o_bits", WIDTH) != WIDTH:
         yield differs(
             f"{count} rows of {view.integer('o_bits')} bits",
-            f"1 row, or {_WIDTH} bits: the executor writes behind its scratch memory",
-            f"Set activate_bits: {_WIDTH}",
+            f"1 row, or {WIDTH} bits: the executor writes behind its scratch memory",
+            f"Set activate_bits: {WIDTH}",
         )
         return
     rectified = [s for s in program.readers.get(result.name, ()) if s.operator is ops.RELU]
