@@ -9,14 +9,13 @@ import numpy as np
 from linger_jax.export.dialects.dialect import Destination, Dialect, Rewrite
 from linger_jax.export.onnx import (
     GraphNode,
-    Made,
     OnnxGraph,
     file_dialect,
     index_constant,
-    insert,
     makers,
     readers,
     replace_uses,
+    transposed_at,
     uses,
 )
 from linger_jax.kinds import onnx_operators as ops
@@ -74,9 +73,7 @@ def _moved(graph: OnnxGraph, before: GraphNode, source: Source) -> str:
     if order is None:
         return tensor
     perm = [*axes, *(len(axes) + axis for axis in order)]
-    shape = tuple(graph.shapes[tensor][axis] for axis in perm)
-    made = Made(shape=shape, kind=graph.element_types[tensor])
-    return insert(graph, graph.nodes.index(before), ops.TRANSPOSE, [tensor], made, attributes={"perm": perm})
+    return transposed_at(graph, graph.nodes.index(before), tensor, perm)
 
 
 def gathers_for_positions(graph: OnnxGraph, destination: Destination) -> None:

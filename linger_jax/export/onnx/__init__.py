@@ -17,6 +17,7 @@ from linger_jax.export.onnx.graph_edits import reshape_output as reshape_output
 from linger_jax.export.onnx.graph_edits import shape_constant as shape_constant
 from linger_jax.export.onnx.graph_edits import shape_of as shape_of
 from linger_jax.export.onnx.graph_edits import slice_constants as slice_constants
+from linger_jax.export.onnx.graph_edits import transposed_at as transposed_at
 from linger_jax.export.onnx.graph_edits import uses as uses
 from linger_jax.export.onnx.onnx_file import FileGraph as FileGraph
 from linger_jax.export.onnx.onnx_file import FileNode as FileNode

@@ -122,6 +122,13 @@ def axes_as_inputs(graph: OnnxGraph) -> None:
             node.inputs.append(integers_constant(graph, name, node.attributes.pop(name)))
 
 
+def transposed_at(graph: OnnxGraph, place: int, tensor: str, perm: Sequence[int]) -> str:
+    """The tensor with its axes in another order, behind a Transpose at an index of the node list."""
+    shape = shape_of(graph, tensor)
+    made = Made(shape=tuple(shape[axis] for axis in perm), kind=kind_of(graph, tensor))
+    return insert(graph, place, ops.TRANSPOSE, [tensor], made, attributes={"perm": perm})
+
+
 def reshape_at(graph: OnnxGraph, place: int, tensor: str, shape: Shape) -> str:
     """The tensor with another shape: itself, a reshaped constant, or behind a Reshape at an index of the node list."""
     before = shape_of(graph, tensor)

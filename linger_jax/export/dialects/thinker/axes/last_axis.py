@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from linger_jax.export.dialects.dialect import Destination
-from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, kind_of, reshape_at, reshape_output, shape_of
+from linger_jax.export.onnx import GraphNode, OnnxGraph, reshape_at, reshape_output, shape_of, transposed_at
 from linger_jax.kinds import onnx_operators as ops
 
 _OTHERS_BETWEEN = [0, 2, 1]
@@ -32,13 +32,7 @@ def _turn(graph: OnnxGraph, node: GraphNode, axis: int) -> None:
     rows, columns = math.prod(before[:axis]), math.prod(before[axis + 1 :])
     reshape_output(graph, node, (rows, after[axis], columns))
     node.inputs[0] = reshape_at(graph, graph.nodes.index(node), node.inputs[0], (rows, before[axis], columns))
-    node.inputs[0] = _transposed(graph, graph.nodes.index(node), node.inputs[0])
+    node.inputs[0] = transposed_at(graph, graph.nodes.index(node), node.inputs[0], _OTHERS_BETWEEN)
     back = graph.nodes[graph.nodes.index(node) + 1]
     graph.shapes[node.outputs[0]] = (rows, columns, after[axis])
-    back.inputs[0] = _transposed(graph, graph.nodes.index(back), node.outputs[0])
-
-
-def _transposed(graph: OnnxGraph, place: int, tensor: str) -> str:
-    shape = shape_of(graph, tensor)
-    made = Made(shape=tuple(shape[axis] for axis in _OTHERS_BETWEEN), kind=kind_of(graph, tensor))
-    return insert(graph, place, ops.TRANSPOSE, [tensor], made, attributes={"perm": _OTHERS_BETWEEN})
+    back.inputs[0] = transposed_at(graph, graph.nodes.index(back), node.outputs[0], _OTHERS_BETWEEN)

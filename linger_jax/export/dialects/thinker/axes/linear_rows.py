@@ -7,13 +7,11 @@ import math
 from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.onnx import (
     GraphNode,
-    Made,
     OnnxGraph,
-    insert,
-    kind_of,
     reshape_at,
     reshape_output,
     shape_of,
+    transposed_at,
 )
 from linger_jax.kinds import onnx_operators as ops
 
@@ -46,7 +44,7 @@ def _turn(graph: OnnxGraph, node: GraphNode) -> None:
     """From [1, rows, inputs] to [1, inputs, 1, rows], and back behind the node."""
     (_, rows, inputs), (_, _, outputs) = shape_of(graph, node.inputs[0]), graph.shapes[node.outputs[0]]
     place, inner = graph.nodes.index(node), node.outputs[0]
-    columns = _transposed(graph, place, node.inputs[0])
+    columns = transposed_at(graph, place, node.inputs[0], _OTHERS_BETWEEN)
     data = reshape_at(graph, place + 1, columns, (1, inputs, 1, rows))
     weight = graph.constants[node.inputs[1]].reshape(outputs, inputs, 1, 1)
     node.operator = ops.QCONV2D
@@ -55,10 +53,4 @@ def _turn(graph: OnnxGraph, node: GraphNode) -> None:
     back = graph.nodes[graph.nodes.index(node) + 1]
     graph.shapes[inner] = (1, outputs, 1, rows)
     columns = reshape_at(graph, graph.nodes.index(back), inner, (1, outputs, rows))
-    back.inputs[0] = _transposed(graph, graph.nodes.index(back), columns)
-
-
-def _transposed(graph: OnnxGraph, place: int, tensor: str) -> str:
-    shape = shape_of(graph, tensor)
-    made = Made(shape=tuple(shape[axis] for axis in _OTHERS_BETWEEN), kind=kind_of(graph, tensor))
-    return insert(graph, place, ops.TRANSPOSE, [tensor], made, attributes={"perm": _OTHERS_BETWEEN})
+    back.inputs[0] = transposed_at(graph, graph.nodes.index(back), columns, _OTHERS_BETWEEN)
