@@ -43,9 +43,9 @@ TIERS = {
 """The folders of each tier; every other folder is of ``model`` (tests/README.md)."""
 
 
-COMPILED_AS_ARITHMETIC = ("equality", "golden", "nn", "numerics", "quantizers")
+COMPILED_AS_ARITHMETIC = ("equality", "nn", "numerics", "quantizers")
 """Folders that show that arithmetic withstands a compiler which contracts a product and a sum of floats. For the tests
-of all others ``make test`` has it do the least."""
+of all others ``make test`` has it do the least; ``python -m tests.golden`` replays with all that it can do."""
 
 
 def tier_of(item):
@@ -67,11 +67,25 @@ class _SkipsWithoutTorch(importlib.abc.MetaPathFinder):
 sys.meta_path.append(_SkipsWithoutTorch())
 
 
+def _may_compile_least(path):
+    return path.relative_to(ROOT).parts[0] not in COMPILED_AS_ARITHMETIC
+
+
+def pytest_ignore_collect(collection_path, config):
+    """A run of what is compiled as arithmetic imports no other tests, which would take longer than some of it."""
+    inside = collection_path != ROOT and ROOT in collection_path.parents
+    return (
+        True
+        if inside and config.option.markexpr == "not least_compiled" and _may_compile_least(collection_path)
+        else None
+    )
+
+
 def pytest_collection_modifyitems(items):
     """Marks the tiers, and puts long files first: the last ones are short, so that all processes end together."""
     for item in items:
         item.add_marker(tier_of(item))
-        if item.path.relative_to(ROOT).parts[0] not in COMPILED_AS_ARITHMETIC:
+        if _may_compile_least(item.path):
             item.add_marker("least_compiled")
     longest = [*reversed(TIERS)]
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, longest.index(tier_of(item))))

@@ -56,8 +56,8 @@ def evaluate(path: Path, inputs: Sequence[np.ndarray], biases: Mapping[str, Bias
       HasNoSecondReadingError: an operator is not among those above.
     """
     model = onnx.load(path)
-    known = _MOVES | {operator.__name__ for operator in _OPERATORS}
-    other = sorted({node.op_type for node in model.graph.node} - known)
+    known = {*(("", move) for move in _MOVES), *(("linger", operator.__name__) for operator in _OPERATORS)}
+    other = sorted({node.op_type for node in model.graph.node if (node.domain, node.op_type) not in known})
     if other:
         raise HasNoSecondReadingError(", ".join(other))
     steps = {name: value for node in model.graph.node for name, value in _bias_steps(node, biases or {})}
@@ -265,7 +265,14 @@ class Gather(_Operator):
         return (table[rows],)
 
 
+class Squeeze(_Operator):
+    """Of integers."""
+
+    def _run(self, x: np.ndarray, **_: Any) -> tuple[np.ndarray]:
+        return (np.squeeze(x, tuple(self.axes)),)
+
+
 _OPERATORS = (
     *(Quant, Dequant, QAdd, QMul, QBmm, QMatmul, QCat, QLinear, QConv1d, QConv2d),
-    *(QConvTranspose1d, QConvTranspose2d, QBatchNorm1d, QBatchNorm2d, Gather),
+    *(QConvTranspose1d, QConvTranspose2d, QBatchNorm1d, QBatchNorm2d, Gather, Squeeze),
 )

@@ -40,9 +40,10 @@ def test_nodes_of_a_file_are_evaluated_in_order(tmp_path):
     quant = helper.make_node("Quant", ["x"], ["0"], domain="linger", scale_x=4.0, data_bits=8)
     scales = {"scale_x": 4.0, "scale_y": 4.0, "scale_o": 2.0, "o_bits": 8, "quant_mode": "floor_add"}
     add = helper.make_node("QAdd", ["0", "0"], ["1"], domain="linger", **scales)
-    dequant = helper.make_node("Dequant", ["1"], ["y"], domain="linger", scale_o=2.0)
-    path = write(tmp_path / "m.onnx", quant, add, dequant, shape=[3])
-    (y,) = evaluate(path, [np.array([0.2, -0.3, 900.0], np.float32)])
+    squeeze = helper.make_node("Squeeze", ["1"], ["2"], domain="linger", axes=[0])
+    dequant = helper.make_node("Dequant", ["2"], ["y"], domain="linger", scale_o=2.0)
+    path = write(tmp_path / "m.onnx", quant, add, squeeze, dequant, shape=[1, 3])
+    (y,) = evaluate(path, [np.array([[0.2, -0.3, 900.0]], np.float32)])
     assert y.tolist() == [1.0, 0.0, 63.5]  # 1, -1 and 127 steps of 1/4: 1, 0 and 64 of 1/2, and twice as many are cut
 
 
