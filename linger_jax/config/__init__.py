@@ -1,6 +1,7 @@
 """Configuration: closed sets of values, frozen typed models, YAML in and out."""
 
 from linger_jax.config.enums import ActivationType as ActivationType
+from linger_jax.config.enums import Arithmetic as Arithmetic
 from linger_jax.config.enums import CalibrateExponent as CalibrateExponent
 from linger_jax.config.enums import Compat as Compat
 from linger_jax.config.enums import Lowering as Lowering

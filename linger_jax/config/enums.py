@@ -44,6 +44,15 @@ class CalibrateExponent(StrEnum):
     """The range rounded up to a power of two."""
 
 
+class Arithmetic(StrEnum):
+    """Whose integers a layer trains that the chip's executor computes otherwise than linger (docs/decisions.md D34)."""
+
+    linger = "linger"
+    """Those of linger's kernel; such a layer stays off the chip."""
+    executor = "executor"
+    """Those of the executor, where it was measured."""
+
+
 class Strategy(StrEnum):
     """Scale search strategies of the reference: stored in files, without effect on any number."""
 

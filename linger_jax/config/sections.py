@@ -6,7 +6,15 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, StrictBool, StrictInt, StrictStr, field_validator
 
-from linger_jax.config.enums import ActivationType, CalibrateExponent, QatMethod, QuantMethod, RoundMode, Strategy
+from linger_jax.config.enums import (
+    ActivationType,
+    Arithmetic,
+    CalibrateExponent,
+    QatMethod,
+    QuantMethod,
+    RoundMode,
+    Strategy,
+)
 from linger_jax.config.validation import Section
 
 Bits = Annotated[StrictInt, Field(ge=2, le=32)]
@@ -73,6 +81,8 @@ class QuantInfo(Section):
     """Calibration function of activation quantizers."""
     calibrate_exponent: CalibrateExponent = CalibrateExponent.least_error
     """How a calibration goes from the range to a scale; under ``compat: reference`` always ``nearest``."""
+    arithmetic: Arithmetic = Arithmetic.linger
+    """Whose integers layers train that the executor computes otherwise; under ``compat: reference`` always linger's."""
 
 
 class _Overlay(Section):

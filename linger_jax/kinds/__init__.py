@@ -46,6 +46,7 @@ from linger_jax.kinds.onnx_operator import AS_2D as AS_2D
 from linger_jax.kinds.onnx_operator import AS_TABLE as AS_TABLE
 from linger_jax.kinds.onnx_operator import BIAS_BITS as BIAS_BITS
 from linger_jax.kinds.onnx_operator import LINGER as LINGER
+from linger_jax.kinds.onnx_operator import TRAIN_EXECUTOR_ROWS as TRAIN_EXECUTOR_ROWS
 from linger_jax.kinds.onnx_operator import UNKNOWN as UNKNOWN
 from linger_jax.kinds.onnx_operator import USE_THINKER as USE_THINKER
 from linger_jax.kinds.onnx_operator import WRITES_TABLE as WRITES_TABLE

@@ -66,6 +66,9 @@ USE_THINKER = "Export with dialect='thinker'"
 AS_2D = "one_dimension_as_two"
 """The edit that makes planes of sequences."""
 AS_TABLE = "function_as_table"
+TRAIN_EXECUTOR_ROWS = (
+    "Train the executor's integers with quant_info.arithmetic: executor, or keep the layer off the chip"
+)
 """The edit that writes a function as a table of its results."""
 WRITES_TABLE = f"{USE_THINKER}: it writes a table, for operands of 8 bits"
 """The remedy for functions that a chip has not."""

@@ -8,6 +8,7 @@ from linger_jax.kinds.onnx_operator import (
     AS_2D,
     AS_TABLE,
     LINGER,
+    TRAIN_EXECUTOR_ROWS,
     UNKNOWN,
     USE_THINKER,
     WRITES_TABLE,
@@ -36,7 +37,6 @@ _OF_CELL = (_DATA, _WEIGHT, _WEIGHT, _OTHER_BIAS, _OTHER_BIAS)
 
 _RENAMED = "rename_unmapped_ops"
 _NO_TRANSLATION = "the packer has no translation of this name"
-_KEEP_OFF = "Keep the layer off the chip, or use BatchNorm in its place"
 _WANTS_PLANES = f"{USE_THINKER}: it writes the 2-D form"
 
 # --- linger's domain ------------------------------------------------------------------------------------------------
@@ -91,12 +91,22 @@ QLAYER_NORM = quantized(
     "QLayerNorm",
     Family.other,
     *(_DATA, _WEIGHT, _OTHER_BIAS),
-    packing=untranslated(
-        "LayerNormInt", Refusal(f"{_NO_TRANSLATION}; LayerNormInt packs, but computes other integers", _KEEP_OFF)
+    packing=refused(
+        Refusal(f"{_NO_TRANSLATION}; LayerNormInt packs, but computes other integers", TRAIN_EXECUTOR_ROWS)
     ),
     differs_between_chips=False,
     pointwise=False,
 )
+LAYER_NORM_INT = quantized(
+    "LayerNormInt",
+    Family.other,
+    *(_DATA, _WEIGHT, _OTHER_BIAS),
+    packing=TAKEN,
+    differs_between_chips=False,
+    pointwise=False,
+    ranks=(3,),
+)
+"""A LayerNorm in the executor's own arithmetic."""
 QAVG_POOL2D = quantized(
     "QAvgPool2d",
     Family.average,

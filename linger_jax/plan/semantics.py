@@ -66,6 +66,7 @@ class Semantics:
         the products (docs/decisions.md D27).
       chooses_exponents: calibration follows ``calibrate_exponent``; otherwise it takes the nearest power of two
         (docs/decisions.md D25).
+      arithmetic_is_chosen: ``quant_info.arithmetic`` counts; otherwise it is linger's (docs/decisions.md D34).
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
     """
 
@@ -101,6 +102,7 @@ class Semantics:
     evaluates_in_integers: bool
     weights_leave_room: bool
     chooses_exponents: bool
+    arithmetic_is_chosen: bool
     files_hold_evaluated_biases: bool
 
 
@@ -137,6 +139,7 @@ CHIP = Semantics(
     evaluates_in_integers=True,
     weights_leave_room=True,
     chooses_exponents=True,
+    arithmetic_is_chosen=True,
     files_hold_evaluated_biases=True,
 )
 REFERENCE = Semantics(
@@ -172,6 +175,7 @@ REFERENCE = Semantics(
     evaluates_in_integers=False,
     weights_leave_room=False,
     chooses_exponents=False,
+    arithmetic_is_chosen=False,
     files_hold_evaluated_biases=False,
 )
 

@@ -70,6 +70,7 @@ ARCS = Target(
             linear_rows_are_corrupted=False,
             attention_on_input_differs=False,
             glu_differs=True,
+            normalizes_rows=True,
             concatenation_only_shifts_left=False,
         ),
     ),

@@ -95,6 +95,9 @@ class Executor:
     """Attention whose linear layers read the graph input is wrong, wherever its tensors lie."""
     glu_differs: bool
     """A ``QGLU`` gives other values; where it does not, its activations have to lie in PSRAM."""
+    normalizes_rows: bool
+    """``LayerNormInt`` computes the formula of docs/specification/executor.md section 3.3. Read by
+    ``plan/decide/plan_norms.py`` too."""
     concatenation_only_shifts_left: bool
     """An operand of a ``QCat`` on a finer grid than the result comes out as garbage. Training therefore ties the scales
     of layers that meet there (docs/decisions.md D22): ``Target.ties_concat_scales``."""

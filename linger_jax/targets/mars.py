@@ -43,6 +43,7 @@ MARS = Target(
             linear_rows_are_corrupted=False,
             attention_on_input_differs=False,
             glu_differs=False,
+            normalizes_rows=False,
             concatenation_only_shifts_left=False,
         ),
     ),

@@ -68,6 +68,7 @@ VENUS_A = Target(
             linear_rows_are_corrupted=True,
             attention_on_input_differs=True,
             glu_differs=False,
+            normalizes_rows=True,
             concatenation_only_shifts_left=True,
         ),
     ),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from linger_jax.config import (
     ActivationType,
+    Arithmetic,
     CalibrateExponent,
     ClampInfo,
     Compat,
@@ -51,6 +52,7 @@ QUANT_KEYS = {
     "w_calibrate_name": WORD,
     "a_calibrate_name": WORD,
     "calibrate_exponent": st.sampled_from(CalibrateExponent),
+    "arithmetic": st.sampled_from(Arithmetic),
 }
 METHOD = st.sampled_from(QatMethod)
 PART_KEYS = QUANT_KEYS | {"input_bits": st.none() | BITS, "output_bits": st.none() | BITS}

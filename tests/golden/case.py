@@ -22,6 +22,7 @@ Arrays = Mapping[str, np.ndarray]
 
 CONFIG_SUFFIX = ".expected.json"
 DEVICE_FILE = "case.json"
+_OF_EXECUTORS = ("formula", "network")
 
 
 class UnreadableCaseError(ValueError):
@@ -40,13 +41,14 @@ class Case:
 
     @property
     def family(self) -> str:
-        """The ``family`` of the description; ``config`` for configurations."""
-        return str(self.meta.get("family", "?"))
+        """As described; ``config`` for configurations, ``formula`` and ``network`` of executors."""
+        return str(self.meta.get("family") or next((name for name in _OF_EXECUTORS if name in self.meta), "?"))
 
     @property
     def op(self) -> str:
         """The operator or model that the case is about."""
-        return str(self.meta.get("op") or self.meta.get("model") or "-")
+        names = (self.meta.get(key) for key in ("op", "model", *_OF_EXECUTORS))
+        return str(next((name for name in names if name), "-"))
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """Arrays whose key starts with ``prefix.`` or ``prefix/``, by the rest of the key."""

@@ -27,6 +27,7 @@ from tests.golden.cases import (
     trajectory,
 )
 from tests.golden.device import exported, imported, linted, packed
+from tests.golden.executor import formulas, networks
 from tests.golden.outcome import NotSupportedError, Outcome, Status
 
 Replay = Callable[[Case], list[str]]
@@ -71,6 +72,8 @@ _FAMILIES: Mapping[str, Replay] = {
     "trajectory": _trajectory,
     "checkpoint": lambda case: checkpoint.replay(case.arrays, case.meta, case.path.with_suffix(".pt")),
     "config": config.replay,
+    "formula": formulas.replay,
+    "network": networks.replay,
     "device": imported.replay,
     "export": exported.replay,
     "pack": packed.replay,

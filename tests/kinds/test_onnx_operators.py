@@ -33,13 +33,22 @@ TRANSLATED = {
     **{f"Q{name}": f"{name}Int" for name in ("AvgPool2d", "Bmm", "Softmax", "LSTM", "GRU")},
     **{f"Q{name}": f"iq{name}" for name in ("Add", "Mul", "Cat", "Sigmoid", "Tanh")},
 }
-UNTRANSLATED = {"QLayerNorm": "LayerNormInt", "QGLU": "GluInt"}
+UNTRANSLATED = {"QGLU": "GluInt"}
 TAKEN = {
     *("Quant", "Dequant", "Gather", "Squeeze", "Relu", "MaxPool", "Transpose", "Reshape", "Unsqueeze", "Flatten"),
-    *("Slice", "Expand", "Tile", "Shape", "ArgMax", "Sigmoid", "Tanh", "Requant"),
+    *("Slice", "Expand", "Tile", "Shape", "ArgMax", "Sigmoid", "Tanh", "Requant", "LayerNormInt"),
 }
 REFUSED = {
-    *("QMatmul", "QGelu", "QSwish", "QGlobalAveragePool2d", "QConvTranspose1d", "QBatchNorm1d", "QAvgPool1d"),
+    *(
+        "QLayerNorm",
+        "QMatmul",
+        "QGelu",
+        "QSwish",
+        "QGlobalAveragePool2d",
+        "QConvTranspose1d",
+        "QBatchNorm1d",
+        "QAvgPool1d",
+    ),
     *("Clip", "Split", "Pad", "Cast", "Identity", "Concat"),
 }
 OF_VENUS = {"Resize", "LogSoftmax", "ShuffleChannel"}

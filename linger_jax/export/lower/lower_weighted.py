@@ -22,12 +22,11 @@ from linger_jax.export.lower.lowering_step import LoweringStep, lowers
 from linger_jax.export.onnx import integers_constant, shape_constant
 from linger_jax.kinds import BATCH_NORM, BIAS_BITS, EMBED, LAYER_NORM
 from linger_jax.kinds import onnx_operators as ops
-from linger_jax.numerics.normalization import RESULT_FRACTION_BITS
+from linger_jax.numerics.normalization import EXECUTOR_ROWS, KERNEL_ROWS, RowArithmetic
 from linger_jax.plan import Node
+from linger_jax.plan.graph import ROWS
 
 INPUT = "input_quantizer"
-NORMALIZED_SCALE = 2.0**RESULT_FRACTION_BITS
-"""Scale of LayerNorm's normalized values."""
 
 
 def weight_grid(step: LoweringStep) -> Grid:
@@ -124,7 +123,8 @@ def embed(step: LoweringStep) -> Sequence[ExportedValue]:
 
 @lowers(LAYER_NORM)
 def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
-    """``QLayerNorm`` over trailing axes; its bias lies at ``NORMALIZED_SCALE * scale_w``."""
+    """``QLayerNorm`` over trailing axes, or ``LayerNormInt``; biases on the grid of normalized value times weight."""
+    arithmetic: RowArithmetic = step.node.attributes[ROWS]
     x = step.emit.in_flax_order(step.quantized(0, INPUT))
     if x.order is not None:
         raise step.error("a flattened image enters a LayerNorm")
@@ -139,5 +139,11 @@ def layer_norm(step: LoweringStep) -> Sequence[ExportedValue]:
     if isinstance(bias, HostValue):
         steps = step.emit.visit.added_bias(step.quantizer_path("bias_quantizer"))
         inputs.append(step.emit.graph.constant(weight_name(step, "bias"), stored(steps.reshape(shape), BIAS_BITS)))
-    attributes = {**weight_attributes(step, x, output), "scale_y_normal": NORMALIZED_SCALE}
-    return [step.emit.integers(ops.QLAYER_NORM, inputs, output, x, attributes=attributes, node=step.node)]
+    elif arithmetic is EXECUTOR_ROWS:
+        inputs.append(step.emit.graph.constant(weight_name(step, "bias"), np.zeros(shape, np.int32)))
+    attributes = {**weight_attributes(step, x, output), **_ROW_ATTRIBUTES[arithmetic]}
+    return [step.emit.integers(_ROW_OPERATORS[arithmetic], inputs, output, x, attributes=attributes, node=step.node)]
+
+
+_ROW_OPERATORS = {KERNEL_ROWS: ops.QLAYER_NORM, EXECUTOR_ROWS: ops.LAYER_NORM_INT}
+_ROW_ATTRIBUTES = {KERNEL_ROWS: {"scale_y_normal": KERNEL_ROWS.one}, EXECUTOR_ROWS: {}}

@@ -1,12 +1,13 @@
-"""LayerNorm by the chip's integer kernel; the gradient is the float layer's.
+"""LayerNorm in the chip's integers; the gradient is the float layer's.
 
-Source: docs/specification/layers.md section 6.
+Source: docs/specification/layers.md section 6, docs/specification/executor.md section 3.3.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -17,29 +18,38 @@ from jax import lax
 from linger_jax.config import RoundMode
 from linger_jax.interpret.apply_quantizer import BiasBeside, accept, quantize_bias, quantize_weight, where_number
 from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.integers import at_output
+from linger_jax.interpret.integers import operands as operands_of
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role, results
 from linger_jax.interpret.layers.weighted_layers import BIAS, INPUT, quantize_output
 from linger_jax.kinds import LAYER_NORM
-from linger_jax.numerics import round_half_even, round_scaled
+from linger_jax.numerics import Accumulator, exponent_of_power_of_two, round_half_even, round_scaled
 from linger_jax.numerics.chip_kernels import saturated_int32
-from linger_jax.numerics.normalization import EPSILON, RESULT_FRACTION_BITS, normalize
+from linger_jax.numerics.normalization import EPSILON, EXECUTOR_ROWS, Normalized, RowArithmetic, normalize
 from linger_jax.numerics.products import rounded_product
 from linger_jax.plan import Node
+from linger_jax.plan.graph import ROWS
+from linger_jax.quantizers import QTensor
 
 SCALE = ("params", "scale")
-_RESULT_UNIT = np.float32(2**RESULT_FRACTION_BITS)
 _LARGEST = np.float32(2.0**31)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """Static half of a LayerNorm: trailing axes, width and rounding of its input, width of its bias."""
+    """Static half of a LayerNorm: trailing axes, width and rounding of its input, width of its bias, how it divides."""
 
     axes: int
     bits: int
     rounding: RoundMode
     bias_bits: int
+    rows: RowArithmetic
+
+    @property
+    def one(self) -> np.float32:
+        """Steps of a normalized value of 1."""
+        return np.float32(self.rows.one)
 
 
 @interprets(LAYER_NORM)
@@ -51,19 +61,41 @@ def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
     shape = x.value.shape[x.value.ndim - axes :]
     bias, bias_path = roles.get(BIAS), node.quantizer_path("bias_quantizer")
     gamma = roles.get(SCALE, jnp.ones(shape, jnp.float32))
-    beside = BiasBeside(bias_path, bias, jnp.asarray(_RESULT_UNIT))
+    arithmetic: RowArithmetic = node.attributes[ROWS]
+    one = np.float32(arithmetic.one)
+    beside = BiasBeside(bias_path, bias, jnp.asarray(one))
     weight = quantize_weight(ctx, node.quantizer_path("weight_quantizer"), gamma, beside)
     if ctx.in_float:
         if bias is not None and ctx.mode is Mode.calibrate:
-            bias = quantize_bias(ctx, bias_path, bias, _RESULT_UNIT * weight.scale).value
-        y = _float_layer_norm(axes, x.value, weight.value, bias)
-    else:
-        form = _Form(axes, x.bits, ctx.quantizers[path].spec.rounding, ctx.quantizers[bias_path].spec.bits)
-        if bias is not None and ctx.recording is not None:
-            ctx.recording.note_bias(bias_path, saturated_int32(_bias_steps(form, bias, weight.scale)))
-        bias = jnp.zeros(shape, jnp.float32) if bias is None else bias
-        y = _integer_layer_norm(form, x.value, x.scale, weight.value, weight.scale, bias)
-    return results(node, quantize_output(ctx, node, y))
+            bias = quantize_bias(ctx, bias_path, bias, one * weight.scale).value
+        return results(node, quantize_output(ctx, node, _float_layer_norm(axes, x.value, weight.value, bias)))
+    form = _Form(axes, x.bits, ctx.quantizers[path].spec.rounding, ctx.quantizers[bias_path].spec.bits, arithmetic)
+    if bias is not None and ctx.recording is not None:
+        ctx.recording.note_bias(bias_path, saturated_int32(_bias_steps(form, bias, weight.scale)))
+    shift = jnp.zeros(shape, jnp.float32) if bias is None else bias
+
+    def in_float() -> Array:
+        return _integer_layer_norm(form, x.value, x.scale, weight.value, weight.scale, shift)
+
+    # linger's kernel multiplies and adds in float32.
+    if arithmetic is not EXECUTOR_ROWS or not ctx.in_integers:
+        return results(node, quantize_output(ctx, node, in_float()))
+    whole, gamma = operands_of(ctx, x, weight)
+    total, unknown = _exact(form, whole, gamma, lax.stop_gradient(shift))
+    exponent = exponent_of_power_of_two(one * lax.stop_gradient(weight.scale))
+    return results(node, at_output(ctx, node.quantizer_path("output_quantizer"), total, exponent, in_float, unknown))
+
+
+def _exact(form: _Form, x: QTensor, weight: QTensor, bias: Array) -> tuple[Accumulator, Array]:
+    """The layer's sums of integers, and which rows are unknown: a value there is NaN."""
+    steps, rows = _normalized(form, x.value, x.scale)
+    count = math.prod(x.value.shape[x.value.ndim - form.axes :])
+    # No value lies farther than sqrt(T) deviations from the mean of T; the table's last bits add less than a step.
+    normalized = Accumulator.of(rows.steps, int((math.isqrt(count) + 2) * form.rows.one))
+    gamma = Accumulator.of(saturated_int32(_over_rows(weight.value * weight.scale, x.value)), 2 ** (weight.bits - 1))
+    beta = saturated_int32(_over_rows(_bias_steps(form, bias, weight.scale), x.value))
+    total = normalized * gamma + Accumulator.of(beta, 2 ** (form.bias_bits - 1))
+    return total, jnp.isnan(_of_rows(form, steps))
 
 
 def _float_layer_norm(axes: int, x: Array, weight: Array, bias: Array | None) -> Array:
@@ -82,15 +114,14 @@ def _integer_layer_norm(form: _Form, x: Array, scale: Array, weight: Array, weig
 def _forward(
     form: _Form, x: Array, scale: Array, weight: Array, weight_scale: Array, bias: Array
 ) -> tuple[Array, tuple[Array, Array, Array, Array]]:
-    steps = _limited(round_scaled(x, scale, form.rounding), form.bits)
-    rows = normalize(steps, scale, form.axes, form.bits)
-    unit = _RESULT_UNIT * weight_scale
+    steps, rows = _normalized(form, x, scale)
+    unit = form.one * weight_scale
     shift = _bias_steps(form, bias, weight_scale)
-    q15 = lax.convert_element_type(rows.steps, jnp.float32)
-    product = rounded_product(q15, _over_rows(weight * weight_scale, x))
+    normalized = lax.convert_element_type(rows.steps, jnp.float32)
+    product = rounded_product(normalized, _over_rows(weight * weight_scale, x))
     total = lax.clamp(-_LARGEST, product + _over_rows(shift, x), _LARGEST)
     y = total * (np.float32(1) / unit)
-    y = where_number(jnp.sum(steps, tuple(range(x.ndim - form.axes, x.ndim)), keepdims=True), y)
+    y = where_number(_of_rows(form, steps), y)
     return y, (x, weight, rows.mean, rows.reciprocal_deviation)
 
 
@@ -111,9 +142,20 @@ def _backward(
 _integer_layer_norm.defvjp(_forward, _backward)
 
 
+def _normalized(form: _Form, x: Array, scale: Array) -> tuple[Array, Normalized]:
+    """The integers of x as float32 whole numbers, and their normalized rows."""
+    steps = _limited(round_scaled(x, scale, form.rounding), form.bits)
+    return steps, normalize(steps, scale, form.axes, form.bits, form.rows)
+
+
+def _of_rows(form: _Form, steps: Array) -> Array:
+    """The sum of each row."""
+    return jnp.sum(steps, tuple(range(steps.ndim - form.axes, steps.ndim)), keepdims=True)
+
+
 def _bias_steps(form: _Form, bias: Array, weight_scale: Array) -> Array:
     """The float bias on the grid of the normalized values times the weight: the layer has no use for a state of it."""
-    return _limited(round_half_even(bias * (_RESULT_UNIT * weight_scale)), form.bias_bits)
+    return _limited(round_half_even(bias * (form.one * weight_scale)), form.bias_bits)
 
 
 def _limited(v: Array, bits: int) -> Array:

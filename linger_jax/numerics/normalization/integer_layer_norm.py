@@ -21,14 +21,40 @@ from linger_jax.numerics.products import rounded_product
 
 EPSILON = 1e-5
 """The one epsilon that the chips have."""
-RESULT_FRACTION_BITS = 15
-LARGEST_RADICAND_BITS = 60
-"""The table of the inverse square root is defined below 2^60 (docs/specification/layers.md section 6)."""
 
+_TABLE_FRACTION_BITS = 15
 _INT32_BITS = 31
 _FLOAT32_SIGNIFICAND = 24
 _LARGEST_RECIPROCAL = 2**15 - 1
 _LIMB = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowArithmetic:
+    """How a chip normalizes rows.
+
+    Attributes:
+      fraction_bits: Q-format of the normalized values, at most that of the table, Q15.
+      radicand_bits: T sum(x^2) and sum(x)^2 of a row of T integers have to stay below 2^radicand_bits.
+    """
+
+    fraction_bits: int
+    radicand_bits: int
+
+    @property
+    def one(self) -> float:
+        """Integer steps of a normalized value of 1."""
+        return 2.0**self.fraction_bits
+
+    def longest(self, bits: int) -> int:
+        """Most integers of a width that a row may hold."""
+        return math.isqrt(2**self.radicand_bits) // 2 ** (bits - 1) - 1
+
+
+KERNEL_ROWS = RowArithmetic(fraction_bits=15, radicand_bits=60)
+"""Of linger's kernel; its table is defined below 2^60 (docs/specification/layers.md section 6)."""
+EXECUTOR_ROWS = RowArithmetic(fraction_bits=10, radicand_bits=31)
+"""Of the executor's ``LayerNormInt`` (docs/specification/executor.md section 3.3)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +62,7 @@ class Normalized:
     """Result of ``normalize``, with what its gradient needs.
 
     Attributes:
-      steps: int32, Q15, of the input's shape.
+      steps: int32, of the input's shape, in the Q-format of the arithmetic.
       mean: float32, the rows' means in real numbers, normalized axes of length 1.
       reciprocal_deviation: float32, 1 / sqrt(variance + 1e-5), likewise.
     """
@@ -47,33 +73,36 @@ class Normalized:
 
 
 def check_length(where: str, count: int, bits: int) -> None:
-    """Checks that rows of ``count`` integers of ``bits`` bits keep the radicand below 2^60.
+    """Checks that the kernel normalizes rows of ``count`` integers of ``bits`` bits.
 
     Raises:
       PlatformLimitError: names the layer, the limit and the remedy.
     """
-    most = 2 ** (LARGEST_RADICAND_BITS // 2 - (bits - 1)) - 1
+    most = KERNEL_ROWS.longest(bits)
     if count > most:
         raise PlatformLimitError(
             f"layer {where!r}: a LayerNorm over {count} values of {bits} bits needs more than the "
-            f"{LARGEST_RADICAND_BITS} bits of the chip's inverse square root; at most {most} values are allowed. "
+            f"{KERNEL_ROWS.radicand_bits} bits of the chip's inverse square root; at most {most} values are allowed. "
             "Normalize fewer values, give the layer fewer input bits, or leave it float with disable_submodel."
         )
 
 
-def normalize(x: jax.Array, scale: jax.Array, axes: int, bits: int) -> Normalized:
+def normalize(
+    x: jax.Array, scale: jax.Array, axes: int, bits: int, arithmetic: RowArithmetic = KERNEL_ROWS
+) -> Normalized:
     """(x - mean) / sqrt(variance + 1e-5) over the last axes, as the chip computes it.
 
     Args:
       x: float32 array of whole numbers, integers of ``bits`` bits: steps of ``scale``.
       scale: float32 scalar, a power of two, integer steps per unit.
-      axes: how many trailing axes are normalized; their product passes ``check_length``.
+      axes: how many trailing axes are normalized; their product is at most ``arithmetic.longest(bits)``.
       bits: width of the integers.
+      arithmetic: the chip's.
 
     Returns:
       The normalized rows. The same bits on one device and many, with and without jit and x64.
 
-    Source: docs/specification/layers.md section 6, steps 2 to 5.
+    Source: docs/specification/layers.md section 6, steps 2 to 5, docs/specification/executor.md section 3.3.
     """
     over = tuple(range(x.ndim - axes, x.ndim))
     count = math.prod(x.shape[axis] for axis in over)
@@ -84,6 +113,7 @@ def normalize(x: jax.Array, scale: jax.Array, axes: int, bits: int) -> Normalize
         spread = np.int64(count) * int64.of(squares) - int64.of(total) * int64.of(total)
         factor, shift = doubling_factor(spread + _epsilon_term(scale, count))
         spread = int64.to_float32(spread)
+    shift = shift + np.int32(_TABLE_FRACTION_BITS - arithmetic.fraction_bits)
     units = np.float32(count) * scale
     variance = spread / units / units
     return Normalized(

@@ -21,6 +21,7 @@ from linger_jax.plan.graph.node_attributes import COMPUTED_FROM as COMPUTED_FROM
 from linger_jax.plan.graph.node_attributes import HOLDS as HOLDS
 from linger_jax.plan.graph.node_attributes import POOL as POOL
 from linger_jax.plan.graph.node_attributes import PRIMITIVE as PRIMITIVE
+from linger_jax.plan.graph.node_attributes import ROWS as ROWS
 from linger_jax.plan.graph.node_attributes import SCAN_ID as SCAN_ID
 from linger_jax.plan.graph.node_attributes import STACKED as STACKED
 from linger_jax.plan.graph.node_attributes import USED as USED

@@ -24,6 +24,8 @@ CARRY_BITS = "carry_bits"
 
 WEIGHT_QUANTIZER = "weight_quantizer"
 """Of a decided layer with one weight: path of its weight quantizer; another layer's where two share a parameter."""
+ROWS = "rows"
+"""Of a decided LayerNorm: the ``RowArithmetic`` of its rows."""
 HOLDS = "holds"
 """Of a plain convolution: path of the normalization that is folded into it."""
 COMPUTED_FROM = "computed_from"

@@ -8,6 +8,7 @@ from typing import Any
 
 from linger_jax.config import (
     ActivationType,
+    Arithmetic,
     CalibrateExponent,
     Compat,
     Lowering,
@@ -59,6 +60,8 @@ def draw_config(draw: random.Random, platform: Platform, modules: Sequence[str])
     for number, module in enumerate(modules):
         if draw.random() < 0.15:
             config[f"part{number}"] = {"name": [module], "quant_info": _part(draw)}
+    if draw.random() < 0.5:
+        info["arithmetic"] = draw.choice(tuple(Arithmetic)).value
     return config
 
 

@@ -42,16 +42,27 @@ def test_several_rows_of_linear_layers_are_right_on_arcs():
 
 
 @pytest.mark.parametrize("platform", ["arcs", "venusA"])
-def test_a_layer_norm_under_the_packer_s_name_packs_and_computes_other_integers(platform):
+def test_a_layer_norm_of_linger_under_the_packer_s_name_packs_and_computes_other_integers(platform):
     file = File(platform)
-    x = file.input((3, 8))
+    x = file.input((1, 3, 8))
     report = linger_jax.check_onnx(file.done(file.weighted("LayerNormInt", x, (8,), 8, scale_y_normal=32768.0)))
-    (finding,) = (f for f in report.findings if f.check == "layer norm")
-    assert (finding.severity, finding.limit) == (
+    (finding,) = (f for f in report.findings if f.check == "rows")
+    assert (finding.severity, finding.found, finding.limit) == (
         Severity.differs,
-        "the executor normalizes at Q10, training at Q15",
+        "rows that were trained with 1 at 32768 steps",
+        "1024",
     )
     assert not report.ok
+
+
+@pytest.mark.parametrize("platform", ["arcs", "venusA"])
+@pytest.mark.parametrize(("length", "fits"), [(361, True), (363, False)])
+def test_rows_of_a_layer_norm_fit_sums_of_32_bits(platform, length, fits):
+    file = File(platform)
+    report = linger_jax.check_onnx(
+        file.done(file.weighted("LayerNormInt", file.input((1, 3, length)), (length,), length))
+    )
+    assert [f.found for f in report.findings if f.check == "rows"] == ([] if fits else [f"rows of {length} values"])
 
 
 def test_rectified_rows_are_placed_in_psram_whole():

@@ -47,6 +47,7 @@ SAMPLES = {
     ops.QBATCH_NORM1D: ([(1, 4, 9), (4,), (4,)], WEIGHT),
     ops.QBATCH_NORM2D: ([(1, 4, 9, 9), (4,), (4,)], WEIGHT),
     ops.QLAYER_NORM: ([(8, 6), (6,), (6,)], NORMALIZED),
+    ops.LAYER_NORM_INT: ([(1, 8, 6), (6,), (6,)], NORMALIZED),
     ops.QAVG_POOL1D: ([(1, 64, 20)], {**ACT, **window(1)}),
     ops.QAVG_POOL2D: ([(1, 16, 20, 20)], {**ACT, **window(2)}),
     ops.QGLOBAL_AVERAGE_POOL2D: ([(1, 512, 2, 3)], ACT),

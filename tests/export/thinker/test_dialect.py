@@ -34,7 +34,7 @@ def test_operators_have_the_packers_names(tmp_path):
 
     with pytest.warns(LingerWarning, match="LayerNorm_0"):
         path = exported(tmp_path, normalized, normal(2, 5, 4), strict=False)
-    assert operators(path) == ["Quant", "QLinear", "LayerNormInt", "GluInt", "Dequant"]
+    assert operators(path) == ["Quant", "QLinear", "QLayerNorm", "GluInt", "Dequant"]
     assert attributes(path, "GluInt")["dim"] == 2
 
 

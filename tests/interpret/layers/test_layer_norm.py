@@ -11,6 +11,7 @@ import pytest
 import linger_jax
 from linger_jax import LingerWarning, QTensor
 from linger_jax.errors import PlatformLimitError
+from linger_jax.numerics.normalization import EXECUTOR_ROWS, KERNEL_ROWS
 from tests.interpret.steps import REFERENCE, TQT, quantized, same_bits, scale_for, trained
 from tests.models import prepared, random_array
 from tests.numerics.normalization.test_integer_layer_norm import plain
@@ -22,13 +23,13 @@ def layer(**options):
     return nn.LayerNorm(epsilon=1e-5, **options)
 
 
-def by_hand(x, x_scale, w, w_scale, b):
+def by_hand(x, x_scale, w, w_scale, b, arithmetic=KERNEL_ROWS):
     """Steps 1 to 7: the layer's result before its output quantizer."""
-    steps = np.rint(np.asarray(x) * x_scale).astype(int)
-    y = np.float32([plain(row, x_scale) for row in steps.tolist()])
+    steps, one = np.rint(np.asarray(x) * x_scale).astype(int), np.float32(arithmetic.one)
+    y = np.float32([plain(row, x_scale, arithmetic) for row in steps.tolist()])
     whole = np.clip(np.rint(np.asarray(w) * w_scale), -128, 127).astype(np.float32)
-    shift = np.rint(np.float32(b) * np.float32(32768) * np.float32(w_scale))
-    return ((y * whole).astype(np.float32) + shift).astype(np.float32) / (32768 * w_scale)
+    shift = np.rint(np.float32(b) * one * np.float32(w_scale))
+    return ((y * whole).astype(np.float32) + shift).astype(np.float32) / (one * w_scale)
 
 
 @pytest.mark.parametrize(("use_scale", "use_bias"), [(True, True), (True, False), (False, True), (False, False)])
@@ -46,6 +47,40 @@ def test_the_layer_by_hand_with_and_without_scale_and_bias(use_scale, use_bias):
     w, b = params.get("scale", np.ones(12)), params.get("bias", np.zeros(12))
     exact = by_hand(x, scale["input_quantizer"], w, scale["weight_quantizer"], b)
     np.testing.assert_array_equal(y.value, quantized(np.clip(exact, -8, 8), float(y.scale)))
+
+
+EXECUTOR = {"platform": "arcs", "quant_info": {"arithmetic": "executor"}}
+
+
+def test_the_executor_s_arithmetic_by_hand_in_training_evaluation_and_integers():
+    """docs/specification/executor.md section 3.3."""
+    qmodel, variables = prepared(layer(), X, config=EXECUTOR)
+    variables["params"] = {"scale": random_array(1, 12), "bias": random_array(2, 12)}
+    y, updates = qmodel.apply_qtensor(variables, X, mutable=["quant"])
+    scale = {name: float(entry["scale"]) for name, entry in updates["quant"].items()}
+    x, params = quantized(X, scale["input_quantizer"]), variables["params"]
+    grids = scale["input_quantizer"], params["scale"], scale["weight_quantizer"], params["bias"]
+    exact = by_hand(x, grids[0], *grids[1:], EXECUTOR_ROWS)
+    np.testing.assert_array_equal(y.value, quantized(np.clip(exact, -8, 8), float(y.scale)))
+    after = {**variables, **updates}
+    evaluated = qmodel.apply(after, X)
+    np.testing.assert_array_equal(evaluated, quantized(exact, scale["output_quantizer"]))
+    np.testing.assert_array_equal(qmodel.apply(after, X, mode="integer"), evaluated)
+
+
+@pytest.mark.parametrize(
+    ("platform", "features", "reason"),
+    [
+        ("venus", 12, "arithmetic linger: venus has no measured LayerNorm"),
+        ("arcs", 362, "arithmetic linger: the executor's rows hold at most 361 values of 8 bits"),
+    ],
+)
+def test_where_the_executor_has_no_such_rows_the_plan_says_so(platform, features, reason):
+    x = np.zeros((2, features), np.float32)
+    qmodel = linger_jax.init(layer(), {**EXECUTOR, "platform": platform})
+    floats = jax.eval_shape(layer().init, jax.random.key(0), x)
+    (row,) = qmodel.plan(floats, x).rows()
+    assert (row.status, row.reason) == ("quantized", reason)
 
 
 @pytest.mark.parametrize("axes", [(-2, -1), (0, 1, 2)])

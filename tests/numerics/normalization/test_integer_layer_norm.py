@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from linger_jax.errors import PlatformLimitError
-from linger_jax.numerics.normalization.integer_layer_norm import check_length, normalize
+from linger_jax.numerics.normalization.integer_layer_norm import EXECUTOR_ROWS, KERNEL_ROWS, check_length, normalize
 
 
-def plain(row, scale):
-    """Steps 2 to 5 on one row of Python integers."""
+def plain(row, scale, arithmetic=KERNEL_ROWS):
+    """Steps 2 to 5 on one row of Python integers; the executor shifts five places more."""
     n = len(row)
     total, squares = sum(row), sum(v * v for v in row)
     v = np.float32(1e-5) * np.float32(scale) * np.float32(scale)
@@ -23,6 +23,7 @@ def plain(row, scale):
         k = (d.bit_length() - 1) // 2
         m = d >> (2 * k - 8) if k >= 4 else d << (8 - 2 * k)
         r = min(32767, math.isqrt(2**38 // m))
+    k += 15 - arithmetic.fraction_bits
     results = []
     for x in row:
         p = (n * x - total) * r
@@ -58,6 +59,20 @@ def test_every_width_and_length_gives_the_integers_of_the_specification(bits, co
         got = compiled(jnp.asarray(rows), jnp.float32(scale))
         assert got.dtype == jnp.int32
         np.testing.assert_array_equal(got, [plain(row, scale) for row in rows.astype(int).tolist()])
+
+
+@pytest.mark.parametrize(("bits", "count"), [(8, 1), (8, 3), (8, 64), (8, 361), (4, 64), (10, 80)])
+def test_the_executor_answers_with_ten_fraction_bits(bits, count):
+    rows = rows_of(bits, count)
+    for scale in (1.0, 2.0**6, 2.0**10):
+        got = normalize(jnp.asarray(rows), jnp.float32(scale), 1, bits, EXECUTOR_ROWS).steps
+        np.testing.assert_array_equal(got, [plain(row, scale, EXECUTOR_ROWS) for row in rows.astype(int).tolist()])
+
+
+def test_rows_of_the_executor_stay_within_its_sums_of_32_bits():
+    """docs/specification/executor.md section 3: 361 values of 8 bits always fit."""
+    assert EXECUTOR_ROWS.longest(8) == 361
+    assert EXECUTOR_ROWS.longest(16) == 0
 
 
 def test_the_same_bits_without_jit_and_with_x64():

@@ -10,6 +10,7 @@ from linger_jax.export.dialects.thinker.axes import (
     one_axis_a_slice,
     one_reshape,
     reshapes_for_axes,
+    rows_of_layer_norms,
     rows_of_linear_layers,
     three_axes,
 )
@@ -65,6 +66,9 @@ THINKER = Dialect(
         ),
         Rewrite(
             "rows of linear layers", "docs/specification/executor.md section 3, row QLinear", rows_of_linear_layers
+        ),
+        Rewrite(
+            "rows of layer norms", "docs/specification/executor.md section 3, row LayerNormInt", rows_of_layer_norms
         ),
         Rewrite("half up", "docs/specification/executor.md section 1", half_up_for_other_roundings),
         Rewrite(

@@ -6,6 +6,7 @@ from linger_jax.export.lint.checks import (
     executor,
     known_operators,
     look_ups,
+    normalized_rows,
     placement,
     recurrent_nodes,
     tensor_scales,
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     *tensor_scales.CHECKS,
     *executor.CHECKS,
     *look_ups.CHECKS,
+    *normalized_rows.CHECKS,
     *recurrent_nodes.CHECKS,
     *placement.CHECKS,
 )

@@ -65,16 +65,6 @@ def _shared_weight(view: NodeView, program: Program) -> Iterator[Problem]:
         )
 
 
-def _layer_norm(view: NodeView, program: Program) -> Iterator[Problem]:
-    del program
-    if view.written == ops.QLAYER_NORM.packing.name:
-        yield differs(
-            view.node.op,
-            "the executor normalizes at Q10, training at Q15",
-            "Keep the layer off the chip, or use BatchNorm in its place",
-        )
-
-
 def _gated_linear_unit(view: NodeView, program: Program) -> Iterator[Problem]:
     dim, data = view.integer("dim", -1), view.input(0)
     if program.device.executor.glu_differs:
@@ -137,7 +127,6 @@ CHECKS = (
     Check("sigmoid", _sigmoid, {ops.QSIGMOID}, measured),
     Check("transpose", _transpose, {ops.TRANSPOSE}, lambda executor: executor.transpose_of_four_axes_crashes),
     Check("shared weight", _shared_weight, ops.WITH_BIAS, measured),
-    Check("layer norm", _layer_norm, {ops.QLAYER_NORM}),
     Check("function axis", _last_axis, ops.ALONG_LAST_AXIS, measured),
     Check("addition", _addition, {ops.QADD}, measured),
     Check("gated linear unit", _gated_linear_unit, {ops.QGLU}, measured),

@@ -14,7 +14,7 @@ from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.kinds import BIAS_BITS, OPERATORS, OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator, chip_kernels
-from linger_jax.numerics.normalization import RESULT_FRACTION_BITS, normalize
+from linger_jax.numerics.normalization import EXECUTOR_ROWS, KERNEL_ROWS, normalize
 from linger_jax.numerics.products import rounded_product
 from linger_jax.targets import Platform
 
@@ -102,9 +102,21 @@ def layer_norm(call: Call) -> Sequence[Value]:
     total = rounded_product(rows.steps.astype(jnp.float32), jnp.asarray(weight.astype(np.float32).reshape(ranked)))
     if bias is not None:
         total = total + bias.astype(np.float32).reshape(ranked)
-    unit = np.float32(2.0**RESULT_FRACTION_BITS * node.scale("scale_w"))
+    unit = np.float32(KERNEL_ROWS.one * node.scale("scale_w"))
     real = jnp.clip(total, -_LARGEST, _LARGEST) * (np.float32(1) / unit)
     return [saturated(real, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+
+
+def executor_layer_norm(call: Call) -> Sequence[Value]:
+    """``LayerNormInt`` over the axes that its weight has (docs/specification/executor.md section 3.3)."""
+    node, x = call.node, call.tensor(0)
+    weight, bias = call.parameter(1, node.integer("w_bits")), call.parameter(2, BIAS_BITS)
+    rows = normalize(x.value.astype(jnp.float32), jnp.float32(x.scale), weight.ndim, x.bits, EXECUTOR_ROWS)
+    ranked = (1,) * (x.value.ndim - weight.ndim) + weight.shape
+    gamma = Accumulator.of(weight.reshape(ranked), 2 ** (node.integer("w_bits") - 1))
+    total = Accumulator.of(rows.steps, 2**31) * gamma + Accumulator.of(bias.reshape(ranked), 2**31)
+    unit = EXECUTOR_ROWS.one * node.scale("scale_w")
+    return [requantize(total, unit, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
 
 
 _RULE_OF_FORM: Mapping[str, Callable[[Callable[..., Array]], RunRule]] = {
@@ -120,5 +132,6 @@ RULES: Mapping[OnnxOperator, RunRule] = {
         if kind.function is not None
     },
     ops.QLAYER_NORM: layer_norm,
+    ops.LAYER_NORM_INT: executor_layer_norm,
     ops.QGLU: gated_linear_unit,
 }
