@@ -210,7 +210,7 @@ _DRAWN_SCALES = """\
 
 
 def scale(path, leaf):
-    return np.float32(2.0 ** random.integers(0, 15, leaf.shape)) if path[-1].key == "scale" else leaf
+    return np.asarray(2.0 ** random.integers(0, 15, leaf.shape), np.float32) if path[-1].key == "scale" else leaf
 
 
 variables["quant"] = jax.tree_util.tree_map_with_path(scale, variables["quant"])

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.config import Compat, Platform
-from linger_jax.export.onnx import THINKER_FILES, FileNode
+from linger_jax.export.onnx import FileNode
+from linger_jax.export.onnx.file_dialect import THINKER_FILES
 from linger_jax.export.runner.integer_tensor import IntegerTensor
 from linger_jax.export.runner.operators import Call, run_node
 from linger_jax.kinds import OnnxOperator

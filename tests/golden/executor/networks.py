@@ -12,7 +12,7 @@ import onnx
 import linger_jax
 from linger_jax.config import Compat
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx import THINKER_FILES
+from linger_jax.export.onnx.file_dialect import THINKER_FILES
 from linger_jax.export.onnx.onnx_file import COMPAT_KEY, DIALECT_KEY
 from linger_jax.export.runner.integer_tensor import IntegerTensor
 from tests.golden.case import Case
