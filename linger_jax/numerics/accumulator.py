@@ -78,14 +78,15 @@ class Accumulator:
             up = _left(value, lax.clamp(np.int32(0), -shift, np.int32(_MOST_LEFT)))
             return Accumulator(jnp.where(shift > 0, down, up), most)
 
-    def requantized(self, shift: int | jax.Array, bits: int, mode: RoundMode) -> jax.Array:
+    def requantized(self, shift: int | jax.Array, bits: int, mode: RoundMode, *, as_float32: bool = True) -> jax.Array:
         """clip(round(value / 2^shift)): the integers of a result.
 
         Args:
           shift: a Python integer, or an int32 scalar; negative: a left shift.
-          bits: width of the result; beyond it saturates. Of more than 24 bits it has the 24 significant ones that
-            float32 holds, ties to even: values between layers are float32.
+          bits: width of the result; beyond it saturates.
           mode: as in ``shifted``.
+          as_float32: a result of more than 24 bits has the 24 significant ones that float32 holds, ties to even:
+            values between layers are float32.
 
         Returns:
           int32.
@@ -105,7 +106,9 @@ class Accumulator:
                 up = _left(small, lax.clamp(np.int32(0), -shift, np.int32(bits - 1)))
                 result = jnp.where(shift > 0, down, up)
             whole = lax.convert_element_type(lax.clamp(kind(low), result, kind(high)), jnp.int32)
-        return saturated_int32(lax.convert_element_type(whole, jnp.float32)) if bits > _EXACT_BITS else whole
+        if not as_float32 or bits <= _EXACT_BITS:
+            return whole
+        return saturated_int32(lax.convert_element_type(whole, jnp.float32))
 
 
 def _right(value: jax.Array, shift: int | jax.Array, mode: RoundMode) -> jax.Array:

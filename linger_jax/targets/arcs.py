@@ -71,6 +71,7 @@ ARCS = Target(
             attention_on_input_differs=False,
             glu_differs=True,
             normalizes_rows=True,
+            gru_gates_read_state=True,
             concatenation_only_shifts_left=False,
         ),
     ),

@@ -98,6 +98,9 @@ class Executor:
     normalizes_rows: bool
     """``LayerNormInt`` computes the formula of docs/specification/executor.md section 3.3. Read by
     ``plan/decide/plan_norms.py`` too."""
+    gru_gates_read_state: bool | None
+    """The gates r and z of a ``QGRU`` have a recurrent part (docs/specification/executor.md section 5); None: it was
+    not measured. Read by the runner of files."""
     concatenation_only_shifts_left: bool
     """An operand of a ``QCat`` on a finer grid than the result comes out as garbage. Training therefore ties the scales
     of layers that meet there (docs/decisions.md D22): ``Target.ties_concat_scales``."""

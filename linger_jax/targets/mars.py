@@ -44,6 +44,7 @@ MARS = Target(
             attention_on_input_differs=False,
             glu_differs=False,
             normalizes_rows=False,
+            gru_gates_read_state=None,
             concatenation_only_shifts_left=False,
         ),
     ),

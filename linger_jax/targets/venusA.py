@@ -69,6 +69,7 @@ VENUS_A = Target(
             attention_on_input_differs=True,
             glu_differs=False,
             normalizes_rows=True,
+            gru_gates_read_state=False,
             concatenation_only_shifts_left=True,
         ),
     ),

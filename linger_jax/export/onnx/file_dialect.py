@@ -16,16 +16,25 @@ class FileDialect:
     Attributes:
       name: in the file's metadata.
       time_axes: where the time lies in the data of an LSTM or a GRU, for ``batch_first`` 0 and 1.
+      results_are_float32: of more than 24 bits they hold what float32 does, as evaluation does.
+      gru_is_executor_s: a ``QGRU`` has weights of [inputs, 3 H] and [H, 3 H], and the executor's arithmetic
+        (docs/specification/executor.md section 5).
     """
 
     name: str
     time_axes: tuple[int, int]
+    results_are_float32: bool
+    gru_is_executor_s: bool
 
 
-LINGER_FILES = FileDialect(name="linger", time_axes=(0, 1))
+LINGER_FILES = FileDialect(name="linger", time_axes=(0, 1), results_are_float32=True, gru_is_executor_s=False)
 """As linger 3.0.9 writes files; files that name no dialect are of this one."""
-THINKER_FILES = FileDialect(name="thinker", time_axes=(1, 0))
-"""As the vendor's executor reads them."""
+THINKER_FILES = FileDialect(name="thinker", time_axes=(1, 0), results_are_float32=True, gru_is_executor_s=False)
+"""As the vendor's executor reads them, computing what evaluation computes."""
+EXECUTOR_FILES = FileDialect(name="executor", time_axes=(1, 0), results_are_float32=False, gru_is_executor_s=True)
+"""As the vendor's executor computes them, whoever wrote them for it."""
 
-FILE_DIALECTS: Mapping[str, FileDialect] = {dialect.name: dialect for dialect in (LINGER_FILES, THINKER_FILES)}
+FILE_DIALECTS: Mapping[str, FileDialect] = {
+    dialect.name: dialect for dialect in (LINGER_FILES, THINKER_FILES, EXECUTOR_FILES)
+}
 """By name."""

@@ -10,7 +10,9 @@ from linger_jax.numerics import Accumulator, round_scaled
 from linger_jax.numerics.chip_kernels import saturated_int32
 
 
-def requantize(total: Accumulator, scale: float, scale_out: float, bits: int, mode: RoundMode) -> IntegerTensor:
+def requantize(
+    total: Accumulator, scale: float, scale_out: float, bits: int, mode: RoundMode, *, as_float32: bool = True
+) -> IntegerTensor:
     """Re-rounds integers to another grid and saturates them.
 
     Args:
@@ -19,12 +21,13 @@ def requantize(total: Accumulator, scale: float, scale_out: float, bits: int, mo
       scale_out: grid of the result.
       bits: width of the result.
       mode: rounding where the result's grid is coarser.
+      as_float32: the result holds what float32 does.
 
     Returns:
       The integers on their new grid.
     """
     shift = fraction_bits(scale) - fraction_bits(scale_out)
-    return IntegerTensor(total.requantized(shift, bits, mode), scale_out, bits)
+    return IntegerTensor(total.requantized(shift, bits, mode, as_float32=as_float32), scale_out, bits)
 
 
 def saturated(real: Array, scale: float, bits: int, mode: RoundMode) -> IntegerTensor:

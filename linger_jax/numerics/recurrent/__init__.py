@@ -2,6 +2,8 @@
 
 from linger_jax.numerics.recurrent.cell_variants import gru_variant as gru_variant
 from linger_jax.numerics.recurrent.cell_variants import lstm_variant as lstm_variant
+from linger_jax.numerics.recurrent.executor_gru import ExecutorGru as ExecutorGru
+from linger_jax.numerics.recurrent.executor_gru import run_executor_gru as run_executor_gru
 from linger_jax.numerics.recurrent.gru_cell import GruCell as GruCell
 from linger_jax.numerics.recurrent.lstm_cell import CELL_SCALE as CELL_SCALE
 from linger_jax.numerics.recurrent.lstm_cell import LstmCell as LstmCell

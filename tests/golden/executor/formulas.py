@@ -16,7 +16,7 @@ import numpy as np
 
 from linger_jax.config import Compat, Platform
 from linger_jax.export.onnx import FileNode
-from linger_jax.export.onnx.file_dialect import THINKER_FILES
+from linger_jax.export.onnx.file_dialect import EXECUTOR_FILES
 from linger_jax.export.runner.integer_tensor import IntegerTensor
 from linger_jax.export.runner.operators import Call, run_node
 from linger_jax.kinds import OnnxOperator
@@ -69,7 +69,7 @@ class Measured:
                 attributes |= {f"scale_{letter}": operand.scale, f"{letter}_bits": operand.bits}
         names = tuple("" if operand is None else str(i) for i, operand in enumerate(operands))
         node = FileNode(self.of["formula"], str(operator), names, ("y",), attributes)
-        return list(run_node(operator, Call(node, tuple(operands), semantics(Compat.chip), THINKER_FILES)))
+        return list(run_node(operator, Call(node, tuple(operands), semantics(Compat.chip), EXECUTOR_FILES)))
 
 
 def tensor(values: Any, exponent: int, bits: int = 8) -> IntegerTensor:
@@ -133,7 +133,7 @@ def _negate(m: Measured) -> Mapping[str, Any]:
 
 
 def _clip(m: Measured) -> Mapping[str, Any]:
-    bounds = [np.float32(bound * 2.0 ** -m.of["q"]) for bound in (0, m.of["k"])]
+    bounds = [np.asarray(bound * 2.0 ** -m.of["q"], np.float32) for bound in (0, m.of["k"])]
     return {"y": m.run(ops.CLIP, [m.at("x", m.of["q"]), *bounds])[0]}
 
 
@@ -193,11 +193,19 @@ def _layer_norm(m: Measured) -> Mapping[str, Any]:
     return {"y": m.run(ops.LAYER_NORM_INT, operands, m.of["qo"], w_bits=8, scale_w=2.0 ** m.of["qw"])[0]}
 
 
+def _gru(m: Measured) -> Mapping[str, Any]:
+    x = m.given["x"]
+    names, first = ("w_ih", "w_hh", "b_ih", "b_hh"), m.of["batch_first"]
+    operands = [tensor(x[None] if first else x[:, None], m.of["qx"]), *(m.parameters[name].T for name in names)]
+    grids = {"w_bits": 8, "scale_iw": 2.0 ** m.of["label_iw"], "scale_hw": 2.0 ** m.of["label_hw"]}
+    return {"y": m.run(ops.QGRU, operands, m.of["qo"], batch_first=first, **grids)[0]}
+
+
 def _lstm(m: Measured) -> Mapping[str, Any]:
     x = tensor(m.given["x"][None, : m.of["length"]], m.of["qx"])
     names = ("w_ih", "w_hh", "b_ih", "b_hh")
     states = [
-        jnp.asarray(m.given[name].astype(np.float32) / np.float32(2.0**exponent))
+        jnp.asarray(m.given[name].reshape(1, 1, -1).astype(np.float32) / np.float32(2.0**exponent))
         for name, exponent in (("h0", m.of["qh"]), ("c0", 15))
         if name in m.given
     ]
@@ -208,7 +216,7 @@ def _lstm(m: Measured) -> Mapping[str, Any]:
         *(ops.QLSTM, [x, *states, *(m.parameters[name] for name in names)], m.of["qh"]),
         **(grids | has | {"go_forward": 1 - m.of["reverse"], "hidden_size": hidden}),
     )
-    return {"y": y, "h": h * np.float32(2.0 ** m.of["qh"]), "c": c * np.float32(2.0**15)}
+    return {"y": y, "h": h, "c": c}
 
 
 # --- products -------------------------------------------------------------------------------------------------------
@@ -305,7 +313,14 @@ _FORMULAS: Mapping[str, Formula] = {
     **{"negate": _negate, "clip_by_conv": _clip, "lut": _table, "lut_by_linear": _table},
     **{"sigmoid": _sigmoid, "sigmoid_venus": _sigmoid, "tanh_venus": _tanh, "glu": _glu, "silu": _silu},
     **{"sigmoid_by_glu": _sigmoid_by_glu, "softmax": _softmax, "tanh_by_gru": _tanh_of_product},
-    **{"layernorm": _layer_norm, "lstm": _lstm, "linear": _linear, "linear_4bit": _linear, "linear_as_conv": _linear},
+    **{
+        "layernorm": _layer_norm,
+        "gru": _gru,
+        "lstm": _lstm,
+        "linear": _linear,
+        "linear_4bit": _linear,
+        "linear_as_conv": _linear,
+    },
     **{"conv2d": _conv2d, "conv_as_deconv": _conv2d, "strided_conv_as_two": _conv2d, "conv1d": _conv1d},
     **{"causal_conv": _causal_conv, "conv_relu6": _conv_relu6, "deconv2d": _deconv2d},
     **{"affine_channel": _affine_channel, "avgpool": _average, "global_avgpool": _average, "maxpool": _maximum},

@@ -12,7 +12,7 @@ import onnx
 import linger_jax
 from linger_jax.config import Compat
 from linger_jax.errors import ExportError
-from linger_jax.export.onnx.file_dialect import THINKER_FILES
+from linger_jax.export.onnx.file_dialect import EXECUTOR_FILES
 from linger_jax.export.onnx.onnx_file import COMPAT_KEY, DIALECT_KEY
 from linger_jax.export.runner.integer_tensor import IntegerTensor
 from tests.golden.case import Case
@@ -27,7 +27,7 @@ def replay(case: Case) -> list[str]:
     """
     model = onnx.load(case.path.with_suffix(".onnx"))
     # The packer reads files of any origin as its own; the runner asks the file.
-    onnx.helper.set_model_props(model, {COMPAT_KEY: Compat.chip.value, DIALECT_KEY: THINKER_FILES.name})
+    onnx.helper.set_model_props(model, {COMPAT_KEY: Compat.chip.value, DIALECT_KEY: EXECUTOR_FILES.name})
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "network.onnx")
         onnx.save(model, path)

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx import LINGER_FILES, FileDialect, FileNode
+from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, limits
+from linger_jax.numerics import Accumulator
 from linger_jax.plan import Semantics
 
 MOST_NUMBERS = 1 << 26
@@ -47,7 +49,7 @@ class Call:
         """
         value = self.optional(position)
         if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.integer):
-            bits = self.node.integer(f"{letter}_bits")
+            bits = self.node.integer(f"{letter}_bits", 8 * value.itemsize)
             self.constant(position, bits)
             return IntegerTensor(jnp.asarray(value.astype(np.int32)), self.node.scale(f"scale_{letter}"), bits)
         if not isinstance(value, IntegerTensor):
@@ -93,6 +95,14 @@ class Call:
         """An operand that says which entry: integers, on whatever grid."""
         value = self.optional(position)
         return value.value if isinstance(value, IntegerTensor) else self.plain(position)
+
+    def on_result_grid(self, total: Accumulator, scale: float) -> IntegerTensor:
+        """Integers in steps of 1 / scale on the grid that the node states for its result."""
+        node = self.node
+        return requantize(
+            *(total, scale, node.scale("scale_o"), node.integer("o_bits"), node.round_mode),
+            as_float32=self.dialect.results_are_float32,
+        )
 
     def require_size(self, numbers: int) -> None:
         """Refuses results beyond any chip's memory, before they are computed.

@@ -6,18 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from jax import lax
 
-from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.kinds import OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator
 from linger_jax.numerics.products import matmul
-
-
-def _finish(call: Call, total: Accumulator, scale: float) -> IntegerTensor:
-    node = call.node
-    return requantize(total, scale, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)
 
 
 def add(call: Call) -> Sequence[Value]:
@@ -30,26 +24,26 @@ def add(call: Call) -> Sequence[Value]:
     def on_output_grid(x: IntegerTensor) -> Accumulator:
         return x.accumulator().shifted(x.fraction_bits - fraction_bits(scale), call.node.round_mode)
 
-    return [_finish(call, on_output_grid(call.tensor(0)) + on_output_grid(call.tensor(1, "y")), scale)]
+    return [call.on_result_grid(on_output_grid(call.tensor(0)) + on_output_grid(call.tensor(1, "y")), scale)]
 
 
 def multiply(call: Call) -> Sequence[Value]:
     """``QMul``."""
     x, y = call.tensor(0), call.tensor(1, "y")
-    return [_finish(call, x.accumulator() * y.accumulator(), x.scale * y.scale)]
+    return [call.on_result_grid(x.accumulator() * y.accumulator(), x.scale * y.scale)]
 
 
 def matrix_product(call: Call) -> Sequence[Value]:
     """``QBmm``, ``QMatmul``: batched product over the last two axes."""
     x, y = call.tensor(0), call.tensor(1, "y")
     total = matmul(x.value, y.value, x_bits=x.bits, y_bits=y.bits)
-    return [_finish(call, total, x.scale * y.scale)]
+    return [call.on_result_grid(total, x.scale * y.scale)]
 
 
 def regrid(call: Call) -> Sequence[Value]:
     """``Requant``."""
     x = call.tensor(0)
-    return [_finish(call, x.accumulator(), x.scale)]
+    return [call.on_result_grid(x.accumulator(), x.scale)]
 
 
 def concatenate(call: Call) -> Sequence[Value]:
@@ -58,7 +52,7 @@ def concatenate(call: Call) -> Sequence[Value]:
     axis = call.node.integer("axis") % parts[0].value.ndim
     if any(part.declared is not None for part in parts):
         return [_both_directions(call, parts, axis)]
-    moved = [_finish(call, part.accumulator(), part.scale) for part in parts]
+    moved = [call.on_result_grid(part.accumulator(), part.scale) for part in parts]
     return [moved[0].holds(lax.concatenate([part.value for part in moved], axis))]
 
 

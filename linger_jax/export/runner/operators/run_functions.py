@@ -30,11 +30,7 @@ def _squashing(kernel: Callable[[Array, Platform, int], Array]) -> RunRule:
         node, x = call.node, call.tensor(0)
         fraction = chip_kernels.result_fraction_bits(node.platform, node.integer("o_bits"))
         y = kernel(_input(x, node.platform), node.platform, fraction)
-        return [
-            requantize(
-                Accumulator.of(y, 2**31), 2.0**fraction, node.scale("scale_o"), node.integer("o_bits"), node.round_mode
-            )
-        ]
+        return [call.on_result_grid(Accumulator.of(y, 2**31), 2.0**fraction)]
 
     return rule
 
@@ -69,8 +65,7 @@ def _rows(kernel: Callable[[Array, Platform], Array]) -> RunRule:
             requantize(x.accumulator(), x.scale, grid, _FULL_WIDTH, RoundMode.floor_add).value, _axis(call), -1
         )
         y = jnp.moveaxis(kernel(rows, node.platform), -1, _axis(call))
-        one, output = 2.0**chip_kernels.SOFTMAX_RESULT_FRACTION_BITS, node.scale("scale_o")
-        return [requantize(Accumulator.of(y, 2**31), one, output, node.integer("o_bits"), node.round_mode)]
+        return [call.on_result_grid(Accumulator.of(y, 2**31), 2.0**chip_kernels.SOFTMAX_RESULT_FRACTION_BITS)]
 
     return rule
 
@@ -90,7 +85,7 @@ def gated_linear_unit(call: Call) -> Sequence[Value]:
     real = sigmoid.astype(jnp.float32) / np.float32(2.0**fraction)
     gate = saturated(real, _GATE_SCALE, _FULL_WIDTH, RoundMode.round)
     total = x.holds(values).accumulator() * Accumulator.of(gate.value, int(_GATE_SCALE))
-    return [requantize(total, x.scale * _GATE_SCALE, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+    return [call.on_result_grid(total, x.scale * _GATE_SCALE)]
 
 
 def layer_norm(call: Call) -> Sequence[Value]:
@@ -115,8 +110,7 @@ def executor_layer_norm(call: Call) -> Sequence[Value]:
     ranked = (1,) * (x.value.ndim - weight.ndim) + weight.shape
     gamma = Accumulator.of(weight.reshape(ranked), 2 ** (node.integer("w_bits") - 1))
     total = Accumulator.of(rows.steps, 2**31) * gamma + Accumulator.of(bias.reshape(ranked), 2**31)
-    unit = EXECUTOR_ROWS.one * node.scale("scale_w")
-    return [requantize(total, unit, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)]
+    return [call.on_result_grid(total, EXECUTOR_ROWS.one * node.scale("scale_w"))]
 
 
 _RULE_OF_FORM: Mapping[str, Callable[[Callable[..., Array]], RunRule]] = {

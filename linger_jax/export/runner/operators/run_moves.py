@@ -50,9 +50,18 @@ def _unsqueeze(call: Call, x: Array) -> Array:
     return jnp.expand_dims(x, tuple(_integers(call, "axes", 1)))
 
 
-def _gather(call: Call, x: Array) -> Array:
-    """Indices outside are an error of the file that shows in no result: ONNX leaves them undefined."""
-    return jnp.take(x, call.indices(1), axis=call.node.integer("axis", 0), mode="wrap")
+def gather(call: Call) -> Sequence[Value]:
+    """``Gather``; with ``scale_o``, which executors read, its integers lie on that grid.
+
+    Indices outside are an error of the file that shows in no result: ONNX leaves them undefined.
+    """
+    x = call.optional(0)
+    value = x.value if isinstance(x, IntegerTensor) else call.plain(0)
+    picked = jnp.take(value, call.indices(1), axis=call.node.integer("axis", 0), mode="wrap")
+    if "scale_o" in call.node.attributes:
+        bits = x.bits if isinstance(x, IntegerTensor) else 8 * np.dtype(value.dtype).itemsize
+        return [IntegerTensor(picked.astype(jnp.int32), call.node.scale("scale_o"), bits)]
+    return [x.holds(picked) if isinstance(x, IntegerTensor) else picked]
 
 
 def _slice(call: Call, x: Array) -> Array:
@@ -162,7 +171,7 @@ RULES: Mapping[OnnxOperator, RunRule] = {
     ops.SQUEEZE: _passing(_squeeze),
     ops.QUANTIZED_SQUEEZE: _passing(_squeeze),
     ops.UNSQUEEZE: _passing(_unsqueeze),
-    ops.GATHER: _passing(_gather),
+    ops.GATHER: gather,
     ops.SLICE: _passing(_slice),
     ops.EXPAND: _passing(_expand),
     ops.TILE: _passing(_tile),

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from linger_jax.config import RoundMode
-from linger_jax.export.runner.common_scale import requantize
 from linger_jax.export.runner.integer_tensor import IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.kinds import BIAS_BITS, OnnxOperator
@@ -105,7 +104,7 @@ def _finish(call: Call, x: IntegerTensor, total: Accumulator, channel_axis: int)
             fraction_bits(bias_scale) - fraction_bits(finer), RoundMode.floor
         )
         scale = finer
-    return requantize(total, scale, node.scale("scale_o"), node.integer("o_bits"), node.round_mode)
+    return call.on_result_grid(total, scale)
 
 
 def _largest(values: HostIntegers) -> int:
