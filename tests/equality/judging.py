@@ -108,7 +108,8 @@ def _judged(case: Case, ways: Collection[str]) -> Verdict:
     try:
         names = made(case)
         arguments = names["qmodel"], names["variables"], names["inputs"]
-        floats = bool(names["qmodel"].plan(names["variables"], *names["inputs"]).float_rows)
+        rows = names["qmodel"].plan(names["variables"], *names["inputs"]).rows()
+        floats = any(row.status in ("float", "disabled") for row in rows)
     except Exception as error:
         note(MAKING, error)
         return Verdict((), refused, failed, messages)
