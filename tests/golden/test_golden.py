@@ -50,7 +50,8 @@ def test_no_case_fails_and_every_covered_operator_has_cases_that_pass(operator):
 
 
 def test_the_subset_has_every_family_method_and_mode():
-    metas = [read_case(path).meta for paths in FILES.values() for path in paths]
+    cases = [read_case(path) for paths in FILES.values() for path in paths]
+    metas = [case.meta for case in cases]
     families = {
         "kernel",
         "op",
@@ -62,8 +63,10 @@ def test_the_subset_has_every_family_method_and_mode():
         "checkpoint",
         "config",
         "device",
+        "formula",
+        "network",
     }
-    assert {meta["family"] for meta in metas} == families
+    assert {case.family for case in cases} == families
     assert {meta.get("method") for meta in metas} >= {"MOM", "TQT", "none"}
     assert {meta.get("mode") for meta in metas} >= {"train", "eval", "calibrate", "load"}
 
