@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from linger_jax.targets.device import Device, Executor, FunctionForm, LookUp, PlatformQuant, TableIndex
+from collections.abc import Mapping
+
+from linger_jax.targets.device import Device, Executor, FunctionForm, LookUp, PlatformQuant, ScratchNeed, TableIndex
 from linger_jax.targets.kernels import (
     ChipKernels,
     GruArithmetic,
@@ -13,6 +15,14 @@ from linger_jax.targets.kernels import (
     WideArithmetic,
 )
 from linger_jax.targets.target import PoolDivision, Target, WindowLimits
+
+SCRATCH: Mapping[str, Mapping[int, ScratchNeed]] = {
+    "QLayerNorm": {8: ScratchNeed(of_row=27, fixed=8)},
+    "QGRU": {8: ScratchNeed(of_hidden=24, fixed=16)},
+    "QMul": {8: ScratchNeed(of_value=1, of_channel=1)},
+    "QAvgPool2d": {8: ScratchNeed(of_window=4)},
+}
+"""What the executors of arcs and venusA share (docs/specification/executor.md sections 5 and 8)."""
 
 ARCS = Target(
     windows=WindowLimits(kernel=(1, 12), strides=(1, 2, 4), padding=(0, 11)),
@@ -56,6 +66,8 @@ ARCS = Target(
         exact_output_bits={"QLinear": (8, 32), "QConv1d": (8, 32)},
         linear_weight_bits=(8,),
         softmax_length=2048,
+        scratch=SCRATCH,
+        lstm_overhang=0,
         softmax_workspace=4,
         conv_workspace=None,
         platform_quant=PlatformQuant.unused,

@@ -45,6 +45,27 @@ class FunctionForm:
         return bool(widths and scales)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScratchNeed:
+    """Bytes of scratch memory that an operator writes, of which the packer plans fewer.
+
+    Read by ``export/scratch_memory.py``.
+    """
+
+    of_value: int = 0
+    """For each value of the operand."""
+    of_row: int = 0
+    """For each position of the operand's last axis."""
+    of_channel: int = 0
+    """For each position of the operand's second axis."""
+    of_hidden: int = 0
+    """For each position of the result's last axis."""
+    of_window: int = 0
+    """For each position of the window."""
+    fixed: int = 0
+    """Besides those."""
+
+
 class TableIndex(enum.Enum):
     """How the index of a table, x + 128, is computed (docs/specification/executor.md section 4)."""
 
@@ -148,6 +169,12 @@ class Device:
     (docs/specification/onnx_export.md section 4.3, widths: formally; packer runs)."""
     softmax_length: int
     """Longest axis of a softmax (docs/specification/onnx_export.md section 4.3, Softmax)."""
+    scratch: Mapping[str, Mapping[int, ScratchNeed]]
+    """Scratch memory for which the packer has to be made to plan, by linger's name of the operator and the width of the
+    operand; empty where nothing can be reserved (docs/specification/executor.md section 8)."""
+    lstm_overhang: int
+    """Bytes behind the final state of an LSTM that it writes besides, for each value of the state
+    (docs/specification/executor.md section 8)."""
     softmax_workspace: int
     """Bytes of scratch memory of a softmax for each value, besides those for its axis (the packer's memory report)."""
     conv_workspace: int | None

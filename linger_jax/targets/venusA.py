@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from linger_jax.targets.device import Device, Executor, LookUp, PlatformQuant, TableIndex
+from linger_jax.targets.arcs import SCRATCH
+from linger_jax.targets.device import Device, Executor, LookUp, PlatformQuant, ScratchNeed, TableIndex
 from linger_jax.targets.kernels import (
     ChipKernels,
     GeluSwish,
@@ -54,6 +55,11 @@ VENUS_A = Target(
         exact_output_bits={"QLinear": (8, 32)},
         linear_weight_bits=(8, 32),
         softmax_length=2048,
+        scratch={
+            **SCRATCH,
+            "QSoftmax": {8: ScratchNeed(of_value=22), 16: ScratchNeed(of_value=20), 32: ScratchNeed(of_value=4, of_row=16)},
+        },
+        lstm_overhang=3,
         softmax_workspace=6,
         conv_workspace=64 * 1024,
         platform_quant=PlatformQuant.unused,

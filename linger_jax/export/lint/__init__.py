@@ -6,3 +6,5 @@ from linger_jax.export.lint.enforce import enforce as enforce
 from linger_jax.export.lint.finding import Finding as Finding
 from linger_jax.export.lint.finding import Severity as Severity
 from linger_jax.export.lint.pack_options import PackOptions as PackOptions
+from linger_jax.export.lint.program import Program as Program
+from linger_jax.export.lint.program import program as program

@@ -84,7 +84,10 @@ def _of_file(whole: Program, options: PackOptions) -> Iterator[Finding]:
 
 
 def _of_nodes(whole: Program) -> Iterator[Finding]:
+    computing = {node.name for node in whole.graph.computing}
     for view in whole.views:
+        if view.node.name not in computing:
+            continue
         for check in CHECKS:
             if not check.concerns(view, whole):
                 continue

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from linger_jax.export.lint.node_view import NodeView, Tensor
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
+from linger_jax.export.scratch_memory import planned_for_unit
 from linger_jax.kinds import Role
 from linger_jax.kinds import onnx_operators as ops
 
@@ -75,7 +76,7 @@ def lives(program: Program) -> tuple[Life, ...]:
             if tensor.bits is not None:  # what floats at the boundary become is counted as their Quant
                 sizes[root] = max(sizes.get(root, 0), _aligned(tensor.size or 0))
     last = len(program.views)
-    kept = {roots.get(name, name) for name in program.graph.outputs}
+    kept = {roots.get(name, name) for name in (*program.graph.outputs, *program.graph.reserving)}
     return tuple(Life(r, size, begins[r], last if r in kept else ends[r]) for r, size in sizes.items())
 
 
@@ -138,6 +139,8 @@ def _scratch(view: NodeView, program: Program, moved: set[str]) -> int:
     if view.operator is ops.QSOFTMAX and source.shape:
         axis = source.shape[(view.integer("axis", -1) or 0) % len(source.shape)]
         return program.device.softmax_workspace * math.prod(source.shape) + _AXIS_BYTES * axis
+    if view.operator is ops.QGLU:
+        return planned_for_unit(source.shape or ())
     if view.operator is ops.QLSTM:
         return _parameters(view) + _GATE_BYTES * 4 * (view.integer("hidden_size", 0) or 0)
     if view.operator in ops.CONVOLUTIONS | ops.TRANSPOSED:

@@ -27,6 +27,9 @@ COMPAT_KEY = "linger_jax.compat"
 """Metadata entry of a file that says what its integers mean where linger and the chip differ."""
 DIALECT_KEY = "linger_jax.dialect"
 """Metadata entry of a file that says whose operators it holds."""
+RESERVING_KEY = "linger_jax.reserving"
+"""Metadata entry of a file that says how many of its last outputs are not the model's: the packer plans memory for
+them, and nobody reads them."""
 _MOST_BYTES = 1 << 28
 # Names of attributes that are widths and scales (docs/specification/onnx_export.md section 2).
 _WIDTH, _SCALE, _WIDEST = "_bits", "scale_", 32
@@ -134,12 +137,13 @@ class FileGraph:
 
     Attributes:
       inputs: graph inputs in order.
-      outputs: names of the graph outputs.
+      outputs: names of the graph outputs that are the model's.
       nodes: in execution order.
       constants: by name.
       compat: what the integers mean where linger and the chip differ; files of others are linger's.
       shapes: of the intermediate tensors and outputs whose every dimension the file states.
       dialect: whose operators it holds; files of others are linger's.
+      reserving: names of graph outputs behind those that are the model's, for which the packer plans memory.
     """
 
     inputs: tuple[FileTensor, ...]
@@ -149,6 +153,21 @@ class FileGraph:
     compat: Compat
     shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     dialect: FileDialect = LINGER_FILES
+    reserving: tuple[str, ...] = ()
+
+    @property
+    def computing(self) -> tuple[FileNode, ...]:
+        """The nodes but those that only reserve memory."""
+        readers: dict[str, list[FileNode]] = {}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                readers.setdefault(tensor, []).append(node)
+        gone: set[FileNode] = set()
+        for node in reversed(self.nodes):
+            behind = [(name in self.reserving, readers.get(name, [])) for name in node.outputs if name]
+            if all(reserves or (read and gone.issuperset(read)) for reserves, read in behind):
+                gone.add(node)
+        return tuple(node for node in self.nodes if node not in gone) if self.reserving else self.nodes
 
 
 def read_onnx(path: str | Path) -> FileGraph:
@@ -221,7 +240,18 @@ def _graph(model: ModelProto, path: str) -> FileGraph:
     outputs = tuple(entry.name for entry in model.graph.output)
     compat = _stated(path, model, COMPAT_KEY, list(Compat), Compat.reference)
     dialect = _stated(path, model, DIALECT_KEY, list(FILE_DIALECTS), LINGER_FILES.name)
-    return FileGraph(inputs, outputs, tuple(nodes), constants, Compat(compat), shapes, FILE_DIALECTS[dialect])
+    reserving = _reserving(path, model, outputs)
+    own = outputs[: len(outputs) - len(reserving)]
+    read = {tensor for node in nodes for tensor in node.inputs}
+    if read & set(reserving):
+        raise ExportError(f"{path}: {min(read & set(reserving))} only reserves memory, and is read")
+    return FileGraph(inputs, own, tuple(nodes), constants, Compat(compat), shapes, FILE_DIALECTS[dialect], reserving)
+
+
+def _reserving(path: str, model: ModelProto, outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """The last outputs that are not the model's."""
+    count = _stated(path, model, RESERVING_KEY, [str(i) for i in range(len(outputs))], "0")
+    return outputs[len(outputs) - int(count) :]
 
 
 def _stated(path: str, model: ModelProto, key: str, allowed: Sequence[str], default: str) -> str:

@@ -58,6 +58,7 @@ class OnnxGraph:
     Attributes:
       inputs: graph inputs in order.
       outputs: names of the graph outputs.
+      reserving: names of graph outputs behind those that are not the model's: the packer plans memory for them.
       nodes: in execution order.
       constants: initializers by name.
       element_types, shapes: of every tensor a node makes.
@@ -67,6 +68,7 @@ class OnnxGraph:
     def __init__(self) -> None:
         self.inputs: list[GraphInput] = []
         self.outputs: list[str] = []
+        self.reserving: list[str] = []
         self.nodes: list[GraphNode] = []
         self.constants: dict[str, HostArray] = {}
         self.element_types: dict[str, ElementType] = {}
@@ -104,14 +106,14 @@ class OnnxGraph:
 
         What is noted of tensors that no node makes any more is forgotten: another gets their name.
         """
-        kept = {*self.outputs, *self.constants, *(entry.name for entry in self.inputs)}
+        kept = {*self.outputs, *self.reserving, *self.constants, *(entry.name for entry in self.inputs)}
         made = dict.fromkeys(t for node in self.nodes for t in node.outputs if t not in kept)
         free = (str(i) for i in itertools.count() if str(i) not in kept)
         names = {tensor: next(free) for tensor in made}
         for node in self.nodes:
             node.inputs = [names.get(t, t) for t in node.inputs]
             node.outputs = [names.get(t, t) for t in node.outputs]
-        living = {t: names.get(t, t) for t in (*made, *self.outputs)}
+        living = {t: names.get(t, t) for t in (*made, *self.outputs, *self.reserving)}
         self.element_types = {new: self.element_types[old] for old, new in living.items()}
         self.shapes = {new: self.shapes[old] for old, new in living.items()}
 
@@ -126,7 +128,7 @@ class OnnxGraph:
 
     def drop_dead(self) -> None:
         """Removes nodes that no output needs, and constants that no node reads."""
-        needed = set(self.outputs)
+        needed = {*self.outputs, *self.reserving}
         kept = []
         for node in reversed(self.nodes):
             if needed & set(node.outputs):

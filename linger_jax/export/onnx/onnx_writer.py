@@ -11,7 +11,7 @@ from linger_jax.atomic_file import write_file
 from linger_jax.config import Compat
 from linger_jax.errors import ExportError
 from linger_jax.export.onnx.file_dialect import FileDialect
-from linger_jax.export.onnx.onnx_file import COMPAT_KEY, DIALECT_KEY
+from linger_jax.export.onnx.onnx_file import COMPAT_KEY, DIALECT_KEY, RESERVING_KEY
 from linger_jax.export.onnx.onnx_graph import ElementType, OnnxGraph
 from linger_jax.kinds import LINGER
 
@@ -55,7 +55,7 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: FileDialect)
     def info(tensor: str) -> ValueInfoProto:
         return helper.make_tensor_value_info(tensor, kinds[graph.element_types[tensor]], graph.shapes[tensor])
 
-    outputs = [info(name) for name in graph.outputs]
+    outputs = [info(name) for name in (*graph.outputs, *graph.reserving)]
     between = [info(tensor) for node in graph.nodes for tensor in node.outputs]
     constants = [numpy_helper.from_array(value, name) for name, value in graph.constants.items()]
     model = helper.make_model(
@@ -64,7 +64,10 @@ def to_model(graph: OnnxGraph, opset: int, compat: Compat, dialect: FileDialect)
         ir_version=_IR_VERSIONS[opset],
         producer_name="linger_jax",
     )
-    helper.set_model_props(model, {COMPAT_KEY: compat.value, DIALECT_KEY: dialect.name})
+    stated = {COMPAT_KEY: compat.value, DIALECT_KEY: dialect.name}
+    if graph.reserving:
+        stated[RESERVING_KEY] = str(len(graph.reserving))
+    helper.set_model_props(model, stated)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from linger_jax.atomic_file import write_file
-from linger_jax.errors import PackError
-from linger_jax.export.lint import check_onnx, enforce
+from linger_jax.errors import LingerWarning, PackError
+from linger_jax.export.lint import check_onnx, enforce, program
 from linger_jax.export.onnx import read_onnx
 from linger_jax.export.packing.pack_report import MemoryUse, PackReport
 from linger_jax.export.packing.packer import SECONDS, find_packer, packer_run
+from linger_jax.export.packing.package import read_package
+from linger_jax.export.packing.package_faults import package_faults
 from linger_jax.export.packing.packer_output import MEMORY_KINDS, memory_use, operations, refusal
 from linger_jax.targets import Platform, device_of
 
@@ -35,7 +38,8 @@ def pack(
       out: the package to write; its folder is made. A failure leaves no partial file.
       platform: the chip; None takes the file's.
       options: arguments for the packer besides file and platform; None takes those that the device lint names.
-      strict: refuse a file whose integers the device would not compute, as the lint finds; else warn and try.
+      strict: refuse a file whose integers the device would not compute, as the lint finds, and a package with which it
+        would write outside of its plan of memory; else warn and try.
       packer: the program ``tpacker``; None looks on the search path, then in ``.venv-pack``.
       seconds: time limit.
 
@@ -46,7 +50,8 @@ def pack(
       DeviceLintError: the device would refuse the file or compute other integers; the message says where, why and
         what to do.
       ExportError: the file cannot be read.
-      PackError: the packer is missing, does not end, or refuses the file.
+      PackError: the packer is missing, does not end, or refuses the file; or the executor would write outside of the
+        package's plan of memory, and ``strict`` is set. Nothing is written then.
       FileError: the package cannot be written, or there is no room for the packer's temporary files.
 
     Source: docs/specification/onnx_export.md section 4.
@@ -54,15 +59,30 @@ def pack(
     path = Path(path_onnx)
     lint = check_onnx(path, platform)
     enforce(lint, str(path), strict=strict)
-    program = find_packer(packer)
+    found = find_packer(packer)
     chip, given = lint.platform, tuple(lint.pack_options if options is None else options)
-    with packer_run(program, path, chip.value.lower(), given, seconds) as run:
+    with packer_run(found, path, chip.value.lower(), given, seconds) as run:
         if run.status or run.package is None:
             raise PackError(_refused(path, chip, run.output, run.status))
-        write_file(out, package := run.package.read_bytes())
+        package = run.package.read_bytes()
+        _judge(path, chip, package, strict=strict)
+        write_file(out, package)
         needed, limits = memory_use(run.output), _memory(chip)
         memory = tuple(MemoryUse(kind, used, limits.get(kind)) for kind, used in needed.items())
         return PackReport(Path(out), chip, given, memory, operations(run.output), len(package))
+
+
+def _judge(path: Path, platform: Platform, package: bytes, *, strict: bool) -> None:
+    """Refuses a package with which the executor writes outside of its plan of memory, or warns of it."""
+    try:
+        faults = package_faults(read_package(package), program(read_onnx(path), platform))
+        message = f"{path}: {platform.value} writes outside of the plan of memory: " + "; ".join(faults)
+    except PackError as error:
+        faults, message = [str(error)], f"{path}: {error}. Give strict=False to have it all the same"
+    if faults and strict:
+        raise PackError(message)
+    if faults:
+        warnings.warn(message, LingerWarning, stacklevel=3)
 
 
 def _memory(platform: Platform) -> dict[str, int]:

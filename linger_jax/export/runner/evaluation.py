@@ -21,7 +21,7 @@ def check_operators(graph: FileGraph) -> None:
     Raises:
       ExportError: it names every such node and the operators there are.
     """
-    unknown = [f"{node.name} ({node.op})" for node in graph.nodes if node.op not in RUN_NAMES]
+    unknown = [f"{node.name} ({node.op})" for node in graph.computing if node.op not in RUN_NAMES]
     if unknown:
         raise ExportError(
             f"no integer rule for {', '.join(unknown)}; operators that can be run: {', '.join(sorted(RUN_NAMES))}"
@@ -39,7 +39,7 @@ def evaluate(graph: FileGraph, inputs: Sequence[Array], wanted: Sequence[str]) -
     env: dict[str, Value] = dict(graph.constants)
     env.update(zip((entry.name for entry in graph.inputs), inputs, strict=True))
     meaning = semantics(graph.compat)
-    for node in graph.nodes:
+    for node in graph.computing:
         operands = tuple(env[name] if name else None for name in node.inputs)
         call = Call(node, operands, meaning, graph.dialect)
         results = run_node(OPERATOR_OF_NAME[node.op], call)

@@ -49,7 +49,7 @@ class OnnxRunner:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Name of each graph output, in order."""
+        """Name of each output of the model, in order."""
         return self._graph.outputs
 
     @property
@@ -123,7 +123,7 @@ class OnnxRunner:
     @property
     def tensor_names(self) -> tuple[str, ...]:
         """Every tensor that a run computes, in order."""
-        return tuple(name for node in self._graph.nodes for name in node.outputs if name)
+        return tuple(name for node in self._graph.computing for name in node.outputs if name)
 
     def _compile(self, wanted: tuple[str, ...], axes: tuple[int, ...] | None) -> Any:
         graph = self._graph

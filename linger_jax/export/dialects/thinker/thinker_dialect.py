@@ -21,6 +21,7 @@ from linger_jax.export.dialects.thinker.operand_shapes import operands_of_one_sh
 from linger_jax.export.dialects.thinker.padding import kernels_as_wide_as_strides, pads_in_convolutions
 from linger_jax.export.dialects.thinker.pools import pools_of_the_plane, pools_on_their_grid
 from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
+from linger_jax.export.dialects.thinker.reserve import scratch_memory
 from linger_jax.export.dialects.thinker.roundings import half_up_for_other_roundings
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
 from linger_jax.export.dialects.thinker.shared_weights import a_weight_a_node
@@ -93,6 +94,7 @@ THINKER = Dialect(
             "Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes
         ),
         Rewrite("one Reshape", "docs/specification/onnx_export.md section 4.1, row Reshape", one_reshape),
+        Rewrite("scratch memory", "docs/specification/executor.md section 8, reserve", scratch_memory),
         Rewrite("packer's names", "docs/specification/onnx_export.md section 4.1", rename),
         Rewrite("platform attributes", "docs/specification/onnx_export.md section 4.2", add_platform_attributes),
     ),
