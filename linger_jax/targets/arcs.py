@@ -17,7 +17,7 @@ from linger_jax.targets.kernels import (
 from linger_jax.targets.target import PoolDivision, Target, WindowLimits
 
 SCRATCH: Mapping[str, Mapping[int, ScratchNeed]] = {
-    "QLayerNorm": {8: ScratchNeed(of_row=27, fixed=8)},
+    "LayerNormInt": {8: ScratchNeed(of_row=27, fixed=8)},
     "QGRU": {8: ScratchNeed(of_hidden=24, fixed=16)},
     "QMul": {8: ScratchNeed(of_value=1, of_channel=1)},
     "QAvgPool2d": {8: ScratchNeed(of_window=4)},
