@@ -11,6 +11,7 @@ from linger_jax.export.lint.checks import (
     recurrent_nodes,
     tensor_scales,
     tensor_shapes,
+    wide_results,
     window_sizes,
 )
 from linger_jax.export.lint.checks import file_checks as file_checks
@@ -26,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     *executor.CHECKS,
     *look_ups.CHECKS,
     *normalized_rows.CHECKS,
+    *wide_results.CHECKS,
     *recurrent_nodes.CHECKS,
     *placement.CHECKS,
 )
