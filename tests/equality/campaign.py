@@ -17,6 +17,10 @@ from rich.table import Table
 from tests.equality.examining import Asked, Examined, examine
 
 
+_TOLD_EVERY = 100
+"""Models, where there is no bar to show."""
+
+
 def run(asked: Asked, indices: Sequence[int], jobs: int, programs: Path | None) -> int:
     """Examines models, prints what went wrong and a table; 1 where something did."""
     console = Console(soft_wrap=True)
@@ -27,6 +31,8 @@ def run(asked: Asked, indices: Sequence[int], jobs: int, programs: Path | None) 
         for examined in _examined(asked, indices, jobs):
             found.append(examined)
             progress.advance(task)
+            if not console.is_terminal and len(found) % _TOLD_EVERY == 0:
+                console.print(f"{len(found)} of {len(indices)} models, {time.monotonic() - start:.0f} s")
             if examined.verdict.outcome in ("differs", "failed"):
                 _tell(console, asked, examined)
                 if programs is not None:

@@ -47,5 +47,5 @@ def test_rows_are_the_last_of_three_axes_and_the_file_computes_what_evaluation_d
 
 @BOTH
 def test_in_linger_s_arithmetic_it_is_refused_with_the_way_out(platform, tmp_path):
-    with pytest.raises(DeviceLintError, match="quant_info.arithmetic: executor"):
+    with pytest.raises(DeviceLintError, match=r"quant_info\.arithmetic: executor"):
         exported(Block(), random_array(0, 2, 5, 8), platform, "linger", tmp_path / "m.onnx")
