@@ -16,7 +16,6 @@ from rich.table import Table
 
 from tests.equality.examining import Asked, Examined, examine
 
-
 _TOLD_EVERY = 100
 """Models, where there is no bar to show."""
 
