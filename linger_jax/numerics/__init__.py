@@ -2,6 +2,7 @@
 
 from linger_jax.numerics import float_functions as float_functions
 from linger_jax.numerics import int64 as int64
+from linger_jax.numerics.accumulator import EXACT_BITS as EXACT_BITS
 from linger_jax.numerics.accumulator import Accumulator as Accumulator
 from linger_jax.numerics.clipping import clip_symmetric as clip_symmetric
 from linger_jax.numerics.packed_mask import pack as pack

@@ -20,7 +20,7 @@ from linger_jax.numerics import int64
 from linger_jax.numerics.clipping import saturated_int32
 
 LARGEST_INT32 = 2**31 - 1
-_EXACT_BITS = 24
+EXACT_BITS = 24
 """Widths up to which float32 holds every integer."""
 _NARROW_BITS = 16
 """Widths up to which a 32-bit sum can be shifted left until it saturates, without leaving 32 bits."""
@@ -106,7 +106,7 @@ class Accumulator:
                 up = _left(small, lax.clamp(np.int32(0), -shift, np.int32(bits - 1)))
                 result = jnp.where(shift > 0, down, up)
             whole = lax.convert_element_type(lax.clamp(kind(low), result, kind(high)), jnp.int32)
-        if not as_float32 or bits <= _EXACT_BITS:
+        if not as_float32 or bits <= EXACT_BITS:
             return whole
         return saturated_int32(lax.convert_element_type(whole, jnp.float32))
 

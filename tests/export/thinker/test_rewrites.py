@@ -221,6 +221,14 @@ def test_glu_is_along_the_last_axis(tmp_path):
     assert attributes(path, "GluInt")["dim"] == 2
 
 
+@pytest.mark.filterwarnings("ignore::linger_jax.LingerWarning")
+def test_relu6_of_more_bits_than_evaluation_keeps_stays_what_it_is(tmp_path):
+    """What was raised would be rounded on the way."""
+    wide = {"quant_info": {"activate_bits": 32}}
+    path = exported(tmp_path, lambda x: nn.relu6(nn.Dense(9)(x)), 3 * normal(16, 4), strict=False, **wide)
+    assert inner(path) == ["QLinear", "Clip"]
+
+
 def test_relu6_that_nothing_exceeds_is_relu(tmp_path):
     assert inner(exported(tmp_path, lambda x: nn.relu6(nn.Dense(9)(x)), 0.1 * normal(16, 4))) == ["QLinear", "Relu"]
 

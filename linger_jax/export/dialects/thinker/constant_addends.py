@@ -9,6 +9,7 @@ import numpy as np
 from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, kind_of
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.numerics import EXACT_BITS
 from linger_jax.typing import HostArray
 
 _FINER = 2
@@ -29,7 +30,8 @@ def constants_in_additions(graph: OnnxGraph, destination: Destination) -> None:
             node.attributes = {_EXCHANGED.get(name, name): value for name, value in node.attributes.items()}
         if node.inputs[1] not in graph.constants or node.inputs[0] in graph.constants:
             continue
-        if len({node.attributes[scale] for scale in ("scale_x", "scale_y", "scale_o")}) == 1:
+        exact = node.attributes["o_bits"] <= EXACT_BITS  # evaluation rounds what has more, so parts of it are not it
+        if exact and len({node.attributes[scale] for scale in ("scale_x", "scale_y", "scale_o")}) == 1:
             _add_in_parts(graph, node, node.inputs[1])
 
 

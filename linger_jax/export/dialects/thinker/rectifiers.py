@@ -14,6 +14,7 @@ from linger_jax.export.lower import Grid
 from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, integer_type, makers, uses
 from linger_jax.kinds import Role
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.numerics import EXACT_BITS
 
 # Rounding that commutes with adding whole steps: ties do not look at the neighbours.
 _SHIFTS = (RoundMode.floor_add.value, RoundMode.floor.value)
@@ -35,6 +36,8 @@ def rectifiers_for_clips(graph: OnnxGraph, destination: Destination) -> None:
         largest = 2 ** (grid.bits - 1) - 1
         above = largest - int(np.floor(float(bounds[1]) * grid.scale + 0.5))
         tensor = node.inputs[0]
+        if above > 0 and grid.bits > EXACT_BITS:
+            continue  # evaluation rounds what was raised
         if above > 0:
             tensor = _raised(graph, node, tensor, grid, above)
             tensor = _shifted(graph, node, tensor, grid, -above)

@@ -15,27 +15,27 @@ from linger_jax.export.lint.node_view import NodeView, Tensor
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import ONNX_OPERATORS, Role
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.numerics import EXACT_BITS
 
-_EXACT_BITS = 24
 _COMPUTED = frozenset(op for op in ONNX_OPERATORS if op.quantized and op.states_rounding)
 
 
 def _wide(view: NodeView, program: Program) -> Iterator[Problem]:
     bits = view.integer("o_bits")
-    if bits is None or bits <= _EXACT_BITS:
+    if bits is None or bits <= EXACT_BITS:
         return
     largest = _largest(program, view)
-    if largest > 2.0**_EXACT_BITS:
+    if largest > 2.0**EXACT_BITS:
         yield differs(
             f"{bits}-bit results of up to {largest:.3g} steps",
-            f"{_EXACT_BITS} bits: evaluation keeps as many significant ones, the executor all",
-            f"Set activate_bits, or output_bits of the layer, to {_EXACT_BITS} or fewer",
+            f"{EXACT_BITS} bits: evaluation keeps as many significant ones, the executor all",
+            f"Set activate_bits, or output_bits of the layer, to {EXACT_BITS} or fewer",
         )
 
 
 def _largest(program: Program, view: NodeView) -> float:
     """The largest magnitude that a node's result can have, in its steps."""
-    bits = view.integer("o_bits", _EXACT_BITS) or _EXACT_BITS
+    bits = view.integer("o_bits", EXACT_BITS) or EXACT_BITS
     found = 2.0 ** (bits - 1)
     scale, x, y = (view.number(f"scale_{letter}") for letter in "oxy")
     if scale is None or x is None:
@@ -71,7 +71,7 @@ def _of(program: Program, tensor: Tensor | None) -> float:
     maker = program.maker(tensor)
     if maker is not None and maker.operator in _COMPUTED:
         return _largest(program, maker)
-    return 2.0 ** ((tensor.bits or _EXACT_BITS) - 1)
+    return 2.0 ** ((tensor.bits or EXACT_BITS) - 1)
 
 
 CHECKS = (Check("wide result", _wide, _COMPUTED),)
