@@ -81,7 +81,7 @@ class QuantInfo(Section):
     """Calibration function of activation quantizers."""
     calibrate_exponent: CalibrateExponent = CalibrateExponent.least_error
     """How a calibration goes from the range to a scale; under ``compat: reference`` always ``nearest``."""
-    arithmetic: Arithmetic = Arithmetic.linger
+    arithmetic: Arithmetic = Arithmetic.executor
     """Whose integers layers train that the executor computes otherwise; under ``compat: reference`` always linger's."""
 
 

@@ -17,6 +17,7 @@ from tests.models import prepared, random_array
 from tests.numerics.normalization.test_integer_layer_norm import plain
 
 X = random_array(0, 6, 12)
+LINGER = {"quant_info": {"arithmetic": "linger"}}
 
 
 def layer(**options):
@@ -35,7 +36,7 @@ def by_hand(x, x_scale, w, w_scale, b, arithmetic=KERNEL_ROWS):
 @pytest.mark.parametrize(("use_scale", "use_bias"), [(True, True), (True, False), (False, True), (False, False)])
 def test_the_layer_by_hand_with_and_without_scale_and_bias(use_scale, use_bias):
     """Without bias the reference makes a trainable one and drops its key; without both it fails."""
-    qmodel, variables = prepared(layer(use_scale=use_scale, use_bias=use_bias), X)
+    qmodel, variables = prepared(layer(use_scale=use_scale, use_bias=use_bias), X, config=LINGER)
     params = variables["params"] = dict(variables.get("params", {}))
     params |= {"scale": random_array(1, 12)} if use_scale else {}
     params |= {"bias": random_array(2, 12)} if use_bias else {}
@@ -215,7 +216,7 @@ def test_calibration_computes_the_float_layer_and_calibrates_the_bias_too():
 
 
 def test_evaluation_uses_the_stored_scales_and_an_input_that_is_quantized_keeps_its_own():
-    qmodel, variables = prepared(layer(), X)
+    qmodel, variables = prepared(layer(), X, config=LINGER)
     _, variables = trained(qmodel, variables, X)
     x = QTensor(jnp.asarray(quantized(X, 16.0)), jnp.float32(16), 8)
     y = qmodel.apply_qtensor(variables, x)
