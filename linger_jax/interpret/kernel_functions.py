@@ -9,12 +9,15 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from linger_jax.config import RoundMode
 from linger_jax.errors import PlatformLimitError
 from linger_jax.interpret.apply_quantizer import accept_operand, noted, run_quantizer, straight_through, where_number
 from linger_jax.interpret.context import Array, Context, Mode, Value
+from linger_jax.interpret.integers import exponent_of, integers_of
+from linger_jax.interpret.integers import operands as operands_of
 from linger_jax.interpret.interpreter import InterpreterRule, interprets, single
 from linger_jax.kinds import OPERATORS, ChipFunction, OperatorKind
 from linger_jax.numerics import chip_kernels, float_functions
@@ -34,6 +37,8 @@ from linger_jax.numerics.chip_kernels import (
 from linger_jax.plan import Node
 from linger_jax.quantizers import SCALE, QTensor
 
+_FULL_WIDTH = 32
+_EXACT_IN_FLOAT_BITS = 16
 _LARGEST_QUANTIZED_BITS = 24
 """Results of more bits are the kernel's integers themselves, which float32 cannot round again.
 
@@ -105,10 +110,23 @@ def sigmoid_input(ctx: Context, x: QTensor, rounding: RoundMode) -> Array:
       rounding: of its input quantizer.
     """
     kernel = kernels_of(ctx.settings.config.platform, "sigmoid and tanh").sigmoid_tanh
+    if _needs_integers(ctx, x):
+        return _integers_at(ctx, x, kernel.input_fraction_bits, kernel.input_bits)
     fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, kernel.input_fraction_bits, rounding)
     if kernel.linger_wraps_input and not ctx.semantics.kernel_inputs_saturate:
         return wrapped_int32(fixed)
     return saturated_to(saturated_int32(fixed), kernel.input_bits)
+
+
+def _needs_integers(ctx: Context, x: QTensor) -> bool:
+    """Whether float32, in which the reference re-rounds an operand, could lose its last bit."""
+    return ctx.semantics.evaluates_in_integers and x.bits > _EXACT_IN_FLOAT_BITS
+
+
+def _integers_at(ctx: Context, x: QTensor, fraction_bits: int, bits: int) -> Array:
+    """An operand in the Q-format that a kernel reads, rounded half up and saturated; int32."""
+    (whole,) = operands_of(ctx, x)
+    return integers_of(whole).requantized(exponent_of(whole) - np.int32(fraction_bits), bits, RoundMode.floor_add)
 
 
 def _gated(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
@@ -120,9 +138,12 @@ def _gated(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
         if ctx.in_float:
             return [run_quantizer(ctx, _output(node), real)]
         _refuse_missing(ctx, node, kind)
-        fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, GATED_FRACTION_BITS, _rounding(ctx, node))
-        to_int32 = saturated_int32 if ctx.semantics.kernel_inputs_saturate else wrapped_int32
-        y = functions.kernel(to_int32(fixed), ctx.settings.config.platform)
+        if _needs_integers(ctx, x):
+            whole = _integers_at(ctx, x, GATED_FRACTION_BITS, _FULL_WIDTH)
+        else:
+            fixed = steps_to_fixed_point(lax.stop_gradient(x.value), x.scale, GATED_FRACTION_BITS, _rounding(ctx, node))
+            whole = (saturated_int32 if ctx.semantics.kernel_inputs_saturate else wrapped_int32)(fixed)
+        y = functions.kernel(whole, ctx.settings.config.platform)
         value = straight_through(where_number(x.value, from_fixed_point(y, GATED_FRACTION_BITS)), real)
         return [run_quantizer(ctx, _output(node), value)]
 
@@ -140,8 +161,11 @@ def _rows(kind: OperatorKind, functions: _Functions) -> InterpreterRule:
         _refuse_missing(ctx, node, kind)
         axis = node.attributes["axis"]
         rows = jnp.moveaxis(lax.stop_gradient(x.value), axis, -1)
-        fixed = saturated_int32(values_to_fixed_point(rows, SOFTMAX_INPUT_FRACTION_BITS))
-        y = from_fixed_point(functions.kernel(fixed, ctx.settings.config.platform), SOFTMAX_RESULT_FRACTION_BITS)
+        if _needs_integers(ctx, x):
+            whole = jnp.moveaxis(_integers_at(ctx, x, SOFTMAX_INPUT_FRACTION_BITS, _FULL_WIDTH), axis, -1)
+        else:
+            whole = saturated_int32(values_to_fixed_point(rows, SOFTMAX_INPUT_FRACTION_BITS))
+        y = from_fixed_point(functions.kernel(whole, ctx.settings.config.platform), SOFTMAX_RESULT_FRACTION_BITS)
         y = where_number(jnp.sum(rows, -1, keepdims=True), y)
         value = straight_through(jnp.moveaxis(y, -1, axis), real)
         return [run_quantizer(ctx, _output(node), value)]

@@ -10,6 +10,7 @@ from linger_jax.interpret.integers.integer_values import at_output as at_output
 from linger_jax.interpret.integers.integer_values import bias_on_grid as bias_on_grid
 from linger_jax.interpret.integers.integer_values import contract as contract
 from linger_jax.interpret.integers.integer_values import exponent_of as exponent_of
+from linger_jax.interpret.integers.integer_values import integers_of as integers_of
 from linger_jax.interpret.integers.integer_values import multiply as multiply
 from linger_jax.interpret.integers.integer_values import operands as operands
 from linger_jax.interpret.integers.layer_sum import layer_sum as layer_sum

@@ -32,7 +32,11 @@ def average_pool(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Va
         reference = run_quantizer(ctx, path, average)
     if ctx.in_float and (ctx.mode is not Mode.calibrate or ctx.semantics.pool_calibrates_in_float):
         return [reference]
-    steps = round_scaled(x.value, x.scale, ctx.quantizers[node.quantizer_path("input_quantizer")].spec.round_mode)
+    if ctx.semantics.evaluates_in_integers:
+        steps = x.value * x.scale
+    else:
+        spec_of_x = ctx.quantizers[node.quantizer_path("input_quantizer")].spec
+        steps = round_scaled(x.value, x.scale, spec_of_x.round_mode)
     if ctx.in_integers:
         steps = steps.astype(jnp.int32)  # float32 sums are exact below 2^24 only
     total = single(node.pool.total, jax.lax.stop_gradient(steps))

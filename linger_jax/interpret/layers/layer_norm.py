@@ -38,11 +38,19 @@ _LARGEST = np.float32(2.0**31)
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """Static half of a LayerNorm: trailing axes, width and rounding of its input, width of its bias, how it divides."""
+    """Static half of a LayerNorm.
+
+    Attributes:
+      axes: how many trailing ones.
+      bits: width of its input.
+      rounding: in which the reference brings its input to the grid on which it lies; None: not again.
+      bias_bits: width of its bias.
+      rows: how it normalizes.
+    """
 
     axes: int
     bits: int
-    rounding: RoundMode
+    rounding: RoundMode | None
     bias_bits: int
     rows: RowArithmetic
 
@@ -69,7 +77,8 @@ def layer_norm(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Valu
         if bias is not None and ctx.mode is Mode.calibrate:
             bias = quantize_bias(ctx, bias_path, bias, one * weight.scale).value
         return results(node, quantize_output(ctx, node, _float_layer_norm(axes, x.value, weight.value, bias)))
-    form = _Form(axes, x.bits, ctx.quantizers[path].spec.rounding, ctx.quantizers[bias_path].spec.bits, arithmetic)
+    rounding = None if ctx.semantics.evaluates_in_integers else ctx.quantizers[path].spec.rounding
+    form = _Form(axes, x.bits, rounding, ctx.quantizers[bias_path].spec.bits, arithmetic)
     if bias is not None and ctx.recording is not None:
         ctx.recording.note_bias(bias_path, saturated_int32(_bias_steps(form, bias, weight.scale)))
     shift = jnp.zeros(shape, jnp.float32) if bias is None else bias
@@ -144,7 +153,8 @@ _integer_layer_norm.defvjp(_forward, _backward)
 
 def _normalized(form: _Form, x: Array, scale: Array) -> tuple[Array, Normalized]:
     """The integers of x as float32 whole numbers, and their normalized rows."""
-    steps = _limited(round_scaled(x, scale, form.rounding), form.bits)
+    steps = x * scale if form.rounding is None else round_scaled(x, scale, form.rounding)
+    steps = _limited(steps, form.bits)
     return steps, normalize(steps, scale, form.axes, form.bits, form.rows)
 
 
