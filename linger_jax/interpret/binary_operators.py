@@ -13,7 +13,7 @@ from linger_jax.interpret.context import Array, Context, Mode, Value, plain
 from linger_jax.interpret.interpreter import interprets, single
 from linger_jax.interpret.run_layer import run_contraction
 from linger_jax.kinds import ADD, CAT, MATMUL, MUL, Kind
-from linger_jax.numerics import round_scaled
+from linger_jax.numerics import EXACT_BITS, round_scaled
 from linger_jax.plan import Node
 from linger_jax.quantizers import QTensor
 from linger_jax.typing import Path
@@ -31,7 +31,12 @@ def operator(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]
     taken = [x if plain(x).size == 0 else accept_operand(ctx, node, i, x) for i, x in enumerate(operands)]
     bits = [x.bits for x in taken if isinstance(x, QTensor)]
     run = partial(run_contraction, node.run, bits=bits) if node.kind == MATMUL else node.run
-    return [run_quantizer(ctx, path, single(run, *(plain(x) for x in taken)))]
+    result = run_quantizer(ctx, path, single(run, *(plain(x) for x in taken)))
+    if node.kind == CAT and ctx.in_integers and max(bits) >= EXACT_BITS:
+        # A whole number that a quantizer brings to its own grid once more may lose its last bit.
+        parts = [integers.regridded(ctx, path, x) if isinstance(x, QTensor) else x for x in taken]
+        result = QTensor(straight_through(single(run, *parts), result.value), result.scale, result.bits)
+    return [result]
 
 
 Smooth = Callable[[], Array]

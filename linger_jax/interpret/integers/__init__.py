@@ -13,5 +13,6 @@ from linger_jax.interpret.integers.integer_values import exponent_of as exponent
 from linger_jax.interpret.integers.integer_values import integers_of as integers_of
 from linger_jax.interpret.integers.integer_values import multiply as multiply
 from linger_jax.interpret.integers.integer_values import operands as operands
+from linger_jax.interpret.integers.integer_values import regridded as regridded
 from linger_jax.interpret.integers.layer_sum import layer_sum as layer_sum
 from linger_jax.interpret.integers.unknown import any_nan as any_nan

@@ -89,6 +89,16 @@ def at_output(
     return QTensor(straight_through(value, reference.value), scale, spec.bits)
 
 
+def regridded(ctx: Context, path: Path, x: QTensor) -> Array:
+    """The numbers of a quantized value at an output quantizer's stored scale, without gradient; NaN stays."""
+    spec = ctx.quantizers[path].spec
+    scale = scale_in_evaluation(spec, ctx.state[path])
+    (whole,) = operands(ctx, x)
+    shift = exponent_of(whole) - exponent_of_power_of_two(scale)
+    steps = integers_of(whole).requantized(shift, spec.bits, spec.rounding_in_evaluation)
+    return jnp.where(jnp.isnan(whole.value), np.float32(np.nan), lax.convert_element_type(steps, jnp.float32) / scale)
+
+
 def bias_on_grid(bias: QTensor, exponent: Array) -> Accumulator:
     """A quantized bias on the accumulator's grid, saturated at its width.
 

@@ -22,6 +22,7 @@ FUNCTIONS = {
     "softmax": jax.nn.softmax,
     "glu": nn.glu,
     "layer norm": lambda x: nn.LayerNorm(epsilon=1e-5)(x),
+    "concatenation": lambda x: jnp.concatenate([x, jnp.float32(0.5) * x], -1),
     "average": lambda x: nn.avg_pool(x[..., None], (2,), (2,)),
 }
 
