@@ -196,6 +196,20 @@ SOFTMAX = OperatorKind(
     node_in_file=ops.QSOFTMAX,
 )
 
-OPERATORS = (ADD, MUL, MATMUL, CAT, SIGMOID, TANH, GELU, SWISH, SOFTMAX)
+TABLE = OperatorKind(
+    name="table",
+    nodes=("table",),
+    synonyms=("look_up",),
+    passes=False,
+    file=OF_EACH_ELEMENT,
+    function=None,
+    platforms=None,
+    fixed_scale_on=frozenset(),
+    is_limited=False,
+    node_in_file=ops.QTABLE,
+)
+"""Any function of one value of 8 bits that is none of the others (plan/decide/function_regions.py)."""
+
+OPERATORS = (ADD, MUL, MATMUL, CAT, SIGMOID, TANH, GELU, SWISH, SOFTMAX, TABLE)
 OPERATOR_NAMES: Mapping[str, OperatorKind] = {name: kind for kind in OPERATORS for name in (kind.name, *kind.synonyms)}
 """Every name that ``disable_ops`` takes."""

@@ -66,6 +66,8 @@ class Semantics:
         the products (docs/decisions.md D27).
       chooses_exponents: calibration follows ``calibrate_exponent``; otherwise it takes the nearest power of two
         (docs/decisions.md D25).
+      functions_are_tables: a function of one value of at most 8 bits that has no quantized form is a table of its
+        results; otherwise it is float (docs/decisions.md D37).
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
     """
 
@@ -101,6 +103,7 @@ class Semantics:
     evaluates_in_integers: bool
     weights_leave_room: bool
     chooses_exponents: bool
+    functions_are_tables: bool
     files_hold_evaluated_biases: bool
 
 
@@ -137,6 +140,7 @@ CHIP = Semantics(
     evaluates_in_integers=True,
     weights_leave_room=True,
     chooses_exponents=True,
+    functions_are_tables=True,
     files_hold_evaluated_biases=True,
 )
 REFERENCE = Semantics(
@@ -172,6 +176,7 @@ REFERENCE = Semantics(
     evaluates_in_integers=False,
     weights_leave_room=False,
     chooses_exponents=False,
+    functions_are_tables=False,
     files_hold_evaluated_biases=False,
 )
 
