@@ -71,6 +71,11 @@ class OperatorKind(Kind):
         return self.platforms is None or platform in self.platforms
 
     @property
+    def is_function_of_each_element(self) -> bool:
+        """Whether it is a chip function of one value, element by element: a table of 8 bits where there is no kernel."""
+        return self.function is not None and self.function.form != "rows"
+
+    @property
     def stem(self) -> str:
         """Start of the name of its state."""
         return f"_linger_qtensor_q{self.name}"

@@ -39,7 +39,7 @@ TAKEN = {
     *("Slice", "Expand", "Tile", "Shape", "ArgMax", "Sigmoid", "Tanh", "Requant"),
 }
 REFUSED = {
-    *("QMatmul", "QGelu", "QSwish", "QGlobalAveragePool2d", "QConvTranspose1d", "QBatchNorm1d", "QAvgPool1d"),
+    *("QMatmul", "QGelu", "QSwish", "QGlobalAveragePool2d", "QConvTranspose1d", "QBatchNorm1d", "QAvgPool1d", "QTable"),
     *("Clip", "Split", "Pad", "Cast", "Identity", "Concat"),
 }
 OF_VENUS = {"Resize", "LogSoftmax", "ShuffleChannel"}

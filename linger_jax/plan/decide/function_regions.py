@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from linger_jax.compat import CALL, CUSTOM_JVP, CUSTOM_VJP, is_tracer
-from linger_jax.kinds import ADD, GELU, MOVES, MUL, RELU, RELU6, SIGMOID, SWISH, TABLE, TANH, OperatorKind
+from linger_jax.kinds import ADD, MOVES, MUL, OPERATORS, RELU, RELU6, TABLE, OperatorKind
 from linger_jax.numerics.look_up import (
     OPERAND_BITS,
     NoHostFunctionError,
@@ -27,7 +27,7 @@ from linger_jax.plan.decide.decisions import Bits, Decisions
 from linger_jax.plan.graph import NO_TABLE, RESULTS, Atom, Constant, Graph, Node, Uses, ValueId
 
 _CALLS = frozenset({CALL, CUSTOM_JVP, CUSTOM_VJP})
-_OF_EACH_ELEMENT = (ADD, MUL, SIGMOID, TANH, GELU, SWISH, RELU, RELU6)
+_OF_EACH_ELEMENT = (ADD, MUL, RELU, RELU6, *(kind for kind in OPERATORS if kind.is_function_of_each_element))
 _KINDS_OF_NUMBERS = (np.dtype(np.float32), np.dtype(np.bool_))
 
 

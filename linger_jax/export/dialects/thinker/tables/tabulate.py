@@ -42,4 +42,5 @@ def tabulated(graph: OnnxGraph, function: Function) -> IntegerTensor:
 
 def _number(constant: HostArray) -> HostArray:
     """A constant as the rules take it: one number without axes; the results of a table as they are."""
-    return constant if constant.size > 1 else constant.reshape(())
+    array = np.asarray(constant)
+    return array if array.size > 1 else array.reshape(())
