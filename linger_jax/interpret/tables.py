@@ -33,8 +33,8 @@ def table(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value]:
     if ctx.in_float:
         real = single(node.run, x.value)
         quantized = run_quantizer(ctx, path, where_number(x.value, _finite(real)))
-        low, high = spec.limits
-        ends = jnp.where(real > _ZERO, np.float32(high), np.float32(low)) / quantized.scale
+        least, most = spec.limits
+        ends = jnp.where(real > _ZERO, np.float32(most), np.float32(least)) / quantized.scale
         return [QTensor(jnp.where(jnp.isinf(real), ends, quantized.value), quantized.scale, quantized.bits)]
     high, low = results.look_up(lax.stop_gradient(x.value), lax.stop_gradient(x.scale))
     smooth = single(node.run, jnp.where(lax.is_finite(high), x.value, results.within))

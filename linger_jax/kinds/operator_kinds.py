@@ -72,7 +72,7 @@ class OperatorKind(Kind):
 
     @property
     def is_function_of_each_element(self) -> bool:
-        """Whether it is a chip function of one value, element by element: a table of 8 bits where there is no kernel."""
+        """Whether it is a chip function of one value, element by element; without a kernel it is a table of 8 bits."""
         return self.function is not None and self.function.form != "rows"
 
     @property

@@ -32,8 +32,8 @@ class FunctionTable:
     """The results of a function f at v / 2^e, for each exponent e from 0 to 23 and each v from -128 to 127.
 
     A result is the sum of two float32 numbers, 48 bits of the float64 number that the host computed. So the integer of
-    a result follows exactly from its scale, in float32 alone: the same on every device, with and without ``jit``, and in
-    a file.
+    a result follows exactly from its scale, in float32 alone: the same on every device, with and without ``jit``, and
+    in a file.
 
     Attributes:
       high: float32 [24, 256], the results rounded to float32; infinite where f is, and 0 where it is NaN.

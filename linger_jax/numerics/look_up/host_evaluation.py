@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linger_jax.compat import CALL, CUSTOM_JVP, CUSTOM_VJP, ClosedJaxpr, JaxprEqn, equations, evaluate, is_tracer, operation
+from linger_jax.compat import (
+    CALL,
+    CUSTOM_JVP,
+    CUSTOM_VJP,
+    ClosedJaxpr,
+    JaxprEqn,
+    equations,
+    evaluate,
+    is_tracer,
+    operation,
+)
 from linger_jax.numerics.look_up.host_primitives import PRIMITIVES
 
 _CALLS = frozenset({CALL, CUSTOM_JVP, CUSTOM_VJP})
@@ -72,7 +82,8 @@ def _step(eqn: JaxprEqn, operands: list[Any]) -> Sequence[Any]:
     if what.name == _CAST:
         return [_cast(operands[0], np.dtype(what.params["new_dtype"]))]
     if what.name in _SHAPES:
-        if np.ndim(operands[0]) and eqn.invars[0].aval.shape != eqn.outvars[0].aval.shape:
+        ends: list[Any] = [eqn.invars[0], eqn.outvars[0]]
+        if np.ndim(operands[0]) and len({tuple(end.aval.shape) for end in ends}) > 1:
             raise NoHostFunctionError(f"{what.name} gives it another shape")
         return [operands[0]]
     if what.name == _PRECISION:

@@ -131,9 +131,12 @@ class FunctionRegions:
         members = list(self._functions_of(source))
         for last in reversed(members):
             region = self._needed(last, source)
-            if last in self._failed or not any(self._has_no_form(self._nodes[i], source) for i in region):
+            is_float = self._graph.infos[self._nodes[last].outputs[0]].dtype == np.float32
+            if not is_float or last in self._failed:
                 continue
-            if self._graph.infos[self._nodes[last].outputs[0]].dtype != np.float32 or not self._is_closed(region):
+            if not any(self._has_no_form(self._nodes[i], source) for i in region):
+                continue
+            if not self._is_configured_alike(region) or not self._is_closed(region):
                 continue
             try:
                 return region, self._table(source, region)
@@ -170,6 +173,12 @@ class FunctionRegions:
                     found.add(maker)
                     waiting.append(maker)
         return sorted(found)
+
+    def _is_configured_alike(self, region: Sequence[int]) -> bool:
+        """Whether one configuration holds for all of its modules."""
+        owners = {self._nodes[i].owner.path for i in region if self._nodes[i].outputs[0] not in self._known}
+        first, *others = (self._decisions.settings.config.for_path(".".join(path)) for path in owners)
+        return all(other == first for other in others)
 
     def _is_closed(self, region: Sequence[int]) -> bool:
         """Whether nobody else reads what is computed on the way; masks and known values are computed for others too."""

@@ -63,7 +63,9 @@ def test_a_negative_number_below_every_step_is_rounded_down_by_floor():
 
 def test_wide_results_are_what_float32_holds():
     steps = function_table(lambda x: x / 3.0).integers(0, 2.0**23, 32, RoundMode.floor_add)
-    want = np.where(np.abs(EVERY / 3 * 2.0**23) < 2**23, np.floor(EVERY / 3 * 2.0**23 + 0.5), np.float32(EVERY / 3) * 2.0**23)
+    want = np.where(
+        np.abs(EVERY / 3 * 2.0**23) < 2**23, np.floor(EVERY / 3 * 2.0**23 + 0.5), np.float32(EVERY / 3) * 2.0**23
+    )
     np.testing.assert_array_equal(steps, want)
 
 

@@ -87,7 +87,9 @@ def test_steps_are_not_rounded_to_float32():
 
 
 def test_any_shape_of_constants_of_one_number_will_do():
-    closed = jax.make_jaxpr(lambda x: x * np.full((1, 3), 0.5, np.float32) + jnp.ones((2, 3)))(np.zeros((2, 3), np.float32))
+    closed = jax.make_jaxpr(lambda x: x * np.full((1, 3), 0.5, np.float32) + jnp.ones((2, 3)))(
+        np.zeros((2, 3), np.float32)
+    )
     np.testing.assert_array_equal(evaluated_on_host(closed, X), X * 0.5 + 1)
 
 

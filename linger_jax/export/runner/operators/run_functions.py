@@ -100,7 +100,10 @@ def table(call: Call) -> Sequence[Value]:
     bits = node.integer("o_bits")
     results = call.parameter(1, bits)
     if results.shape != (TABLE_SIZE,) or x.bits > OPERAND_BITS:
-        raise call.error(f"has {x.bits} bits and results of shape {results.shape}; allowed: at most {OPERAND_BITS} bits and {TABLE_SIZE} results")
+        raise call.error(
+            f"an operand of {x.bits} bits and results of shape {results.shape}; allowed are {OPERAND_BITS} bits at most "
+            f"and {TABLE_SIZE} results"
+        )
     stored = jnp.asarray(results.astype(np.int32))
     return [IntegerTensor(stored[x.value + np.int32(TABLE_SIZE // 2)], node.scale("scale_o"), bits)]
 

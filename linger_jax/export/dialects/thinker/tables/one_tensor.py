@@ -60,7 +60,7 @@ def _sources(graph: OnnxGraph, node: GraphNode | None) -> Iterator[str]:
 
 
 def _operands(graph: OnnxGraph, node: GraphNode) -> set[str]:
-    """The computed tensors that a node reads, and constants that are more than one number; stored results are its own."""
+    """The computed tensors that a node reads, and constants of more than one number but for the results of a table."""
     own = node.operator.positions(Role.results, len(node.inputs))
     return {
         tensor
