@@ -101,8 +101,8 @@ def table(call: Call) -> Sequence[Value]:
     results = call.parameter(1, bits)
     if results.shape != (TABLE_SIZE,) or x.bits > OPERAND_BITS:
         raise call.error(
-            f"an operand of {x.bits} bits and results of shape {results.shape}; allowed are {OPERAND_BITS} bits at most "
-            f"and {TABLE_SIZE} results"
+            f"an operand of {x.bits} bits and results of shape {results.shape}; allowed are {OPERAND_BITS} bits at "
+            f"most and {TABLE_SIZE} results"
         )
     stored = jnp.asarray(results.astype(np.int32))
     return [IntegerTensor(stored[x.value + np.int32(TABLE_SIZE // 2)], node.scale("scale_o"), bits)]
