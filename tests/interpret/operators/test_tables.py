@@ -1,4 +1,4 @@
-"""Functions as tables of their results: the exact number rounded once, in every way of computing (docs/decisions.md D37)."""
+"""Functions as tables of results: exact numbers, rounded once, in every way of computing (docs/decisions.md D37)."""
 
 import flax.linen as nn
 import jax
