@@ -16,7 +16,7 @@ from tests.support_matrix.verdict import Stage
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "device"
 # Operators that a row calls otherwise.
-NAMES = {"add": "`+`", "mul": "`*`", "matmul": "`@`", "cat": "concatenate", "swish": "silu"}
+NAMES = {"add": "`+`", "mul": "`*`", "matmul": "`@`", "cat": "concatenate", "swish": "silu", "table": "`leaky_relu`"}
 
 
 @pytest.fixture(scope="module")
