@@ -38,7 +38,9 @@ def test_verdicts_of_the_specification_are_found(found: Matrix) -> None:
     assert stages["`nn.RNN`, GRU"][Platform.arcs] is Stage.packs
     assert stages["`tanh`"][Platform.arcs] is Stage.equal
     assert stages["`tanh`"][Platform.mars] is Stage.exports
-    assert stages["`gelu`"][Platform.arcs] is Stage.nothing
+    assert stages["`gelu`"][Platform.arcs] is Stage.equal
+    assert stages["`gelu`"][Platform.mars] is Stage.exports
+    assert stages["`softmax`"][Platform.jupiter] is Stage.nothing
     assert stages["`SparifyFFN`"][Platform.arcs] is Stage.trains
 
 

@@ -104,6 +104,8 @@ def table(call: Call) -> Sequence[Value]:
             f"an operand of {x.bits} bits and results of shape {results.shape}; allowed are {OPERAND_BITS} bits at "
             f"most and {TABLE_SIZE} results"
         )
+    if x.scale != node.scale("scale_x"):
+        raise call.error(f"its results are of the scale {node.scale('scale_x'):g}, its operand lies at {x.scale:g}")
     stored = jnp.asarray(results.astype(np.int32))
     return [IntegerTensor(stored[x.value + np.int32(TABLE_SIZE // 2)], node.scale("scale_o"), bits)]
 
