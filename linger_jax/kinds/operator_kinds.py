@@ -213,7 +213,7 @@ TABLE = OperatorKind(
     is_limited=False,
     node_in_file=ops.QTABLE,
 )
-"""Any function of one value of 8 bits that is none of the others (plan/decide/function_regions.py)."""
+"""Any function of one value of 8 bits that is none of the others (plan/recognize/function_regions.py)."""
 
 OPERATORS = (ADD, MUL, MATMUL, CAT, SIGMOID, TANH, GELU, SWISH, SOFTMAX, TABLE)
 OPERATOR_NAMES: Mapping[str, OperatorKind] = {name: kind for kind in OPERATORS for name in (kind.name, *kind.synonyms)}

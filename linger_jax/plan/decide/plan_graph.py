@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from linger_jax.compat import REMAT, SCAN
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
-from linger_jax.plan.decide.function_regions import FunctionRegions
 from linger_jax.plan.decide.plan_layers import plan_layer
 from linger_jax.plan.decide.plan_operators import plan_operator
 from linger_jax.plan.graph import (
@@ -24,6 +23,7 @@ from linger_jax.plan.graph import (
     ValueId,
     ValueInfo,
 )
+from linger_jax.plan.recognize import FunctionRegions
 
 
 def plan_graph(decisions: Decisions, graph: Graph, input_bits: tuple[Bits, ...]) -> tuple[Graph, tuple[Bits, ...]]:
@@ -38,7 +38,7 @@ def plan_graph(decisions: Decisions, graph: Graph, input_bits: tuple[Bits, ...])
       The decided graph and the bits of its outputs.
     """
     bits: dict[ValueId, Bits] = dict(zip(graph.inputs, input_bits, strict=True))
-    regions = FunctionRegions(decisions, graph)
+    regions = FunctionRegions(graph, decisions.settings, lambda node: decisions.owner(node)[0] is not None)
     for value, width in bits.items():
         regions.enter(value, width)
     nodes = []

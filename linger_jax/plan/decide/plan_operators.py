@@ -13,11 +13,10 @@ from linger_jax.numerics.chip_kernels import fixed_scale
 from linger_jax.numerics.look_up import OPERAND_BITS
 from linger_jax.plan.decide.clipped_constants import clipped_constant
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
-from linger_jax.plan.decide.function_regions import host_lacks
 from linger_jax.plan.decide.plan_layers import Infos, decides
 from linger_jax.plan.decide.quantizer_specs import operator_spec
 from linger_jax.plan.graph import COMPUTED_FROM, NO_TABLE, Constant, Node, Owner, ValueInfo
-from linger_jax.plan.recognize import SCALAR_DIVISION, as_multiplication
+from linger_jax.plan.recognize import SCALAR_DIVISION, as_multiplication, host_lacks
 
 # Products that are a layer of their own when one operand is a parameter (docs/decisions.md D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})

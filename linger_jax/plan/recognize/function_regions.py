@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import jax
@@ -23,8 +23,8 @@ from linger_jax.numerics.look_up import (
     function_table,
     unknown_to_host,
 )
-from linger_jax.plan.decide.decisions import Bits, Decisions
 from linger_jax.plan.graph import NO_TABLE, RESULTS, Atom, Constant, Graph, Node, Uses, ValueId
+from linger_jax.plan.settings import PlanSettings
 
 _CALLS = frozenset({CALL, CUSTOM_JVP, CUSTOM_VJP})
 _OF_EACH_ELEMENT = (ADD, MUL, RELU, RELU6, *(kind for kind in OPERATORS if kind.is_function_of_each_element))
@@ -44,15 +44,16 @@ class FunctionRegions:
     """The tables of one graph, found while its nodes are decided in order.
 
     Args:
-      decisions: what the user asked for.
       graph: the recognised graph.
+      settings: what the user asked for.
+      is_owned: whether the module around a step may have operators.
     """
 
-    def __init__(self, decisions: Decisions, graph: Graph) -> None:
-        self._decisions = decisions
+    def __init__(self, graph: Graph, settings: PlanSettings, is_owned: Callable[[Node], bool]) -> None:
         self._graph = graph
+        self._settings = settings
+        self._is_owned = is_owned
         self._nodes = list(graph.nodes)
-        settings = decisions.settings
         self._finds = (
             settings.purpose == "quantize"
             and settings.semantics.functions_are_tables
@@ -72,7 +73,7 @@ class FunctionRegions:
             self._is_elementwise = [self._elementwise(node) for node in self._nodes]
             self._known = self._known_values()
 
-    def enter(self, value: ValueId, bits: Bits) -> None:
+    def enter(self, value: ValueId, bits: int | None) -> None:
         """Looks for tables of a value that was decided."""
         if not self._finds or bits is None or bits > OPERAND_BITS:
             return
@@ -96,9 +97,9 @@ class FunctionRegions:
         if host_lacks(node) is not None or self._graph.infos[node.outputs[0]].dtype not in _KINDS_OF_NUMBERS:
             return False
         kind = node.kind
-        if isinstance(kind, OperatorKind) and self._decisions.settings.disabled_operator(kind) is not None:
+        if isinstance(kind, OperatorKind) and self._settings.disabled_operator(kind) is not None:
             return False
-        return self._decisions.owner(node)[0] is not None
+        return self._is_owned(node)
 
     def _known_values(self) -> set[ValueId]:
         """Values that are computed from constants alone."""
@@ -118,7 +119,7 @@ class FunctionRegions:
             return False  # a mask: nothing is lost by it
         kind = node.kind
         if isinstance(kind, OperatorKind):
-            return not kind.runs_on(self._decisions.settings.config.platform)
+            return not kind.runs_on(self._settings.config.platform)
         if kind == RELU6:
             return source not in node.inputs  # of a layer it is a rectifier
         move = MOVES.get(node.op)
@@ -177,7 +178,7 @@ class FunctionRegions:
     def _is_configured_alike(self, region: Sequence[int]) -> bool:
         """Whether one configuration holds for all of its modules."""
         owners = {self._nodes[i].owner.path for i in region if self._nodes[i].outputs[0] not in self._known}
-        first, *others = (self._decisions.settings.config.for_path(".".join(path)) for path in owners)
+        first, *others = (self._settings.config.for_path(".".join(path)) for path in owners)
         return all(other == first for other in others)
 
     def _is_closed(self, region: Sequence[int]) -> bool:
