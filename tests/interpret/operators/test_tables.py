@@ -25,6 +25,7 @@ FUNCTIONS = {
     "leaky_relu": (nn.leaky_relu, leaky),
     "hard_swish": (nn.hard_swish, lambda x: x * np.clip(x + 3, 0, 6) / 6),
     "exp": (jnp.exp, np.exp),
+    "just below ties": (lambda x: (x + 2.0**-6) - 2.0**-40, lambda x: x + 2.0**-6 - 2.0**-40),
     "of the user": (lambda x: jnp.where(x > 1.0, jnp.divide(2.0, x), x**2), lambda x: np.where(x > 1, 2 / x, x**2)),
 }
 
