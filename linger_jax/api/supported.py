@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rich.table import Table
 
-from linger_jax.kinds import LSTM, OPERATORS
+from linger_jax.kinds import LSTM, OPERATORS, OperatorKind
 from linger_jax.plan import as_text
 from linger_jax.staging import LAYERS, RECURRENT_LAYERS
 from linger_jax.targets import Platform
@@ -43,6 +43,7 @@ class Supported:
 def supported() -> Supported:
     """What has an integer form, by platform; everything else of a model runs as float and is listed in its plan.
 
+    An elementwise function without a kernel runs as a table of its results, of operands of 8 bits (``table``).
     Operators that only hand a scale on (``relu``, pooling by maximum, reshape, ...) run everywhere and are not listed.
     """
     layers: dict[str, tuple[str, ...]] = {}
@@ -51,8 +52,13 @@ def supported() -> Supported:
             layers[module_type.__name__] = _platforms(Platform, kind.runs_on)
     for module_type in RECURRENT_LAYERS:
         layers[module_type.__name__] = _platforms(Platform, LSTM.runs_on)
-    operators = {kind.name: _platforms(Platform, kind.runs_on) for kind in OPERATORS}
+    operators = {kind.name: _platforms(Platform, _runs(kind)) for kind in OPERATORS}
     return Supported(layers, operators)
+
+
+def _runs(kind: OperatorKind) -> Callable[[Platform], bool]:
+    """Where an operator runs: by a kernel, or of 8 bits as a table of its results."""
+    return lambda platform: kind.is_function_of_each_element or kind.runs_on(platform)
 
 
 def _platforms(every: Iterable[Platform], runs: Callable[[Platform], bool]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ nothing of Flax.
 
 from linger_jax.compat.equations import CALL as CALL
 from linger_jax.compat.equations import CUSTOM_JVP as CUSTOM_JVP
+from linger_jax.compat.equations import CUSTOM_VJP as CUSTOM_VJP
 from linger_jax.compat.equations import REMAT as REMAT
 from linger_jax.compat.equations import SCAN as SCAN
 from linger_jax.compat.equations import Operation as Operation

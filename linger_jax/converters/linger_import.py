@@ -29,6 +29,7 @@ from linger_jax.converters.report import ImportProblems, ImportReport, ImportRow
 from linger_jax.converters.torch_import import FoundWeights, find_weights, model_call
 from linger_jax.converters.weights import FlattenOrder
 from linger_jax.errors import ConversionError
+from linger_jax.kinds import TABLE
 from linger_jax.plan import Plan
 from linger_jax.quantizers import THRESHOLD, entry_problem, initial_state
 from linger_jax.staging import variable_paths
@@ -199,7 +200,8 @@ def _tell(
                 path = (*quantizer.path, entry)
                 wanted = quantizer.stack[0] if quantizer.stack else 1
                 if path not in given or iterations[path] != wanted:
-                    problems.missing.append((".".join((QUANT, *path)), tuple(fresh.shape), _other_method(state, entry)))
+                    why = _OWN_OPERATOR if _is_table(path) else _other_method(state, entry)
+                    problems.missing.append((".".join((QUANT, *path)), tuple(fresh.shape), why))
     taken = {step.key for step in steps}
     reasons = {row.name: row.reason for row in plan.rows() if row.status in ("float", "disabled")}
     for module, quantizers in state.quantizers.items():
@@ -212,6 +214,16 @@ def _tell(
             )
         if left and module in reasons:
             problems.add_text(f"{module} runs as float and takes no quantizer state: {reasons[module]}")
+
+
+_OWN_OPERATOR = (
+    f"linger has no tables; disable_ops={TABLE.name!r} leaves such functions float, as linger does, and strict=False "
+    "keeps fresh scales, to be calibrated"
+)
+
+
+def _is_table(path: Path) -> bool:
+    return any(name.startswith(TABLE.stem) for name in path)
 
 
 _METHODS = {"running_data": "MOM", "is_init": "MOM", "learning_data": "TQT", "is_calibrate": "TQT"}

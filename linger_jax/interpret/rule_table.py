@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from linger_jax.interpret import binary_operators, kernel_functions, layers, moves
+from linger_jax.interpret import binary_operators, kernel_functions, layers, moves, tables
 from linger_jax.interpret.context import Context, Mode, Value
 from linger_jax.interpret.control_flow import rules
 from linger_jax.interpret.interpreter import InterpreterRule, constrains, interprets
@@ -13,7 +13,7 @@ from linger_jax.interpret.interpreter import interpret as walk
 from linger_jax.interpret.tied_scales import begin_region
 from linger_jax.plan import Graph, Node
 
-REGISTERING = (binary_operators, kernel_functions, layers, moves)
+REGISTERING = (binary_operators, kernel_functions, layers, moves, tables)
 """The modules that hold the rules."""
 
 

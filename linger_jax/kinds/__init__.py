@@ -70,6 +70,7 @@ from linger_jax.kinds.operator_kinds import SIGMOID as SIGMOID
 from linger_jax.kinds.operator_kinds import SOFTMAX as SOFTMAX
 from linger_jax.kinds.operator_kinds import STACK as STACK
 from linger_jax.kinds.operator_kinds import SWISH as SWISH
+from linger_jax.kinds.operator_kinds import TABLE as TABLE
 from linger_jax.kinds.operator_kinds import TANH as TANH
 from linger_jax.kinds.operator_kinds import ChipFunction as ChipFunction
 from linger_jax.kinds.operator_kinds import OperatorKind as OperatorKind

@@ -37,6 +37,8 @@ class Role(enum.Enum):
     """Stored integers of 32 bits at ``scale_x * scale_w``, added before the one rounding."""
     other_bias = enum.auto()
     """Stored integers of 32 bits on another grid than the first product."""
+    results = enum.auto()
+    """Stored integers of ``o_bits``: the result for each integer of the first input, from the least on."""
     numbers = enum.auto()
     """Sizes, axes, indices or bounds: no quantized numbers."""
 

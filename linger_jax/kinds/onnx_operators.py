@@ -200,6 +200,15 @@ QSWISH = quantized(
     differs_between_chips=True,
     pointwise=True,
 )
+QTABLE = quantized(
+    "QTable",
+    Family.other,
+    *(_DATA, Role.results),
+    packing=refused(Refusal("the packer has no such operator", WRITES_TABLE, AS_TABLE)),
+    differs_between_chips=False,
+    pointwise=True,
+)
+"""Any function of integers of at most 8 bits: ``results[x + 128]``."""
 QSOFTMAX = quantized(
     "QSoftmax", Family.other, _DATA, packing=translated("SoftmaxInt"), differs_between_chips=True, pointwise=False
 )

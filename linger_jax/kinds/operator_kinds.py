@@ -71,6 +71,11 @@ class OperatorKind(Kind):
         return self.platforms is None or platform in self.platforms
 
     @property
+    def is_function_of_each_element(self) -> bool:
+        """Whether it is a chip function of one value, element by element; without a kernel it is a table of 8 bits."""
+        return self.function is not None and self.function.form != "rows"
+
+    @property
     def stem(self) -> str:
         """Start of the name of its state."""
         return f"_linger_qtensor_q{self.name}"
@@ -196,6 +201,20 @@ SOFTMAX = OperatorKind(
     node_in_file=ops.QSOFTMAX,
 )
 
-OPERATORS = (ADD, MUL, MATMUL, CAT, SIGMOID, TANH, GELU, SWISH, SOFTMAX)
+TABLE = OperatorKind(
+    name="table",
+    nodes=("table",),
+    synonyms=("look_up",),
+    passes=False,
+    file=OF_EACH_ELEMENT,
+    function=None,
+    platforms=None,
+    fixed_scale_on=frozenset(),
+    is_limited=False,
+    node_in_file=ops.QTABLE,
+)
+"""Any function of one value of 8 bits that is none of the others (plan/recognize/function_regions.py)."""
+
+OPERATORS = (ADD, MUL, MATMUL, CAT, SIGMOID, TANH, GELU, SWISH, SOFTMAX, TABLE)
 OPERATOR_NAMES: Mapping[str, OperatorKind] = {name: kind for kind in OPERATORS for name in (kind.name, *kind.synonyms)}
 """Every name that ``disable_ops`` takes."""

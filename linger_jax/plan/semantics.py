@@ -67,6 +67,8 @@ class Semantics:
       chooses_exponents: calibration follows ``calibrate_exponent``; otherwise it takes the nearest power of two
         (docs/decisions.md D25).
       arithmetic_is_chosen: ``quant_info.arithmetic`` counts; otherwise it is linger's (docs/decisions.md D34).
+      functions_are_tables: a function of one value of at most 8 bits that has no quantized form is a table of its
+        results; otherwise it is float (docs/decisions.md D37).
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
     """
 
@@ -103,6 +105,7 @@ class Semantics:
     weights_leave_room: bool
     chooses_exponents: bool
     arithmetic_is_chosen: bool
+    functions_are_tables: bool
     files_hold_evaluated_biases: bool
 
 
@@ -140,6 +143,7 @@ CHIP = Semantics(
     weights_leave_room=True,
     chooses_exponents=True,
     arithmetic_is_chosen=True,
+    functions_are_tables=True,
     files_hold_evaluated_biases=True,
 )
 REFERENCE = Semantics(
@@ -176,6 +180,7 @@ REFERENCE = Semantics(
     weights_leave_room=False,
     chooses_exponents=False,
     arithmetic_is_chosen=False,
+    functions_are_tables=False,
     files_hold_evaluated_biases=False,
 )
 

@@ -64,6 +64,15 @@ class QuantizerSpec:
         return self.round_mode if self.kind is QuantizerKind.activation else RoundMode.round
 
     @property
+    def rounding_in_training(self) -> RoundMode:
+        """The rounding mode in effect in training: the CUDA rules know one only.
+
+        Source: docs/specification/quantizers.md section 8.
+        """
+        is_native = self.quant_method not in (QuantMethod.CUDA, QuantMethod.CUDA_GS)
+        return self.rounding if is_native else RoundMode.floor_add
+
+    @property
     def rounding_in_evaluation(self) -> RoundMode:
         """The rounding mode in effect in evaluation: the CUDA kernel knows one only.
 

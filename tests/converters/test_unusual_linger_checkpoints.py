@@ -19,7 +19,7 @@ from linger_jax.errors import ConversionError
 from linger_jax.nn import SparifyFFN, TorchLSTMCell
 from tests.converters.linger_states import Net, X, load, numbers, quantized, state_of
 from tests.converters.twins import example
-from tests.models import initialised
+from tests.models import initialised, random_array
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,23 @@ def test_a_layer_that_stays_float_says_why() -> None:
     state = state_of(quantized())
     qmodel = linger_jax.init(Net(), {"compat": "reference"}, disable_submodel="fc")
     assert re.search(r"fc runs as float and takes no quantizer state: disable_submodel 'fc'", error_of(state, qmodel))
+
+
+class Leaky(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return nn.leaky_relu(nn.Dense(3, name="fc")(x))
+
+
+def test_a_function_that_is_float_in_linger_has_no_scales_there() -> None:
+    x = random_array(0, 2, 4)
+    linger = linger_jax.init(Leaky(), {"compat": "reference"})
+    state = converters.to_torch(linger, initialised(linger, x), x)
+    with pytest.raises(ConversionError, match=r"qtable_0\.output_quantizer\.scale \[\]: linger has no tables"):
+        converters.load_linger_checkpoint(state, linger_jax.init(Leaky()), None, x)
+    as_float = linger_jax.init(Leaky(), disable_ops="table")
+    variables, _ = converters.load_linger_checkpoint(state, as_float, None, x)
+    np.testing.assert_array_equal(variables["params"]["fc"]["kernel"], state["fc.weight"].T)
 
 
 def test_damaged_values_and_shapes_are_refused() -> None:

@@ -25,7 +25,7 @@ DEFECTS = {
     *(f"O{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20)),
     *(f"R{n}" for n in range(1, 20)),
 }
-DECIDED = {f"D{n}" for n in range(1, 37)}
+DECIDED = {f"D{n}" for n in range(1, 38)}
 
 
 def rows() -> dict[str, str]:

@@ -48,6 +48,7 @@ REFUSED = {
         "QConvTranspose1d",
         "QBatchNorm1d",
         "QAvgPool1d",
+        "QTable",
     ),
     *("Clip", "Split", "Pad", "Cast", "Identity", "Concat"),
 }

@@ -16,7 +16,7 @@ from tests.support_matrix.verdict import Stage
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "device"
 # Operators that a row calls otherwise.
-NAMES = {"add": "`+`", "mul": "`*`", "matmul": "`@`", "cat": "concatenate", "swish": "silu"}
+NAMES = {"add": "`+`", "mul": "`*`", "matmul": "`@`", "cat": "concatenate", "swish": "silu", "table": "`leaky_relu`"}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,9 @@ def test_verdicts_of_the_specification_are_found(found: Matrix) -> None:
     assert stages["`nn.RNN`, GRU"][Platform.arcs] is Stage.packs
     assert stages["`tanh`"][Platform.arcs] is Stage.equal
     assert stages["`tanh`"][Platform.mars] is Stage.exports
-    assert stages["`gelu`"][Platform.arcs] is Stage.nothing
+    assert stages["`gelu`"][Platform.arcs] is Stage.equal
+    assert stages["`gelu`"][Platform.mars] is Stage.exports
+    assert stages["`softmax`"][Platform.jupiter] is Stage.nothing
     assert stages["`SparifyFFN`"][Platform.arcs] is Stage.trains
 
 

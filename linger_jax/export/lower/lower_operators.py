@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from linger_jax.config import RoundMode
+from linger_jax.export.lower.emitter import stored
 from linger_jax.export.lower.exported_values import ExportedValue, Grid, TensorValue, channels_first, flax_order
 from linger_jax.export.lower.lower_weighted import padded, reshaped
 from linger_jax.export.lower.lowering_step import LoweringStep, lowers
@@ -25,11 +27,14 @@ from linger_jax.kinds import (
     RELU,
     RELU6,
     STACK,
+    TABLE,
     OnnxOperator,
     OperatorKind,
 )
 from linger_jax.kinds import onnx_operators as ops
-from linger_jax.plan.graph import Window
+from linger_jax.numerics import LARGEST_EXPONENT
+from linger_jax.numerics.look_up import FunctionTable
+from linger_jax.plan.graph import RESULTS, Window
 
 
 def _pair(step: LoweringStep) -> tuple[TensorValue, TensorValue]:
@@ -171,6 +176,27 @@ def chip_function(step: LoweringStep) -> Sequence[ExportedValue]:
             raise step.error(f"a flattened image enters a {kind.name}")
         attributes["axis"] = x.position(int(step.node.attributes["axis"]))
     return [step.emit.integers(kind.node_in_file, [x.tensor], output, x, attributes=attributes, node=step.node)]
+
+
+@lowers(TABLE)
+def table(step: LoweringStep) -> Sequence[ExportedValue]:
+    """``QTable``: the 256 integers that evaluation looks up at this scale.
+
+    Raises:
+      ExportError: the operand lies on a grid that has no table.
+    """
+    x = step.quantized(0, "input_quantizer", "0")
+    output = step.emit.output_grid(step.node)
+    assert x.grid is not None
+    exponent = round(math.log2(x.grid.scale))
+    if not 0 <= exponent <= LARGEST_EXPONENT:
+        raise step.error(f"its operand has the scale {x.grid.scale:g}; tables have 1 to 2^{LARGEST_EXPONENT}")
+    attributes = step.emit.act(step.node, x, output)
+    results: FunctionTable = step.node.attributes[RESULTS]
+    steps = results.integers(exponent, output.scale, output.bits, RoundMode(attributes["quant_mode"]))
+    constant = step.emit.graph.constant(f"{step.node.label}.results", stored(steps, output.bits))
+    operator = operator_of(step).node_in_file
+    return [step.emit.integers(operator, [x.tensor, constant], output, x, attributes=attributes, node=step.node)]
 
 
 @lowers(GLU)

@@ -23,6 +23,7 @@ from linger_jax.plan.graph import (
     ValueId,
     ValueInfo,
 )
+from linger_jax.plan.recognize import FunctionRegions
 
 
 def plan_graph(decisions: Decisions, graph: Graph, input_bits: tuple[Bits, ...]) -> tuple[Graph, tuple[Bits, ...]]:
@@ -37,11 +38,19 @@ def plan_graph(decisions: Decisions, graph: Graph, input_bits: tuple[Bits, ...])
       The decided graph and the bits of its outputs.
     """
     bits: dict[ValueId, Bits] = dict(zip(graph.inputs, input_bits, strict=True))
+    regions = FunctionRegions(graph, decisions.settings, lambda node: decisions.owner(node)[0] is not None)
+    for value, width in bits.items():
+        regions.enter(value, width)
     nodes = []
-    for raw in graph.nodes:
+    for index in range(len(graph.nodes)):
+        raw = regions.at(index)
+        if raw is None:
+            continue
         operand_bits = tuple(None if isinstance(a, Constant) else bits[a] for a in raw.inputs)
         node = _plan_node(decisions, raw, graph.infos, operand_bits)
-        bits.update(zip(node.outputs, node.bits or (None,) * len(node.outputs), strict=True))
+        for value, width in zip(node.outputs, node.bits or (None,) * len(node.outputs), strict=True):
+            bits[value] = width
+            regions.enter(value, width)
         nodes.append(node)
     outputs = tuple(None if isinstance(a, Constant) else bits[a] for a in graph.outputs)
     return dataclasses.replace(graph, nodes=tuple(nodes)), outputs

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from linger_jax.errors import UnsupportedError
-from linger_jax.kinds import CAT, GELU, JOIN, MOVED, MOVES, STACK, GridOf, OperatorKind
+from linger_jax.kinds import CAT, GELU, JOIN, MOVED, MOVES, STACK, TABLE, GridOf, OperatorKind
 from linger_jax.numerics.chip_kernels import fixed_scale
+from linger_jax.numerics.look_up import OPERAND_BITS
 from linger_jax.plan.decide.clipped_constants import clipped_constant
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_layers import Infos, decides
 from linger_jax.plan.decide.quantizer_specs import operator_spec
-from linger_jax.plan.graph import COMPUTED_FROM, Constant, Node, Owner, ValueInfo
-from linger_jax.plan.recognize import SCALAR_DIVISION, as_multiplication
+from linger_jax.plan.graph import COMPUTED_FROM, NO_TABLE, Constant, Node, Owner, ValueInfo
+from linger_jax.plan.recognize import SCALAR_DIVISION, as_multiplication, host_lacks
 
 # Products that are a layer of their own when one operand is a parameter (docs/decisions.md D23).
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
@@ -56,7 +57,7 @@ def plan_operator(decisions: Decisions, node: Node, infos: Infos, operand_bits: 
         return as_float(node, parameter_reason)
     kind = node.kind
     if not isinstance(kind, OperatorKind):
-        return as_float(node, _no_form(node))
+        return as_float(node, _no_form(decisions, node, infos, operand_bits))
     why = _float_reason(decisions, node, kind) or _not_float32(infos[node.outputs[0]])
     if why is not None:
         return as_float(node, why)
@@ -73,7 +74,7 @@ def _quantized(
     settings = decisions.settings
     config = settings.config.for_path(".".join(owner.path))
     entering, leaving = operator_spec(settings, config, "input"), operator_spec(settings, config, "output")
-    state_path = decisions.name(owner, kind.stem, counter="operators")
+    state_path = decisions.name(owner, kind.stem, counter="tables" if kind == TABLE else "operators")
     inputs = tuple((*state_path, "input_quantizer", str(i)) for i in range(len(operand_bits)))
     for path, bits, atom in zip(inputs, operand_bits, node.inputs, strict=True):
         shape = atom.shape if isinstance(atom, Constant) else infos[atom].shape
@@ -88,7 +89,7 @@ def _quantized(
         limited_by=inputs if kind.is_limited else (),
     )
     node = dataclasses.replace(node, state_path=state_path, config=config, quantized=True, bits=(leaving.bits,))
-    remarks = [_ONE_GELU] if _is_tanh_gelu(node) else []
+    remarks = [node.reason] if node.reason else [_ONE_GELU] if _is_tanh_gelu(node) else []
     if settings.semantics.warns_of_clipped_constants:
         clipped = [text for a in node.inputs if (text := clipped_constant(a, entering)) is not None]
         for text in clipped:
@@ -131,8 +132,30 @@ def _float_reason(decisions: Decisions, node: Node, kind: OperatorKind) -> str |
     return None
 
 
-def _no_form(node: Node) -> str:
-    return f"{node.attributes.get('name', node.op)} has no quantized form; its operand leaves the integer grid here"
+def _no_form(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> str:
+    name = node.attributes.get("name", node.op)
+    why = _why_no_table(decisions, node, infos, operand_bits)
+    return f"{name} has no quantized form{f' ({why})' if why else ''}; its operand leaves the integer grid here"
+
+
+def _why_no_table(decisions: Decisions, node: Node, infos: Infos, operand_bits: tuple[Bits, ...]) -> str:
+    """Why a function of each element is no table; empty for everything else."""
+    if not decisions.settings.semantics.functions_are_tables or host_lacks(node) is not None:
+        return ""
+    if NO_TABLE in node.attributes:
+        return f"no table: {node.attributes[NO_TABLE]}"
+    computed = [(a, bits) for a, bits in zip(node.inputs, operand_bits, strict=True) if not isinstance(a, Constant)]
+    for atom, bits in computed:
+        parameter = infos[atom].parameter
+        if bits is None and parameter is not None:
+            return f"no table: it depends on the variable {'.'.join(parameter)}"
+    if len(computed) > 1:
+        return "no table: it reads several computed values"
+    disabled = decisions.settings.disabled_operator(TABLE)
+    if disabled is not None:
+        return f"no table: {disabled}"
+    widest = max((bits for _, bits in computed if bits is not None), default=0)
+    return f"no table: {widest} bits, and tables have {OPERAND_BITS}" if widest > OPERAND_BITS else ""
 
 
 def _not_float32(info: ValueInfo) -> str | None:

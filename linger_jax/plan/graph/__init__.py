@@ -19,8 +19,10 @@ from linger_jax.plan.graph.node_attributes import CARRIED as CARRIED
 from linger_jax.plan.graph.node_attributes import CARRY_BITS as CARRY_BITS
 from linger_jax.plan.graph.node_attributes import COMPUTED_FROM as COMPUTED_FROM
 from linger_jax.plan.graph.node_attributes import HOLDS as HOLDS
+from linger_jax.plan.graph.node_attributes import NO_TABLE as NO_TABLE
 from linger_jax.plan.graph.node_attributes import POOL as POOL
 from linger_jax.plan.graph.node_attributes import PRIMITIVE as PRIMITIVE
+from linger_jax.plan.graph.node_attributes import RESULTS as RESULTS
 from linger_jax.plan.graph.node_attributes import ROWS as ROWS
 from linger_jax.plan.graph.node_attributes import SCAN_ID as SCAN_ID
 from linger_jax.plan.graph.node_attributes import STACKED as STACKED

@@ -30,3 +30,8 @@ HOLDS = "holds"
 """Of a plain convolution: path of the normalization that is folded into it."""
 COMPUTED_FROM = "computed_from"
 """Of a product that is no layer: the parameters that one operand is computed from, other than as a view."""
+
+RESULTS = "results"
+"""Of a table: the ``FunctionTable`` of what it computes."""
+NO_TABLE = "no_table"
+"""Of a step that is a function of each element: why it is no table."""

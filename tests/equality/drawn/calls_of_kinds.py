@@ -148,6 +148,17 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     "gelu": (Call(_ALL, "nn.gelu({x})"), Call(_ALL, "nn.gelu({x}, approximate=False)")),
     "swish": (Call(_ALL, "nn.silu({x})"),),
     "softmax": (Call(_ALL, "nn.softmax({x})"),),
+    "table": (
+        Call(_ALL, "nn.leaky_relu({x})"),
+        Call(_ALL, "nn.hard_swish({x})"),
+        Call(_ALL, "nn.elu({x})"),
+        Call(_ALL, "{x} * nn.relu6({x} + 3.0) / 6.0"),
+        Call(_ALL, "jnp.where({x} > 0.25, jnp.sin({x}), {x} ** 2)"),
+        Call(_ALL, "1.0 / {x}"),
+        Call(_ALL, "jnp.sqrt({x}) + jnp.exp(-{x})"),
+        Call(_ALL, "jnp.clip({x}, -1.0, 2.5)"),
+        Call(_ALL, "nn.softplus({x}) * 0.5"),
+    ),
     # What hands a grid on.
     "relu": (Call(_ALL, "nn.relu({x})"),),
     "relu6": (Call(_ALL, "nn.relu6({x})"),),
@@ -214,7 +225,7 @@ def is_rare(name: str, platform: Platform) -> bool:
             refused = layer.float_because or layer.file.refused_because
             return refused is not None or not layer.runs_on(platform)
         case OperatorKind() as operator:
-            return not operator.runs_on(platform)
+            return not (operator.is_function_of_each_element or operator.runs_on(platform))
         case _:
             return False
 

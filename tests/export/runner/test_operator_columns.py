@@ -61,6 +61,7 @@ SAMPLES = {
     ops.QTANH: ([(40, 40)], {**ACT, **FINE}),
     ops.QGELU: ([(40, 40)], ACT),
     ops.QSWISH: ([(40, 40)], ACT),
+    ops.QTABLE: ([(40, 40), (256,)], ACT),
     ops.QSOFTMAX: ([(40, 40)], {**ACT, **FINE, "axis": 1}),
     ops.QGLU: ([(40, 40)], {**ACT, "dim": 1}),
     ops.QLSTM: ([(40, 20, 6), (16, 6), (16, 4), (16,), (16,)], CELL),
@@ -103,7 +104,7 @@ def drawn(operator):
         if role is Role.data:
             operands.append(IntegerTensor(jnp.asarray(values, jnp.int32), SCALE, BITS))
         else:
-            operands.append(values.astype(np.int8 if role is Role.weight else np.int32))
+            operands.append(values.astype(np.int32 if role in (Role.bias, Role.other_bias) else np.int8))
     return operands
 
 

@@ -202,3 +202,24 @@ def test_a_scale_that_is_no_power_of_two_is_refused(tmp_path):
     path = write(tmp_path / "m.onnx", [quant("x", "y", 3.0)], {"x": [1, 2]}, ["y"])
     with pytest.raises(ExportError, match=r"Quant_y.*scale_x is 3.0.*power of two"):
         OnnxRunner(path).run(np.zeros((1, 2), np.float32))
+
+
+def test_a_table_gives_the_result_that_stands_at_an_integer(tmp_path):
+    x = np.arange(-128, 128).reshape(2, 128)
+    results = np.random.default_rng(0).integers(-(2**15), 2**15, 256).astype(np.int16)
+    attributes = {**ACT, "scale_x": 32.0, "scale_o": 512.0, "o_bits": 16}
+    nodes = [quant("x", "q", 32.0), node("linger.QTable", ["q", "r"], ["y"], **attributes)]
+    path = write(tmp_path / "m.onnx", nodes, {"x": x.shape}, ["y"], {"r": results})
+    np.testing.assert_array_equal(run_on_integers(path, x, 32.0).reshape(-1), results)
+
+
+@pytest.mark.parametrize(
+    ("results", "scale", "said"),
+    [(255, 32.0, r"results of shape \(255,\)"), (256, 64.0, "results are of the scale 64, its operand lies at 32")],
+)
+def test_a_table_that_does_not_fit_its_operand_is_refused(tmp_path, results, scale, said):
+    attributes = {**ACT, "scale_x": scale, "scale_o": 64.0}
+    nodes = [quant("x", "q", 32.0), node("linger.QTable", ["q", "r"], ["y"], **attributes)]
+    path = write(tmp_path / "m.onnx", nodes, {"x": (1, 2)}, ["y"], {"r": np.zeros(results, np.int8)})
+    with pytest.raises(ExportError, match=said):
+        run_on_integers(path, np.zeros((1, 2)), 32.0)

@@ -14,7 +14,7 @@ from linger_jax.export.onnx import OnnxGraph
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.targets import Platform, device_of
 from tests.export.calls import trained
-from tests.export.thinker.files import exported, operators
+from tests.export.thinker.files import attributes, exported, operators
 from tests.models import normal
 
 BY_ADDITION = ["Requant", "QAdd", "Gather"]
@@ -42,6 +42,10 @@ def behind_dense(function):
         ("arcs", jax.nn.sigmoid, ["QSigmoid"]),
         ("venus", jnp.tanh, BY_PRODUCT),
         ("venus", jax.nn.sigmoid, BY_PRODUCT),
+        ("arcs", jax.nn.gelu, BY_PRODUCT),
+        ("arcs", lambda x: x * nn.relu6(x + 3.0) / 6.0, BY_PRODUCT),
+        ("venus", nn.leaky_relu, BY_PRODUCT),
+        ("venusA", lambda x: jnp.where(x > 0.5, jnp.sqrt(x), -x), BY_ADDITION),
     ],
 )
 def test_a_function_is_a_table_where_the_executor_has_no_such_function(tmp_path, platform, function, nodes):
@@ -52,6 +56,17 @@ def test_a_function_is_a_table_where_the_executor_has_no_such_function(tmp_path,
 def test_a_mars_table_was_never_measured_and_is_not_written(tmp_path):
     with pytest.raises(linger_jax.DeviceLintError, match="tanh: 8-bit input"):
         exported(tmp_path, behind_dense(jnp.tanh), normal(*ROWS), platform="mars")
+    with pytest.raises(linger_jax.DeviceLintError, match="QTable"):
+        exported(tmp_path, behind_dense(nn.elu), normal(*ROWS), platform="mars")
+
+
+def test_a_table_of_wide_results_is_looked_up_as_wide(tmp_path):
+    widths = {
+        f"part{i}": {"name": [n], "quant_info": {"output_bits": b}} for i, n, b in ((1, "Dense_0", 8), (2, "*", 16))
+    }
+    path = exported(tmp_path, behind_dense(nn.elu), normal(*ROWS), platform="arcs", **widths)
+    assert between(path) == BY_PRODUCT
+    assert attributes(path, "Gather")["w_bits"] == 16
 
 
 @pytest.mark.parametrize(

@@ -176,17 +176,31 @@ def test_large_inputs_of_gelu_and_silu_saturate(name):
 
 @pytest.mark.parametrize("platform", ["arcs", "mars", "venus"])
 @pytest.mark.parametrize("name", ["gelu", "silu"])
-def test_function_without_a_kernel_is_float_and_warned_about(name, platform):
+def test_function_without_a_kernel_is_float_and_warned_about_where_its_operand_is_too_wide_for_a_table(name, platform):
     function, called = KERNELS[name][0], {"silu": "swish"}.get(name, name)
+    wide = QTensor(A.value, A.scale, 16)
     qmodel = linger_jax.init(OnArguments(function), on(platform))
     with pytest.warns(LingerWarning, match=rf"<root> at models.py:\d+: {platform} has no {called} kernel"):
-        variables = initialised(qmodel, A)
-    (row,) = (row for row in qmodel.plan(variables, A).rows() if row.op == name)
+        variables = initialised(qmodel, wide)
+    (row,) = (row for row in qmodel.plan(variables, wide).rows() if row.op == name)
     assert (row.status, row.reason) == ("float", f"{platform} has no {called} kernel")
-    output = qmodel.apply_qtensor(variables, A, mutable=["quant"])[0]
+    output = qmodel.apply_qtensor(variables, wide, mutable=["quant"])[0]
     np.testing.assert_allclose(output, jax.jit(function)(A.value), rtol=1e-6)
     with pytest.raises(PlanError, match=f"{platform} has no {called} kernel"):
-        linger_jax.init(OnArguments(function), on(platform), strict=True).init(jax.random.key(0), A)
+        linger_jax.init(OnArguments(function), on(platform), strict=True).init(jax.random.key(0), wide)
+
+
+@pytest.mark.parametrize("platform", ["arcs", "mars", "venus", "jupiter"])
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+def test_function_without_a_kernel_is_a_table_of_8_bits(name, platform):
+    """The exact function, rounded once (docs/decisions.md D8)."""
+    output, state_path, _ = trained(KERNELS[name][0], A, on(platform))
+    assert state_path == "_linger_qtensor_qtable_0"
+    x = np.asarray(A.value, np.float64)
+    inner = np.float64(np.float32(np.sqrt(2 / np.pi))) * (x + np.float64(np.float32(0.044715)) * x**3)
+    exact = x / (1 + np.exp(-x)) if name == "silu" else x * 0.5 * (1 + np.tanh(inner))
+    steps = np.floor(exact * float(output.scale) + 0.5)
+    np.testing.assert_array_equal(output.value, np.clip(steps, -128, 127) / float(output.scale))
 
 
 def test_function_without_a_kernel_is_refused_when_it_is_reached_by_the_reference():
@@ -200,9 +214,10 @@ def test_function_without_a_kernel_is_refused_when_it_is_reached_by_the_referenc
 
 @pytest.mark.parametrize("function", [jax.nn.sigmoid, jnp.tanh, jax.nn.softmax])
 def test_jupiter_has_no_kernels_at_all(function):
+    wide = QTensor(A.value, A.scale, 16)
     qmodel = linger_jax.init(OnArguments(function), on("jupiter"))
     with pytest.warns(LingerWarning, match="jupiter has no .* kernel"):
-        qmodel.init(jax.random.key(0), A)
+        qmodel.init(jax.random.key(0), wide)
 
 
 def test_tanh_form_of_gelu_is_float_under_the_reference():

@@ -30,6 +30,10 @@ def _quantized(function: Callable[[Any], Any], op: str, shape: tuple[int, ...] =
     return Case(function, ((op, "quantized"),), shape)
 
 
+def _table(function: Callable[[Any], Any], *more: tuple[str, str], shape: tuple[int, ...] = VECTOR) -> Case:
+    return Case(function, (("table", "quantized"), *more), shape)
+
+
 def _passes(function: Callable[[Any], Any], op: str, shape: tuple[int, ...] = VECTOR) -> Case:
     return Case(function, ((op, "passes"),), shape)
 
@@ -50,13 +54,13 @@ ACTIVATIONS = {
     "maximum(x, 0.0)": _passes(lambda x: jnp.maximum(x, 0.0), "relu"),
     "lax.max": _passes(lambda x: jax.lax.max(x, 0.0), "relu"),
     "relu6": _passes(jax.nn.relu6, "relu6"),
-    "maximum(x, 1)": _float(lambda x: jnp.maximum(x, 1), "max"),
+    "maximum(x, 1)": _table(lambda x: jnp.maximum(x, 1)),
     "silu": _quantized(jax.nn.silu, "silu"),
     "log_softmax": _float(jax.nn.log_softmax, "log_softmax"),
-    "elu": _float(jax.nn.elu, "elu"),
-    "hard_swish": _float(jax.nn.hard_swish, "hard_silu"),
-    "hard_sigmoid": _float(jax.nn.hard_sigmoid, "hard_sigmoid"),
-    "leaky_relu": _float(jax.nn.leaky_relu, "leaky_relu"),
+    "elu": _table(jax.nn.elu),
+    "hard_swish": _table(jax.nn.hard_swish),
+    "hard_sigmoid": _table(jax.nn.hard_sigmoid),
+    "leaky_relu": _table(jax.nn.leaky_relu),
     "glu": _quantized(jax.nn.glu, "glu"),
     "glu over another axis": _quantized(lambda x: jax.nn.glu(x, axis=1), "glu", IMAGE),
     "sigmoid": _quantized(jax.nn.sigmoid, "logistic"),
@@ -69,9 +73,11 @@ ACTIVATIONS = {
     "expit": _quantized(jax.scipy.special.expit, "logistic"),
     "nn.tanh": _quantized(nn.tanh, "tanh"),
     "nn.softmax": _quantized(nn.softmax, "softmax"),
-    "softmax with where": _float(lambda x: jax.nn.softmax(x, where=jnp.ones((2, 4), bool)), "select_n", "select_n"),
-    "clip": _float(lambda x: jnp.clip(x, 0, 6), "clip"),
-    "where": _float(lambda x: jnp.where(x > 0, x, 0.0), "select_n"),
+    "softmax with where": _float(
+        lambda x: jax.nn.softmax(x, where=np.array([[True, False, True, True]] * 2)), "select_n", "select_n"
+    ),
+    "clip": _table(lambda x: jnp.clip(x, 0, 6)),
+    "where": _table(lambda x: jnp.where(x > 0, x, 0.0)),
     **{
         f"softmax, axis {axis} of {len(shape)}": _quantized(
             lambda x, axis=axis: jax.nn.softmax(x, axis=axis), "softmax", shape
@@ -101,7 +107,9 @@ POOLS = {
     "mean over the batch": _float(lambda x: x.mean(0), "reduce_sum", shape=IMAGE),
     "mean over one of two axes": _float(lambda x: x.mean(1), "reduce_sum", shape=IMAGE),
     "mean of everything": _float(jnp.mean, "reduce_sum", shape=IMAGE),
-    "masked mean": _float(lambda x: jnp.mean(x, (1, 2), where=jnp.ones((2, 6, 6, 1), bool)), "select_n", shape=IMAGE),
+    "masked mean": _float(
+        lambda x: jnp.mean(x, (1, 2), where=np.arange(36).reshape(1, 6, 6, 1) > 3), "select_n", shape=IMAGE
+    ),
     "sum by a number that is not whole": _float(lambda x: x.sum((1, 2)) / 36.5, "reduce_sum", shape=IMAGE),
 }
 
@@ -131,17 +139,17 @@ ARITHMETIC = {
     ),
     "tensordot": _quantized(lambda x: jnp.tensordot(x, x, axes=((1,), (1,))), "dot_general"),
     "inside a jit of the user": _quantized(jax.jit(lambda x: x + 1.0), "add"),
-    "x - x": _float(lambda x: x - x, "sub"),
-    "-x": _float(lambda x: -x, "neg"),
+    "x - x": _table(lambda x: x - x),
+    "-x": _table(lambda x: -x),
     "x / 2": _quantized(lambda x: x / 2.0, "mul"),
     "x / sqrt(8)": _quantized(lambda x: x / jnp.sqrt(8.0), "mul"),
     "x / array of one number": _quantized(lambda x: x / np.float32([[4, 4, 4, 4]]), "mul"),
-    "x / 0": _float(lambda x: x / 0.0, "div"),
-    "2 / x": _float(lambda x: 2.0 / x, "div"),
+    "x / 0": _table(lambda x: x / 0.0),
+    "2 / x": _table(lambda x: 2.0 / x),
     "x / array": _float(lambda x: x / np.float32([[1, 2, 3, 4]]), "div"),
-    "x ** 2": _float(lambda x: x**2, "integer_pow"),
-    "square": _float(jnp.square, "square"),
-    "exp": _float(jnp.exp, "exp"),
+    "x ** 2": _table(lambda x: x**2),
+    "square": _table(jnp.square),
+    "exp": _table(jnp.exp),
     "sum": _float(lambda x: x.sum(-1), "reduce_sum"),
     "max": _float(lambda x: x.max(-1), "reduce_max"),
     "cumsum": _float(jnp.cumsum, "cumsum"),

@@ -78,14 +78,14 @@ def test_average_read_before_its_division_is_not_taken_for_a_pool():
     assert [row.op for row in plan.rows()][1:] == ["reduce_sum"]
 
 
-def test_relu_of_the_user_s_own_with_a_custom_derivative_stays_float():
+def test_relu_of_the_user_s_own_with_a_custom_derivative_is_a_table_and_no_relu():
     @jax.custom_jvp
     def relu(x):
         return jnp.maximum(x, 0)
 
     relu.defjvp(lambda primals, tangents: (relu(*primals), tangents[0]))
     plan = planned(AfterDense(relu), jax.ShapeDtypeStruct((2, 4), jnp.float32))
-    assert [(r.op, r.status) for r in plan.rows()][1:] == [("custom_jvp_call", "float")]
+    assert [(r.op, r.status) for r in plan.rows()][1:] == [("table", "quantized")]
 
 
 def test_operators_on_plain_values_are_no_rows():

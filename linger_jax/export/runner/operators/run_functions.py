@@ -14,6 +14,7 @@ from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.kinds import BIAS_BITS, OPERATORS, OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator, chip_kernels
+from linger_jax.numerics.look_up import OPERAND_BITS, TABLE_SIZE
 from linger_jax.numerics.normalization import EXECUTOR_ROWS, KERNEL_ROWS, normalize
 from linger_jax.numerics.products import rounded_product
 from linger_jax.targets import Platform
@@ -88,6 +89,22 @@ def gated_linear_unit(call: Call) -> Sequence[Value]:
     return [call.on_result_grid(total, x.scale * _GATE_SCALE)]
 
 
+def table(call: Call) -> Sequence[Value]:
+    """``QTable``: the result that is stored for each integer."""
+    node, x = call.node, call.tensor(0)
+    bits = node.integer("o_bits")
+    results = call.parameter(1, bits)
+    if results.shape != (TABLE_SIZE,) or x.bits > OPERAND_BITS:
+        raise call.error(
+            f"an operand of {x.bits} bits and results of shape {results.shape}; allowed are {OPERAND_BITS} bits at "
+            f"most and {TABLE_SIZE} results"
+        )
+    if x.scale != node.scale("scale_x"):
+        raise call.error(f"its results are of the scale {node.scale('scale_x'):g}, its operand lies at {x.scale:g}")
+    stored = jnp.asarray(results.astype(np.int32))
+    return [IntegerTensor(stored[x.value + np.int32(TABLE_SIZE // 2)], node.scale("scale_o"), bits)]
+
+
 def layer_norm(call: Call) -> Sequence[Value]:
     """``QLayerNorm`` over the axes that its weight has (docs/specification/layers.md section 6)."""
     node, x = call.node, call.tensor(0)
@@ -125,6 +142,7 @@ RULES: Mapping[OnnxOperator, RunRule] = {
         for kind in OPERATORS
         if kind.function is not None
     },
+    ops.QTABLE: table,
     ops.QLAYER_NORM: layer_norm,
     ops.LAYER_NORM_INT: executor_layer_norm,
     ops.QGLU: gated_linear_unit,

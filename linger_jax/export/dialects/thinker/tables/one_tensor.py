@@ -9,6 +9,7 @@ import numpy as np
 
 from linger_jax.export.dialects.thinker.rescale import grid_of
 from linger_jax.export.onnx import GraphNode, OnnxGraph, kind_of, makers, readers, shape_of
+from linger_jax.kinds import Role
 
 _TABLED = "int8"
 
@@ -59,8 +60,13 @@ def _sources(graph: OnnxGraph, node: GraphNode | None) -> Iterator[str]:
 
 
 def _operands(graph: OnnxGraph, node: GraphNode) -> set[str]:
-    """The computed tensors that a node reads, and constants that are more than one number."""
-    return {t for t in node.inputs if t not in graph.constants or np.size(graph.constants[t]) != 1}
+    """The computed tensors that a node reads, and constants of more than one number but for the results of a table."""
+    own = node.operator.positions(Role.results, len(node.inputs))
+    return {
+        tensor
+        for position, tensor in enumerate(node.inputs)
+        if position not in own and (tensor not in graph.constants or np.size(graph.constants[tensor]) != 1)
+    }
 
 
 def _largest(graph: OnnxGraph, source: str, part: GraphNode) -> Function | None:

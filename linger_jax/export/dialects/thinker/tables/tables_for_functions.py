@@ -37,7 +37,7 @@ def tables_for_functions(graph: OnnxGraph, destination: Destination) -> None:
 def needs_table(node: GraphNode, device: Device) -> bool:
     """Whether a node computes a function of one tensor that the chip has not, or not at these widths and scales."""
     operator = node.operator
-    if not operator.quantized or not operator.pointwise or operator.inputs != (Role.data,):
+    if not operator.quantized or not operator.pointwise or operator.inputs.count(Role.data) != 1:
         return False
     if operator.packing.refusal is not None:
         return True

@@ -12,6 +12,7 @@ from linger_jax.export.onnx import FileNode, OnnxGraph
 from linger_jax.export.runner import IntegerTensor, limits
 from linger_jax.export.runner.operators import Call, run_node
 from linger_jax.plan import semantics
+from linger_jax.typing import HostArray
 
 FIRST = -128
 """The integer whose result comes first."""
@@ -33,7 +34,13 @@ def tabulated(graph: OnnxGraph, function: Function) -> IntegerTensor:
     every = np.clip(np.arange(FIRST, FIRST + SIZE, dtype=np.int32), *limits(grid.bits))
     values = {function.source: IntegerTensor(jnp.asarray(every), grid.scale, grid.bits)}
     for node in function.nodes:
-        operands = tuple(values[t] if t in values else np.asarray(graph.constants[t]).reshape(()) for t in node.inputs)
+        operands = tuple(values[t] if t in values else _number(graph.constants[t]) for t in node.inputs)
         read = FileNode(node.name, str(node.operator), tuple(node.inputs), tuple(node.outputs), node.attributes)
         (values[node.outputs[0]],) = run_node(node.operator, Call(read, operands, semantics(Compat.chip)))
     return values[function.result]
+
+
+def _number(constant: HostArray) -> HostArray:
+    """A constant as the rules take it: one number without axes; the results of a table as they are."""
+    array = np.asarray(constant)
+    return array if array.size > 1 else array.reshape(())
