@@ -148,17 +148,6 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     "gelu": (Call(_ALL, "nn.gelu({x})"), Call(_ALL, "nn.gelu({x}, approximate=False)")),
     "swish": (Call(_ALL, "nn.silu({x})"),),
     "softmax": (Call(_ALL, "nn.softmax({x})"),),
-    "table": (
-        Call(_ALL, "nn.leaky_relu({x})"),
-        Call(_ALL, "nn.hard_swish({x})"),
-        Call(_ALL, "nn.elu({x})"),
-        Call(_ALL, "{x} * nn.relu6({x} + 3.0) / 6.0"),
-        Call(_ALL, "jnp.where({x} > 0.25, jnp.sin({x}), {x} ** 2)"),
-        Call(_ALL, "1.0 / {x}"),
-        Call(_ALL, "jnp.sqrt({x}) + jnp.exp(-{x})"),
-        Call(_ALL, "jnp.clip({x}, -1.0, 2.5)"),
-        Call(_ALL, "nn.softplus({x}) * 0.5"),
-    ),
     # What hands a grid on.
     "relu": (Call(_ALL, "nn.relu({x})"),),
     "relu6": (Call(_ALL, "nn.relu6({x})"),),
@@ -201,6 +190,18 @@ CALLS: Mapping[str, tuple[Call, ...]] = {
     "optimization_barrier": (Call(_ALL, "lax.optimization_barrier({x})"),),
     "join": (Call(_ALL, "jnp.roll({x}, 1, 1)"),),
     "select_n": (Call(_ALL, "jnp.where({x} > 0.5, {x}, {y})"),),
+    # Any other function.
+    "table": (
+        Call(_ALL, "nn.leaky_relu({x})"),
+        Call(_ALL, "nn.hard_swish({x})"),
+        Call(_ALL, "nn.elu({x})"),
+        Call(_ALL, "{x} * nn.relu6({x} + 3.0) / 6.0"),
+        Call(_ALL, "jnp.where({x} > 0.25, jnp.sin({x}), {x} ** 2)"),
+        Call(_ALL, "1.0 / (1.0 + {x} ** 2)"),
+        Call(_ALL, "jnp.sqrt(jnp.abs({x}) + 0.25) + jnp.exp(-{x})"),
+        Call(_ALL, "jnp.clip({x}, -1.0, 2.5)"),
+        Call(_ALL, "nn.softplus({x}) * 0.5"),
+    ),
 }
 """By the name of the record."""
 

@@ -111,7 +111,7 @@ class _Drawing:
                 if self._fits(call, value) and self._append(name, call, value):
                     return
         for call in calls:
-            for _ in range(4):
+            for _ in range(16):
                 value = self._input(self.draw.choice(call.ranks))
                 if self._fits(call, value) and self._append(name, call, value):
                     return
