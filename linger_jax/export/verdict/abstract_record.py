@@ -1,0 +1,73 @@
+"""A record of an evaluation that did not take place: its scales, and parameters of the right shapes.
+
+What becomes of a step on a chip hangs on shapes, widths and scales, not on weights and inputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from linger_jax.compat import as_function, equations, without_unused
+from linger_jax.export.lower import Record, RecordedArrays, as_record, recorded_arrays
+from linger_jax.interpret import Context, Key, Mode, Recording, State, fixed_values, interpret
+from linger_jax.plan import Plan
+from linger_jax.typing import HostArray
+
+
+def abstract_record(plan: Plan, state: State, leaves: Sequence[Any], arrays: Sequence[Any]) -> Record:
+    """The evaluation of a plan as far as shapes and scales go.
+
+    It is traced. Computed are the scales, where they are not those that are stored, and what depends on variables and
+    constants alone.
+
+    Args:
+      plan: of the call.
+      state: of its quantizers.
+      leaves: the float model's variables; of a ``jax.ShapeDtypeStruct`` zeros are taken.
+      arrays: of the call; only shapes count.
+    """
+    fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])
+    traced: list[RecordedArrays] = []
+
+    def run(state: State, leaves: list[Any], arrays: list[Any]) -> RecordedArrays:
+        recording = Recording(plan.quantizers, fixed)
+        ctx = Context(
+            settings=plan.settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
+        )
+        interpret(ctx, plan.graph, [*leaves, *arrays])
+        found = recorded_arrays(recording)
+        traced[:] = [jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), found)]
+        return dataclasses.replace(found, parameters={}, bias_steps={})
+
+    given = (state, list(leaves), list(arrays))
+    closed, shapes = jax.make_jaxpr(run, return_shape=True)(*given)
+    needed, _ = without_unused(closed)
+    known = [_known(leaf) for leaf in jax.tree.leaves(given)]
+    evaluate = as_function(needed)
+    results = jax.jit(evaluate)(*known) if equations(needed) else evaluate(*known)
+    computed = jax.tree.unflatten(jax.tree.structure(shapes), results)
+    (whole,) = traced
+    scales = {key: float(scale) for key, scale in computed.scales.items()}
+    ranks = {scale: rank for rank, scale in enumerate(sorted(set(scales.values())), start=1)}
+
+    def steps(key: Key, shape: Any) -> HostArray:
+        """Whole numbers that are others where the scale is: a bias that is read at two scales is two biases."""
+        return np.full(shape.shape, ranks.get(scales.get(key, 0.0), 0), shape.dtype)
+
+    parameters = {key: jax.tree.map(_zeros, value) for key, value in whole.parameters.items()}
+    biases = {key: steps(key, shape) for key, shape in whole.bias_steps.items()}
+    variables = dict(zip(plan.staged.variables, map(_known, leaves), strict=True))
+    return as_record(plan, RecordedArrays(scales, parameters, biases, computed.results), variables)
+
+
+def _known(leaf: Any) -> Any:
+    return _zeros(leaf) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+
+
+def _zeros(shape: Any) -> HostArray:
+    return np.zeros(shape.shape, shape.dtype)
