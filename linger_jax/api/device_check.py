@@ -14,7 +14,7 @@ from linger_jax.api.quant_collection import QUANT
 from linger_jax.compat import is_tracer
 from linger_jax.errors import ExportError, PlanError, StateError
 from linger_jax.export.dialects import first_sample
-from linger_jax.export.verdict import device_verdict
+from linger_jax.export.verdict import abstract_record, device_verdict, not_to_be_judged
 from linger_jax.interpret import State
 from linger_jax.plan import DeviceVerdict, Judgement, Plan, unjudged
 from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, QuantizerKind
@@ -63,8 +63,12 @@ def verdict_on(
         return DeviceVerdict(
             platform=platform, rows=unjudged(platform, rows, "").rows, elsewhere=(Judgement(word="refused", why=why),)
         )
-    state = _state(plan, variables)
-    return device_verdict(plan, state, jax.tree.leaves(floats), arrays, _FRESH if _unseen(plan, state) else "")
+    beforehand = not_to_be_judged(plan)
+    if beforehand is not None:
+        return beforehand
+    state, leaves = _state(plan, variables), jax.tree.leaves(floats)
+    record = abstract_record(plan, plan_cache.evaluation(plan, state, leaves, arrays), state, leaves, arrays)
+    return device_verdict(record, _FRESH if _unseen(plan, state) else "")
 
 
 def refuse_for_device(plan: Plan) -> None:

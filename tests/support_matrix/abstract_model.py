@@ -18,7 +18,7 @@ from linger_jax.api import initial
 from linger_jax.api.call_checks import refuse_empty
 from linger_jax.config import Platform
 from linger_jax.export.lower import Record
-from linger_jax.export.verdict.abstract_record import abstract_record
+from linger_jax.export.verdict import TracedEvaluation, abstract_record, trace_evaluation
 from linger_jax.plan import Plan
 from linger_jax.quantizers import QuantizerKind
 from linger_jax.typing import Path
@@ -52,6 +52,7 @@ class AbstractModel:
         self.plan: Plan = self.qmodel.plan(self.variables, *self.arguments, verdict=False)
         self.platform = platform
         self.output_scale = COMMON
+        self._evaluation: TracedEvaluation | None = None
 
     @property
     def zeros(self) -> tuple[Any, ...]:
@@ -64,7 +65,10 @@ class AbstractModel:
 
     def record(self, variables: Any, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """The evaluation as far as shapes go, with the scales that it makes of those of now."""
-        return abstract_record(self.plan, self.state, jax.tree.leaves(self.variables), self.arguments)
+        leaves = jax.tree.leaves(self.variables)
+        if self._evaluation is None:
+            self._evaluation = trace_evaluation(self.plan, self.state, leaves, self.arguments)
+        return abstract_record(self.plan, self._evaluation, self.state, leaves, self.arguments)
 
     @property
     def state(self) -> Mapping[Path, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import jax
 import pytest
 
 import linger_jax
@@ -27,7 +26,7 @@ def test_the_column_says_what_strict_export_does(row: Row, platform: Platform, t
         return
     for scale in (COMMON, 4 * COMMON, COMMON / 4):
         model.output_scale = scale
-        found = device_verdict(model.plan, model.state, jax.tree.leaves(model.variables), model.arguments)
+        found = device_verdict(model.record({}))
         refused = {r.name for r, verdict in zip(model.plan.rows(), found.rows, strict=True) if verdict.word == "refused"}
         elsewhere = "; ".join(verdict.why for verdict in found.elsewhere)
         message = ""

@@ -5,11 +5,11 @@ Source: docs/decisions.md D33.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -23,11 +23,9 @@ from linger_jax.export.lint import (
     memory_use,
     program,
 )
-from linger_jax.export.lower import Draft, draft_graph, model_arguments
+from linger_jax.export.lower import Draft, Record, draft_graph, model_arguments
 from linger_jax.export.onnx import GraphNode, OnnxGraph, as_file
-from linger_jax.export.verdict.abstract_record import abstract_record
 from linger_jax.export.verdict.step_forms import StepForms, constants_of, nodes_of_steps, stays
-from linger_jax.interpret import State
 from linger_jax.kinds import BATCH_NORM
 from linger_jax.plan import UNKNOWN, Cost, DeviceVerdict, Judgement, MemoryEstimate, Plan, Row, unjudged
 from linger_jax.targets import target_of
@@ -39,26 +37,26 @@ _TRAINS = (
 )
 
 
-def device_verdict(
-    plan: Plan, state: State, leaves: Sequence[Any], arrays: Sequence[Any], remark: str = ""
-) -> DeviceVerdict:
-    """The verdict of the chip of a plan's configuration on a call of one sample.
+def not_to_be_judged(plan: Plan) -> DeviceVerdict | None:
+    """The verdict on a plan that no file can be made of; None where one can."""
+    platform = plan.settings.config.platform
+    if target_of(platform).device is None:
+        return unjudged(platform.value, plan.rows(), "not judged: the packer does not know this platform")
+    return unjudged(platform.value, plan.rows(), _TRAINS) if _trains(plan) else None
+
+
+def device_verdict(record: Record, remark: str = "") -> DeviceVerdict:
+    """The verdict of the chip of a plan's configuration on a call of one sample, at the scales of its record.
 
     Args:
-      plan: of the call, of a quantized model.
-      state: of its quantizers, at whose scales it is judged.
-      leaves: the float model's variables; arrays may be ``jax.ShapeDtypeStruct``.
-      arrays: of the call, likewise.
+      record: of the call, real or abstract.
       remark: what the judgement rests on.
     """
+    plan = record.plan
     platform, rows = plan.settings.config.platform, plan.rows()
-    if target_of(platform).device is None:
-        return unjudged(platform.value, rows, "the packer does not know this platform")
-    if _trains(plan):
-        return unjudged(platform.value, rows, _TRAINS)
-    draft = draft_graph(abstract_record(plan, state, leaves, arrays))
+    draft = draft_graph(dataclasses.replace(record, bias_as_evaluated=True))
     if not draft.graph.nodes:
-        return unjudged(platform.value, rows, "nothing of it has a form in a file")
+        return unjudged(platform.value, rows, "not judged: nothing of it has a form in a file")
     forms = StepForms(draft.graph)
     THINKER.rewrite(draft.graph, Destination(platform, _OPSET), forms.after)
     whole = program(as_file(draft.graph, plan.settings.config.compat, THINKER.files), platform)

@@ -130,7 +130,7 @@ def _claim(graph: OnnxGraph, seen: Mapping[int, tuple[object, ...]], nodes: Sequ
     """Gives nodes that a rewrite added a step.
 
     It is that of a node which they replaced, or of a neighbour, with their label. A node without a label was added for
-    a neighbour that was changed too: for the one in front, if both were.
+    a neighbour that was changed too: for the one in front, if both were; only where none was, for any.
 
     Args:
       graph: after the rewrite.
@@ -141,22 +141,24 @@ def _claim(graph: OnnxGraph, seen: Mapping[int, tuple[object, ...]], nodes: Sequ
     replaced = {node.label: node.step for node in nodes if id(node) not in there}
     named = {node.label: node.step for node in nodes}
     added = [node for node in graph.nodes if node.step is None]
-    while added:
+
+    def give(node: GraphNode, *, from_any_neighbour: bool) -> bool:
         made_by = makers(graph)
-        left = []
-        for node in added:
-            before = [made_by[tensor] for tensor in node.inputs if tensor in made_by]
-            behind = [reader for tensor in node.outputs for reader in readers(graph, tensor)]
-            near = [n for n in (*before, *behind) if n.step is not None]
-            alike = [n.step for n in near if n.label == node.label]
-            changed = [n.step for n in near if seen.get(id(n)) != _state(n)]
-            by_label = [replaced.get(node.label), *alike, named.get(node.label)] if node.label else []
-            step = next((s for s in (*by_label, *changed, *(n.step for n in near)) if s is not None), None)
-            if step is None:
-                left.append(node)
-                continue
-            node.step = step
-            node.label = node.label or next(n.label for n in near if n.step == step)
-        if len(left) == len(added):
+        before = [made_by[tensor] for tensor in node.inputs if tensor in made_by]
+        behind = [reader for tensor in node.outputs for reader in readers(graph, tensor)]
+        near = [n for n in (*before, *behind) if n.step is not None]
+        alike = [n.step for n in near if n.label == node.label]
+        by_label = [replaced.get(node.label), *alike, named.get(node.label)] if node.label else []
+        changed = [n.step for n in near if seen.get(id(n)) != _state(n) or from_any_neighbour]
+        node.step = next((step for step in (*by_label, *changed) if step is not None), None)
+        if node.step is not None and not node.label:
+            node.label = next((n.label for n in near if n.step == node.step), "")
+        return node.step is not None
+
+    while added:
+        added.sort(key=lambda node: not node.label)
+        given = [node for node in added if give(node, from_any_neighbour=False)]
+        given = given or [node for node in added if give(node, from_any_neighbour=True)][:1]
+        if not given:
             return
-        added = left
+        added = [node for node in added if node.step is None]
