@@ -81,7 +81,11 @@ def refuse_for_device(plan: Plan) -> None:
     if verdict is None:
         return
     lasting = [
-        *(f"{row.name}: {row.op}: {found.why}" for row, found in zip(plan.rows(), verdict.rows, strict=True) if found.lasts),
+        *(
+            f"{row.name}: {row.op}: {found.why}"
+            for row, found in zip(plan.rows(), verdict.rows, strict=True)
+            if found.lasts
+        ),
         *(found.why for found in verdict.elsewhere if found.lasts),
     ]
     if lasting:

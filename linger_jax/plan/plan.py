@@ -14,8 +14,8 @@ from linger_jax.nearest_name import nearest_name
 from linger_jax.path_patterns import unmatched
 from linger_jax.plan import coverage_table
 from linger_jax.plan.coverage_table import Row
-from linger_jax.plan.device_verdict import DeviceVerdict
 from linger_jax.plan.decide import Decisions, plan_graph, replaced_epsilons, tie_concatenations
+from linger_jax.plan.device_verdict import DeviceVerdict
 from linger_jax.plan.fuse import fuse
 from linger_jax.plan.graph import Graph, Quantizer
 from linger_jax.plan.multiply_accumulates import MultiplyAccumulates, multiply_accumulates

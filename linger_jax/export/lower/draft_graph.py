@@ -53,9 +53,7 @@ class _DraftWalk(GraphWalk):
         self._left: list[TensorValue] = []
         self._entered = 0
 
-    def _node(
-        self, graph: Graph, node: Node, operands: tuple[ExportedValue, ...], iterations: tuple[int, ...]
-    ) -> None:
+    def _node(self, graph: Graph, node: Node, operands: tuple[ExportedValue, ...], iterations: tuple[int, ...]) -> None:
         step, loops = node.outputs[0], self.emit.loops
         self.steps.add(step)
         try:

@@ -164,9 +164,7 @@ class GraphWalk:
             self._node(graph, node, tuple(self._read(atom) for atom in node.inputs), iterations)
         self.emit.graph.label, self.emit.graph.step = "", None
 
-    def _node(
-        self, graph: Graph, node: Node, operands: tuple[ExportedValue, ...], iterations: tuple[int, ...]
-    ) -> None:
+    def _node(self, graph: Graph, node: Node, operands: tuple[ExportedValue, ...], iterations: tuple[int, ...]) -> None:
         if node.body is not None:
             self._body(node, node.body, operands, iterations)
             return

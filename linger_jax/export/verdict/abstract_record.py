@@ -27,11 +27,13 @@ class TracedEvaluation:
       shapes: of all that is recorded.
       known: structure of what does not depend on the call's arrays: scales, and results of constants alone.
       compute: that, from the leaves of state, variables and arrays.
+      used: which of these leaves count.
     """
 
     shapes: RecordedArrays
     known: Any
     compute: Callable[..., list[Any]]
+    used: tuple[bool, ...]
 
 
 def trace_evaluation(plan: Plan, state: State, leaves: Sequence[Any], arrays: Sequence[Any]) -> TracedEvaluation:
@@ -57,10 +59,10 @@ def trace_evaluation(plan: Plan, state: State, leaves: Sequence[Any], arrays: Se
         return dataclasses.replace(found, parameters={}, bias_steps={})
 
     closed, shapes = jax.make_jaxpr(run, return_shape=True)(state, list(leaves), list(arrays))
-    needed, _ = without_unused(closed)
-    compute = as_function(needed)
+    needed, used = without_unused(closed)
+    compute = jax.jit(as_function(needed)) if equations(needed) else as_function(needed)
     (whole,) = traced
-    return TracedEvaluation(whole, jax.tree.structure(shapes), jax.jit(compute) if equations(needed) else compute)
+    return TracedEvaluation(whole, jax.tree.structure(shapes), compute, tuple(used))
 
 
 def abstract_record(
@@ -78,7 +80,8 @@ def abstract_record(
       leaves: the float model's variables; of a ``jax.ShapeDtypeStruct`` zeros are taken.
       arrays: of the call; only shapes count.
     """
-    given = [_known(leaf) for leaf in jax.tree.leaves((state, list(leaves), list(arrays)))]
+    inputs = jax.tree.leaves((state, list(leaves), list(arrays)))
+    given = [_known(leaf) if used else _NOTHING for leaf, used in zip(inputs, evaluation.used, strict=True)]
     computed: RecordedArrays = jax.tree.unflatten(evaluation.known, evaluation.compute(*given))
     scales = {key: float(scale) for key, scale in computed.scales.items()}
     ranks = {scale: rank for rank, scale in enumerate(sorted(set(scales.values())), start=1)}
@@ -99,6 +102,10 @@ class _Traced(Context):
     @property
     def in_integers(self) -> bool:
         return False
+
+
+_NOTHING = np.float32(0)
+"""In the place of an array that does not count."""
 
 
 def _known(leaf: Any) -> Any:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from linger_jax.export.dialects import LINGER, Rewrite
-from linger_jax.export.onnx import GraphNode, OnnxGraph, kind_of, makers, readers, shape_of
+from linger_jax.export.onnx import GraphNode, OnnxGraph, makers, readers, shape_of
 from linger_jax.kinds import Family, Role
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.plan import Cost
@@ -118,7 +118,9 @@ def _multiply_accumulates(graph: OnnxGraph, node: GraphNode) -> int:
             return made * shape_of(graph, node.inputs[0])[-1]
         case Family.recurrent:
             steps = max(shape_of(graph, node.inputs[0])[:2])
-            return steps * sum(math.prod(shape_of(graph, name)) for role, name in _stored(graph, node) if role is Role.weight)
+            return steps * sum(
+                math.prod(shape_of(graph, name)) for role, name in _stored(graph, node) if role is Role.weight
+            )
     return 0
 
 
