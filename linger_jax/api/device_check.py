@@ -80,14 +80,9 @@ def refuse_for_device(plan: Plan) -> None:
     verdict = plan.device
     if verdict is None:
         return
-    lasting = [
-        *(
-            f"{row.name}: {row.op}: {found.why}"
-            for row, found in zip(plan.rows(), verdict.rows, strict=True)
-            if found.lasts
-        ),
-        *(found.why for found in verdict.elsewhere if found.lasts),
-    ]
+    rows = zip(plan.rows(), verdict.rows, strict=True)
+    lasting = [f"{row.name}: {row.op}: {found.why}" for row, found in rows if found.lasts]
+    lasting += [found.why for found in verdict.elsewhere if found.lasts]
     if lasting:
         lines = "\n".join(f"  {text}" for text in lasting)
         raise PlanError(

@@ -230,9 +230,8 @@ class QuantizedModel:
             )
         if not (self.active and other.active) or {self.settings.purpose, other.settings.purpose} != {"quantize"}:
             raise LingerError("take_over: both models have to be quantized; others have no state of their own")
-        plan, before = (
-            m.plan(variables, *args, rngs=rngs, method=method, verdict=False, **kwargs) for m in (self, other)
-        )
+        options: dict[str, Any] = {"rngs": rngs, "method": method, "verdict": False}
+        plan, before = (m.plan(variables, *args, **options, **kwargs) for m in (self, other))
         _, arrays = split_call(args, kwargs, rngs, method, ())
         result = taken_over(plan, before, flax.core.unfreeze(dict(variables)), arrays)
         self._ranks.remember(method, args, kwargs)

@@ -76,6 +76,7 @@ class GraphWalk:
                         self.same[inner].append(outer)
 
     def run(self, input_names: Sequence[str], output_names: Sequence[str] | None) -> OnnxGraph:
+        """Walks over all of them; arguments and errors as in ``export_graph``."""
         staged, graph = self.record.plan.staged, self.graph
         count = len(staged.variables)
         for path, variable in zip(staged.variables, graph.inputs[:count], strict=True):

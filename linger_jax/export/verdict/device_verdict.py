@@ -32,7 +32,7 @@ from linger_jax.targets import target_of
 
 _OPSET = 12
 _AS_FLOAT = "runs as float"
-_TRAINS = "not judged: this call trains, and a file is an evaluation; plan it with deterministic=True, train=False or the like"
+_TRAINS = "not judged: this call trains, and a file is an evaluation; plan that (deterministic=True, train=False, ...)"
 
 
 def not_to_be_judged(plan: Plan) -> DeviceVerdict | None:
