@@ -51,7 +51,7 @@ class _DraftWalk(GraphWalk):
         self.refused: dict[int, str] = {}
         self.outputs: list[str] = []
         self._left: list[TensorValue] = []
-        self._entered = 0
+        self._entered: list[str] = []
 
     def _node(self, graph: Graph, node: Node, operands: tuple[ExportedValue, ...], iterations: tuple[int, ...]) -> None:
         step, loops = node.outputs[0], self.emit.loops
@@ -69,13 +69,15 @@ class _DraftWalk(GraphWalk):
 
     def _entering(self, value: int, bits: int | None, node: Node, place: Place) -> TensorValue:
         """What a step that was left out makes, as a graph input."""
-        self._entered += 1
-        entered = self._input(f"computed elsewhere {self._entered}", value)
+        entered = self._input(f"computed elsewhere {len(self._entered)}", value)
+        self._entered.append(entered.tensor)
         if bits is None:
             return entered
         grid = Grid(self._output_scale(node, place), bits)
         attributes = {"scale_x": grid.scale, "data_bits": grid.bits, "zero_point": 0}
-        return self.emit.integers(ops.QUANT, [entered.tensor], grid, entered, attributes=attributes, node=node)
+        quantized = self.emit.integers(ops.QUANT, [entered.tensor], grid, entered, attributes=attributes, node=node)
+        self._entered.append(quantized.tensor)
+        return quantized
 
     def _output_scale(self, node: Node, place: Place) -> float:
         own = [s for (at, path), s in self.record.scales.items() if at == place and path[-1] == "output_quantizer"]
@@ -87,6 +89,8 @@ class _DraftWalk(GraphWalk):
         graph, found = self.emit.graph, []
         taken = {entry.name for entry in graph.inputs}
         for name, value in zip(names, outputs, strict=True):
+            if isinstance(value, TensorValue) and value.tensor in self._entered:
+                continue  # what was computed elsewhere need not come back for that
             try:
                 found.append((name, self._output(name, value, taken)))
             except ExportError as error:

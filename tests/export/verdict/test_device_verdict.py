@@ -94,6 +94,12 @@ def test_what_runs_as_float_is_refused_and_the_rest_judged():
     assert rows["LayerNorm_0"][1].startswith("refused: ")
 
 
+def test_a_refused_last_step_is_told_once():
+    plan = planned(lambda x: nn.leaky_relu(nn.Dense(8)(x)), VECTOR)
+    assert [row.device for row in plan.rows()] == ["packs", "refused: runs as float"]
+    assert plan.device.elsewhere == ()
+
+
 def test_what_was_disabled_is_refused_too():
     plan = planned(lambda x: nn.sigmoid(nn.Dense(8)(x)), VECTOR, disable_ops="sigmoid")
     dense, sigmoid = plan.rows()
