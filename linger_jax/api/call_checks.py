@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
+import flax.linen as nn
 import jax
 
 from linger_jax.api.quant_collection import QUANT
 from linger_jax.compat.linen import in_collections
-from linger_jax.errors import LingerError
-from linger_jax.plan import PlanSettings
+from linger_jax.errors import LingerError, PlanError
+from linger_jax.plan import Plan, PlanSettings
 from linger_jax.quantizers import QTensor
 
 Arithmetic = Literal["fake_quant", "integer"]
@@ -69,6 +70,22 @@ def refuse_empty(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     for name, shape in _arrays(args, kwargs):
         if 0 in shape:
             raise LingerError(f"{name} has shape {shape}: there is no statistic of an empty batch")
+
+
+def refuse_nothing_to_do(model: nn.Module, plan: Plan) -> None:
+    """Refuses a model without a layer to quantize or to constrain.
+
+    Raises:
+      PlanError: lists what was found instead.
+    """
+    rows = plan.rows()
+    if any(row.status in ("quantized", "constrained") for row in rows):
+        return
+    reasons = "\n".join(f"  {row.name}: {row.op}: {row.reason}" for row in rows)
+    raise PlanError(
+        f"{type(model).__name__} has no layer to {plan.settings.purpose}"
+        + (f"; what was found:\n{reasons}" if reasons else "")
+    )
 
 
 class KnownRanks:

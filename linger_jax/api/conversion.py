@@ -24,7 +24,7 @@ def init(
     disable_module: Iterable[type[nn.Module]] | type[nn.Module] = (),
     disable_submodel: Iterable[str] | str = (),
     disable_ops: Iterable[str] | str = (),
-    strict: bool = False,
+    strict: bool | Literal["device"] = False,
 ) -> QuantizedModel:
     """Prepares an unmodified Flax model for calibration and quantization-aware training.
 
@@ -35,15 +35,19 @@ def init(
       disable_submodel: dotted module names that stay float, with everything below them; ``"name*"`` means the same.
       disable_ops: operators that stay float wherever they are met: ``add``, ``mul``, ``matmul``, ``cat``, ``sigmoid``,
         ``tanh``, ``gelu``, ``swish``, ``softmax`` (``linger_jax.supported`` lists them).
-      strict: an error, instead of a line in the plan, for everything that would run as float.
+      strict: an error, instead of a line in the plan, for everything that would run as float. ``"device"``: also for
+        everything that the chip would refuse at export whatever the scales become, as soon as shapes are known: in
+        ``init``, ``adopt`` and ``plan`` (docs/decisions.md D33).
 
     Returns:
       A model with ``init``, ``adopt``, ``apply`` and ``plan``; with ``open_quant: false`` exactly the float model.
 
     Raises:
       ConfigError: a configuration that cannot be used.
-      LingerError: something else than a module, a module type, a name or a known operator.
+      LingerError: something else than a module, a module type, a name, a known operator or a known ``strict``.
     """
+    if strict not in (False, True, "device"):
+        raise LingerError(f"strict is {strict!r}; allowed: False, True, 'device'")
     return _convert(model, config, disable_module, disable_submodel, strict, "quantize", _operators(disable_ops))
 
 
@@ -69,7 +73,7 @@ def _convert(
     config: ConfigSource,
     disable_module: Iterable[type[nn.Module]] | type[nn.Module],
     disable_submodel: Iterable[str] | str,
-    strict: bool,
+    strict: bool | Literal["device"],
     purpose: Literal["quantize", "constrain"],
     disable_ops: tuple[str, ...] = (),
 ) -> QuantizedModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
@@ -12,7 +13,9 @@ import jax
 
 from linger_jax.compat import context_number, holds_tracers
 from linger_jax.compat.linen import under_interceptors
-from linger_jax.plan import Plan, PlanSettings, build_plan
+from linger_jax.export.verdict import TracedEvaluation, trace_evaluation
+from linger_jax.interpret import State
+from linger_jax.plan import Graph, Plan, PlanSettings, build_plan
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import Call, stage
 from linger_jax.typing import Tree
@@ -38,7 +41,18 @@ class PlanCache:
         self.model = model
         self.settings = settings
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+        self._evaluations: weakref.WeakKeyDictionary[Graph, TracedEvaluation] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
+
+    def evaluation(self, plan: Plan, state: State, leaves: list[Any], arrays: list[Any]) -> TracedEvaluation:
+        """The traced evaluation of a plan, as long as that lives; arguments as in ``trace_evaluation``."""
+        with self._lock:
+            known = self._evaluations.get(plan.graph)
+        if known is None:
+            known = trace_evaluation(plan, state, leaves, arrays)
+            with self._lock:
+                self._evaluations[plan.graph] = known
+        return known
 
     def plan(self, variables: Tree, call: Call, arrays: list[Any]) -> Plan:
         """The plan of a call.

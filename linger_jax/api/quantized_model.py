@@ -16,13 +16,14 @@ import jax
 
 from linger_jax.api import findings
 from linger_jax.api.calibration_context import forget_trace, is_calibrating, uncalibrated_key
-from linger_jax.api.call_checks import Arithmetic, KnownRanks, asks_for_integers, refuse_empty
+from linger_jax.api.call_checks import Arithmetic, KnownRanks, asks_for_integers, refuse_empty, refuse_nothing_to_do
+from linger_jax.api.device_check import refuse_for_device, verdict_on
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections, nothing_seen_of
 from linger_jax.api.reconfiguring import changed_config, taken_over
-from linger_jax.api.running import Run, initial_variables, recorded, run_model
+from linger_jax.api.running import Run, initial_variables, recorded, run_float, run_model
 from linger_jax.api.scale_remarks import scale_remarks
 from linger_jax.compat import is_tracer
 from linger_jax.compat.linen import in_collections, without_collections
@@ -30,7 +31,7 @@ from linger_jax.config import QuantConfig
 from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.export.lower import Record
 from linger_jax.interpret import State, plain
-from linger_jax.plan import Plan, PlanError, PlanSettings
+from linger_jax.plan import Plan, PlanSettings
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import narrowed, split_call
 from linger_jax.typing import Tree, Variables
@@ -106,7 +107,8 @@ class QuantizedModel:
           All collections, as plain dicts.
 
         Raises:
-          PlanError: the model has no layer to quantize, or, with ``strict``, something stays float.
+          PlanError: the model has no layer to quantize, or, with ``strict``, something stays float; with
+            ``strict="device"`` the chip would refuse something.
           PlatformLimitError: a layer outside the platform's limits.
           LingerError: an argument without elements, or complex numbers that reach a layer.
 
@@ -116,8 +118,9 @@ class QuantizedModel:
         """
         variables = float_collections(variables)
         if self.active:
-            plan = self.plan(variables, *args, rngs=rngs, method=method, **kwargs)
-            self._refuse_nothing_to_do(plan)
+            asked = self.settings.strict == "device"
+            plan = self.plan(variables, *args, rngs=rngs, method=method, verdict=asked, **kwargs)
+            refuse_nothing_to_do(self.model, plan)
             for text in plan.warnings:
                 warnings.warn(text, LingerWarning, stacklevel=2)
             variables = fold_variables(self.settings, variables)
@@ -126,13 +129,23 @@ class QuantizedModel:
         self._ranks.remember(method, args, kwargs)
         return variables
 
-    def plan(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Plan:
-        """The coverage of one call: every layer and operator, quantized or why not.
+    def plan(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: Any = None,
+        method: Any = None,
+        verdict: bool = True,
+        **kwargs: Any,
+    ) -> Plan:
+        """The coverage of one call: every layer and operator, quantized or why not, and what the chip makes of it.
 
         Args:
           variables: all collections or the float model's; arrays may be ``jax.ShapeDtypeStruct``. Where scales are
             among them, rows say which weights are coarser than their own statistic asks for, and why.
           *args, **kwargs, rngs, method: as in ``nn.Module.apply``; arrays may be shapes likewise.
+          verdict: whether the column ``device`` is filled in, for the first sample of the call and at the scales of the
+            variables (docs/decisions.md D33). A model's own argument of this name is passed by position.
 
         Raises:
           LingerError: as ``adopt``, a model without layers excepted.
@@ -143,6 +156,12 @@ class QuantizedModel:
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
         plan = self._plan_cache.plan(floats, call, arrays)
         remarks = scale_remarks(plan, variables) if QUANT in variables else {}
+        if verdict:
+            options = {"rngs": rngs, "method": method, "mutable": mutable}
+            found = verdict_on(self._plan_cache, plan, variables, floats, args, kwargs, **options)
+            plan = dataclasses.replace(plan, device=found)
+            if self.settings.strict == "device":
+                refuse_for_device(plan)
         return dataclasses.replace(plan, remarks=remarks) if remarks else plan
 
     def record(self, variables: Variables, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
@@ -162,15 +181,6 @@ class QuantizedModel:
         refuse_empty(args, kwargs)
         call, arrays = split_call(args, kwargs, rngs, method, ())
         return recorded(self._plan_cache, dict(flax.core.unfreeze(dict(variables))), call, arrays)
-
-    def _refuse_nothing_to_do(self, plan: Plan) -> None:
-        if any(row.status in ("quantized", "constrained") for row in plan.rows()):
-            return
-        reasons = "\n".join(f"  {r.name}: {r.op}: {r.reason}" for r in plan.rows())
-        raise PlanError(
-            f"{type(self.model).__name__} has no layer to {self.settings.purpose}"
-            + (f"; what was found:\n{reasons}" if reasons else "")
-        )
 
     # --- another configuration ---
 
@@ -220,7 +230,8 @@ class QuantizedModel:
             )
         if not (self.active and other.active) or {self.settings.purpose, other.settings.purpose} != {"quantize"}:
             raise LingerError("take_over: both models have to be quantized; others have no state of their own")
-        plan, before = (m.plan(variables, *args, rngs=rngs, method=method, **kwargs) for m in (self, other))
+        options: dict[str, Any] = {"rngs": rngs, "method": method, "verdict": False}
+        plan, before = (m.plan(variables, *args, **options, **kwargs) for m in (self, other))
         _, arrays = split_call(args, kwargs, rngs, method, ())
         result = taken_over(plan, before, flax.core.unfreeze(dict(variables)), arrays)
         self._ranks.remember(method, args, kwargs)
@@ -334,7 +345,7 @@ class QuantizedModel:
         returns_updates = mutable is not False or calibrating
         in_integers = asks_for_integers(mode, self.settings, calibrating=calibrating, mutable=mutable)
         if not self.active:
-            output, updates = self._run_float(variables, args, kwargs, rngs, method, mutable)
+            output, updates = run_float(self.model, variables, args, kwargs, rngs, method, mutable)
             forget_trace(output, updates)
             return output, updates if returns_updates else None, {}
         if calibrating and self.settings.purpose != "quantize":
@@ -354,14 +365,6 @@ class QuantizedModel:
         if not self._warned_of_unseen and findings.warn_of_unseen(found):
             self._warned_of_unseen = True
         return output, updates if returns_updates else None, {**(seen or {}), **after}
-
-    def _run_float(
-        self, variables: Tree, args: Any, kwargs: Any, rngs: Any, method: Any, mutable: Any
-    ) -> tuple[Any, Tree]:
-        variables.pop(QUANT, None)
-        kept = without_collections(mutable, [QUANT])
-        output, updates = self.model.apply(variables, *args, rngs=rngs, method=method, mutable=kept, **kwargs)
-        return output, {**updates, **({QUANT: {}} if in_collections(mutable, QUANT) else {})}
 
     def _compile(self, run: Run, arrays: Any) -> Callable[..., Any]:
         """The run as a function of variables and arrays; compiled, unless the user's own jit is tracing."""

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -14,6 +15,7 @@ from linger_jax.api import quant_collection
 from linger_jax.api.findings import Finding, Kind, finding
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
+from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.errors import StateError
 from linger_jax.export.lower import Record, RecordedArrays, as_record, recorded_arrays
 from linger_jax.interpret import Context, Mode, Recording, State, clamp_parameters, fixed_values, interpret, plain
@@ -114,6 +116,16 @@ def run_model(
     if calibrates or QUANT in run.written:
         updates[QUANT] = quant
     return output, updates, _findings(settings, plan, ctx, before), seen
+
+
+def run_float(
+    model: nn.Module, variables: Tree, args: Any, kwargs: Any, rngs: Any, method: Any, mutable: Any
+) -> tuple[Any, Tree]:
+    """The float model itself (``open_quant: false``): output and updated collections; ``quant`` is an empty one."""
+    floats = {name: entries for name, entries in variables.items() if name != QUANT}
+    kept = without_collections(mutable, [QUANT])
+    output, updates = model.apply(floats, *args, rngs=rngs, method=method, mutable=kept, **kwargs)
+    return output, {**updates, **({QUANT: {}} if in_collections(mutable, QUANT) else {})}
 
 
 def recorded(plan_cache: PlanCache, variables: Tree, call: Call, arrays: list[Any]) -> Record:

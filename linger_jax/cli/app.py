@@ -17,6 +17,7 @@ from linger_jax.cli.demo_command import demo
 from linger_jax.cli.export_command import export
 from linger_jax.cli.inspect_command import inspect
 from linger_jax.cli.pack_command import pack
+from linger_jax.cli.plan_command import plan
 from linger_jax.cli.run_command import run
 from linger_jax.errors import LingerError, LingerWarning
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(convert)
 app.command()(inspect)
+app.command()(plan)
 app.command()(export)
 app.command()(run)
 app.command()(check)

@@ -90,7 +90,7 @@ def load_linger_checkpoint(
     names = read_names(mapping, state.source.tensors)
     of_weights = {torch_name: path for torch_name, path in names.items() if not _names_quantizers(torch_name, state)}
     found = find_weights(state.weights, call, problems, of_weights, match, flatten_order or {}, strict=strict)
-    plan = qmodel.plan(found.shapes, *call.args, rngs=call.rngs, method=method, **kwargs)
+    plan = qmodel.plan(found.shapes, *call.args, rngs=call.rngs, method=method, verdict=False, **kwargs)
     places = quantizer_places(plan)
     layers = _layers(found)
     entering = entering_places(plan)

@@ -131,7 +131,7 @@ def torch_arrays(
         for path, _, arrays in weights:
             _put(floating, arrays, path)
         return floating
-    planned = qmodel.plan(variables, *call.args, rngs=call.rngs, method=method, **kwargs)
+    planned = qmodel.plan(variables, *call.args, rngs=call.rngs, method=method, verdict=False, **kwargs)
     state = _with_quantizers(planned, weights, flax.core.unfreeze(dict(variables)), names)
     return state | {
         key: np.zeros(1, np.float32) for key in _placeholders([pair.norm for pair in pairs], names, mapping)

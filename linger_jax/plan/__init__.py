@@ -3,6 +3,12 @@
 from linger_jax.errors import PlanError as PlanError
 from linger_jax.plan.coverage_table import Row as Row
 from linger_jax.plan.coverage_table import as_text as as_text
+from linger_jax.plan.device_verdict import UNKNOWN as UNKNOWN
+from linger_jax.plan.device_verdict import Cost as Cost
+from linger_jax.plan.device_verdict import DeviceVerdict as DeviceVerdict
+from linger_jax.plan.device_verdict import Judgement as Judgement
+from linger_jax.plan.device_verdict import MemoryEstimate as MemoryEstimate
+from linger_jax.plan.device_verdict import unjudged as unjudged
 from linger_jax.plan.fuse import FusedPair as FusedPair
 from linger_jax.plan.fuse import Fusion as Fusion
 from linger_jax.plan.fuse import find_fusion as find_fusion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from linger_jax.compat import CALL
+from linger_jax.plan.device_verdict import DeviceVerdict
 from linger_jax.plan.graph import Composite, Graph, Node
 from linger_jax.plan.settings import PlanSettings
 
@@ -38,6 +39,8 @@ class Row:
       bits: bits of its result, where it is quantized.
       reason: why not, or a remark.
       source: ``file:line`` in the user's code.
+      device: what the chip makes of it, where a plan has a verdict (docs/decisions.md D33); rows are compared without.
+      steps: value ids of the first results of the steps that it stands for, likewise.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Row:
     bits: int | None
     reason: str
     source: str
+    device: str = dataclasses.field(default="", compare=False)
+    steps: tuple[int, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
 
 def rows(graph: Graph, settings: PlanSettings) -> tuple[Row, ...]:
@@ -84,7 +89,7 @@ def _row(node: Node, settings: PlanSettings) -> Row | None:
         status = "disabled" if node.reason.startswith("disable") else "float"
     op = node.op if node.layer is None else node.layer.type_name
     op = str(node.attributes.get("name", op)) if op == CALL else op
-    return Row(node.label, op, status, bits, node.reason, node.source)
+    return Row(node.label, op, status, bits, node.reason, node.source, steps=node.outputs[:1])
 
 
 def _composite_row(composite: Composite, graph: Graph, settings: PlanSettings) -> Row:
@@ -93,18 +98,37 @@ def _composite_row(composite: Composite, graph: Graph, settings: PlanSettings) -
     status: Status = "disabled" if disabled else "float"
     reason = disabled[0] if disabled else f"a {composite.what}: not covered yet"
     source = next((n.source for n in inside if n.source), "")
-    return Row(".".join(composite.path) or "<root>", composite.type_name, status, None, reason, source)
+    steps = tuple(output for n in inside for output in n.outputs[:1])
+    name = ".".join(composite.path) or "<root>"
+    return Row(name, composite.type_name, status, None, reason, source, steps=steps)
 
 
-def table(lines: Iterable[Row], title: str, caption: str | None = None) -> Table:
-    """The rows for ``rich``."""
+def table(lines: Sequence[Row], title: str, caption: str | None = None) -> Table:
+    """The rows for ``rich``; the column ``device`` only where there is something in it."""
+    device = ("device",) if any(row.device for row in lines) else ()
     result = Table(title=title, caption=caption)
-    for column in ("name", "operator", "status", "bits", "remark", "source"):
+    for column in ("name", "operator", "status", "bits", *device, "remark", "source"):
         result.add_column(column, overflow="fold")
     for row in lines:
         status = f"[{_COLOURS[row.status]}]{row.status}[/]"
         bits = "" if row.bits is None else str(row.bits)
-        result.add_row(escape(row.name), escape(row.op), status, bits, escape(row.reason), escape(row.source))
+        verdict = (escape(row.device),) if device else ()
+        texts = (escape(row.reason), escape(row.source))
+        result.add_row(escape(row.name), escape(row.op), status, bits, *verdict, *texts)
+    return result
+
+
+def memory_table(lines: Sequence[Row], verdict: DeviceVerdict) -> Table:
+    """What each row takes of a chip's memory, for ``rich``; rows that take nothing are left out."""
+    result = Table(title=f"memory of {verdict.platform}, bytes", caption=str(verdict.memory))
+    for column in ("name", "operator"):
+        result.add_column(column, overflow="fold")
+    for column in ("weights", "largest activation"):
+        result.add_column(column, justify="right")
+    for row, judgement in zip(lines, verdict.rows, strict=True):
+        if judgement.weights or judgement.activations:
+            sizes = (f"{judgement.weights:,}", f"{judgement.activations:,}")
+            result.add_row(escape(row.name), escape(row.op), *sizes)
     return result
 
 

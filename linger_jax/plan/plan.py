@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping
 
+from rich.markup import escape
 from rich.table import Table
 
 from linger_jax.errors import LingerWarning, PlanError
@@ -14,6 +15,7 @@ from linger_jax.path_patterns import unmatched
 from linger_jax.plan import coverage_table
 from linger_jax.plan.coverage_table import Row
 from linger_jax.plan.decide import Decisions, plan_graph, replaced_epsilons, tie_concatenations
+from linger_jax.plan.device_verdict import DeviceVerdict
 from linger_jax.plan.fuse import fuse
 from linger_jax.plan.graph import Graph, Quantizer
 from linger_jax.plan.multiply_accumulates import MultiplyAccumulates, multiply_accumulates
@@ -36,6 +38,7 @@ class Plan:
       staged: the trace it was made from.
       modules: dotted paths of all modules met.
       remarks: on rows, by layer: what the scales of a model's variables say, where they are known.
+      device: what the chip makes of it, where that was asked for (docs/decisions.md D33).
       warnings: what the user should know when the model is made: functions that the platform has no kernel for,
         constants that their own quantizers clip, epsilons that the chip replaces.
     """
@@ -47,13 +50,17 @@ class Plan:
     modules: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     remarks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    device: DeviceVerdict | None = None
 
     def rows(self) -> tuple[Row, ...]:
         """The coverage table: every layer, every quantized operator, every place where a scale is lost."""
         found = coverage_table.rows(self.graph, self.settings)
+        verdicts = map(str, self.device.rows) if self.device is not None else ("" for _ in found)
         return tuple(
-            dataclasses.replace(row, reason="; ".join(filter(None, (row.reason, self.remarks.get(row.name, "")))))
-            for row in found
+            dataclasses.replace(
+                row, reason="; ".join(filter(None, (row.reason, self.remarks.get(row.name, "")))), device=verdict
+            )
+            for row, verdict in zip(found, verdicts, strict=True)
         )
 
     @property
@@ -76,10 +83,18 @@ class Plan:
     def table(self) -> Table:
         """The coverage table for ``rich``."""
         title = f"linger_jax plan, platform {self.settings.config.platform.value}"
-        return coverage_table.table(self.rows(), title, str(self.multiply_accumulates))
+        lines = [str(self.multiply_accumulates), *(self.device.lines() if self.device is not None else ())]
+        return coverage_table.table(self.rows(), title, escape("\n".join(lines)))
+
+    def memory_table(self) -> Table | None:
+        """Bytes of each row's constants and of its largest result, for ``rich``; None without a verdict."""
+        if self.device is None or self.device.memory is None:
+            return None
+        return coverage_table.memory_table(self.rows(), self.device)
 
     def __str__(self) -> str:
-        return coverage_table.as_text(self.table())
+        tables = (self.table(), self.memory_table())
+        return "".join(coverage_table.as_text(table) for table in tables if table is not None)
 
 
 def build_plan(staged: Staged, settings: PlanSettings, argument_bits: tuple[int | None, ...] = ()) -> Plan:

@@ -25,7 +25,7 @@ class PlanSettings:
       disable_module: module types left as they are (exact type).
       disable_submodel: dotted names left as they are, with everything below them.
       disable_ops: names of operators left as they are (``OPERATOR_NAMES``).
-      strict: anything that stays float is an error.
+      strict: anything that stays float is an error; ``"device"``: so is what the chip would refuse.
       fusion: layers that are computed together, as ``trace_layers`` found them.
     """
 
@@ -34,7 +34,7 @@ class PlanSettings:
     disable_module: tuple[type[nn.Module], ...] = ()
     disable_submodel: tuple[str, ...] = ()
     disable_ops: tuple[str, ...] = ()
-    strict: bool = False
+    strict: bool | Literal["device"] = False
     fusion: Fusion = NOTHING_FUSED
 
     @property

@@ -183,8 +183,8 @@ class Device:
     platform_quant: PlatformQuant
     """Whether nodes must carry the attribute ``platform_quant`` (docs/specification/onnx_export.md section 4.2)."""
     missing_operators: frozenset[str]
-    """Operators that the packer knows and has no implementation of for this chip, under linger's names
-    (docs/specification/onnx_export.md section 4.2)."""
+    """Operators that the packer knows and makes no package of for this chip, under linger's names
+    (docs/specification/onnx_export.md section 4.2, docs/specification/executor.md section 9)."""
     own_operators: frozenset[str]
     """Standard operators that the packer takes for this chip alone (docs/specification/onnx_export.md section 4.1)."""
     executor: Executor

@@ -34,7 +34,9 @@ MARS = Target(
         softmax_workspace=4,
         conv_workspace=None,
         platform_quant=PlatformQuant.wanted_in_vain,
-        missing_operators=frozenset({"QConv1d", "QConv2d", "QSoftmax"}),
+        missing_operators=frozenset(
+            {"QConv1d", "QConv2d", "QConvTranspose2d", "QLinear", "QLSTM", "QAvgPool2d", "MaxPool", "QSoftmax"}
+        ),
         own_operators=frozenset(),
         executor=Executor(
             measured=False,

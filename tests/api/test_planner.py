@@ -40,7 +40,7 @@ def model():
 
 def test_the_same_call_is_planned_once_whether_it_is_planned_adopted_or_run(model, stagings):
     qmodel, variables = model
-    assert qmodel.plan(variables, X) is qmodel.plan(variables, X)
+    assert qmodel.plan(variables, X, verdict=False) is qmodel.plan(variables, X, verdict=False)
     qmodel.adopt(variables, X)
     qmodel.apply(variables, X, mutable=["quant"])
     assert stagings == []
@@ -62,15 +62,15 @@ def test_another_trace_of_the_same_step_plans_nothing_anew(model, stagings):
 @pytest.mark.parametrize(
     "other",
     [
-        lambda q, v: q.plan(v, X[:2]),
-        lambda q, v: q.plan(v, X, method="__call__"),
-        lambda q, v: q.plan(v, linger_jax.from_tensor_to_qtensor(X, 8, 8)),
+        lambda q, v: q.plan(v, X[:2], verdict=False),
+        lambda q, v: q.plan(v, X, method="__call__", verdict=False),
+        lambda q, v: q.plan(v, linger_jax.from_tensor_to_qtensor(X, 8, 8), verdict=False),
     ],
     ids=["shape", "method", "quantized input"],
 )
 def test_another_call_is_planned_anew(model, stagings, other):
     qmodel, variables = model
-    first = qmodel.plan(variables, X)
+    first = qmodel.plan(variables, X, verdict=False)
     assert other(qmodel, variables) is not first
     assert len(stagings) == 1
 
@@ -79,7 +79,7 @@ def test_static_arguments_tell_plans_apart():
     qmodel = linger_jax.init(ResidualCnn(blocks=1))
     x = random_array(2, 1, 8, 8, 1)
     variables = initialised(qmodel, x)
-    training = [qmodel.plan(variables, x, train=train) for train in (True, False, True)]
+    training = [qmodel.plan(variables, x, train=train, verdict=False) for train in (True, False, True)]
     assert training[0] is training[2]
     assert training[0] is not training[1]
     assert [n.layer.attributes["training"] for n in training[1].graph.walk() if n.op == "batch_norm"] == [False]
@@ -87,13 +87,13 @@ def test_static_arguments_tell_plans_apart():
 
 def test_a_context_that_changes_a_trace_changes_the_plan(model, stagings):
     qmodel, variables = model
-    before = qmodel.plan(variables, X)
+    before = qmodel.plan(variables, X, verdict=False)
     with jax.default_matmul_precision("highest"):
-        precise = qmodel.plan(variables, X)
+        precise = qmodel.plan(variables, X, verdict=False)
     with jax.enable_x64(True):
-        wide = qmodel.plan(variables, X)
+        wide = qmodel.plan(variables, X, verdict=False)
     assert len({id(plan) for plan in (before, precise, wide)}) == 3
-    assert qmodel.plan(variables, X) is before
+    assert qmodel.plan(variables, X, verdict=False) is before
     assert len(stagings) == 2
 
 
@@ -103,12 +103,12 @@ def test_interceptors_of_the_user_are_seen_and_never_kept(model):
     def without_second(next_fun, args, kwargs, context):
         return args[0] if context.module.name == "second" else next_fun(*args, **kwargs)
 
-    names = [row.name for row in qmodel.plan(variables, X).rows()]
+    names = [row.name for row in qmodel.plan(variables, X, verdict=False).rows()]
     with nn.intercept_methods(without_second):
-        inside = [row.name for row in qmodel.plan(variables, X).rows()]
+        inside = [row.name for row in qmodel.plan(variables, X, verdict=False).rows()]
     assert "second" in names
     assert "second" not in inside
-    assert [row.name for row in qmodel.plan(variables, X).rows()] == names
+    assert [row.name for row in qmodel.plan(variables, X, verdict=False).rows()] == names
 
 
 def test_a_model_around_a_traced_value_is_planned_in_each_trace():
@@ -143,7 +143,7 @@ def test_only_the_last_plans_are_kept(model, stagings, monkeypatch):
     monkeypatch.setattr(plan_cache, "KEPT", 2)
     qmodel, variables = model
     for rows in (1, 2, 3, 3, 2, 1):
-        qmodel.plan(variables, X[:rows])
+        qmodel.plan(variables, X[:rows], verdict=False)
     assert len(stagings) == 4
     assert len(qmodel._plan_cache._plans) == 2
 
@@ -151,6 +151,6 @@ def test_only_the_last_plans_are_kept(model, stagings, monkeypatch):
 def test_threads_share_plans(model, stagings):
     qmodel, variables = model
     with ThreadPoolExecutor(4) as pool:
-        plans = list(pool.map(lambda _: qmodel.plan(variables, X[:3]), range(16)))
+        plans = list(pool.map(lambda _: qmodel.plan(variables, X[:3], verdict=False), range(16)))
     assert len(stagings) <= 4
     assert all(plan == plans[0] for plan in plans)

@@ -70,7 +70,8 @@ def model():
 def results():
     qmodel = linger_jax.init(model(), {"platform": "venusA"})
     variables = linger_jax.calibrate(qmodel, qmodel.init(jax.random.key(0), X), [X], progress=False)
-    rows = [(row.name, row.op, row.status, row.bits, row.reason) for row in qmodel.plan(variables, X).rows()]
+    plan = qmodel.plan(variables, X, verdict=False)
+    rows = [(row.name, row.op, row.status, row.bits, row.reason) for row in plan.rows()]
     output = qmodel.apply(variables, X), qmodel.apply(variables, X, mode="integer")
     return rows, output, variables, gradients(qmodel, variables, X)
 

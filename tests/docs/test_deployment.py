@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
+import jax
+import numpy as np
+import pytest
+
+import linger_jax
 from linger_jax.cli.app import app
 from linger_jax.targets import device_of, packed_platforms
 
@@ -45,3 +51,15 @@ def test_memory_of_the_guide_is_that_of_the_check() -> None:
     assert memory["arcs"] == memory["venusA"]
     assert f"(venus {memory['venus']} KiB)" in GUIDE
     assert f"and {device_of(packed_platforms()[0]).psram // 2**20} MiB of PSRAM" in GUIDE
+
+
+def test_the_plan_of_the_guide_is_that_of_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(# mixed\.py\n.*?)```", GUIDE, flags=re.DOTALL)
+    (shown,) = re.findall(r"prints\n\n```text\n(.*?)```", GUIDE, flags=re.DOTALL)
+    (tmp_path / "mixed.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = importlib.import_module("mixed").Mixed()
+    images = jax.ShapeDtypeStruct((64, 8, 8, 3), np.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    plan = linger_jax.init(model, linger_jax.QuantConfig(platform="arcs")).plan(variables, images)
+    assert [line.rstrip() for line in str(plan).rstrip().splitlines()] == shown.splitlines()

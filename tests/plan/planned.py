@@ -19,7 +19,7 @@ def planned(model: Any, *args: Any, config: Any = None, method: Any = None, rngs
 
     variables = jax.eval_shape(init, *args)
     qmodel = linger_jax.init(model, config, **options)
-    return qmodel.plan(variables, *args, method=method, rngs=rngs, **kwargs)
+    return qmodel.plan(variables, *args, method=method, rngs=rngs, verdict=False, **kwargs)
 
 
 def row_of(plan: Plan, name: str) -> Row:

@@ -5,7 +5,6 @@ What becomes of an operator on a chip hangs on shapes, widths and scales, not on
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,14 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import linger_jax
+from linger_jax.api import initial
 from linger_jax.api.call_checks import refuse_empty
-from linger_jax.compat import evaluated_now, is_tracer
 from linger_jax.config import Platform
-from linger_jax.export.lower.evaluation_record import Record, RecordedArrays, as_record, recorded_arrays
-from linger_jax.interpret import Context, Mode, Recording, fixed_values, interpret
+from linger_jax.export.lower import Record
+from linger_jax.export.verdict import TracedEvaluation, abstract_record, trace_evaluation
 from linger_jax.plan import Plan
 from linger_jax.quantizers import QuantizerKind
-from linger_jax.quantizers.quantizer_state import initial_state
 from linger_jax.typing import Path
 from tests.support_matrix.operators import Function, Row
 
@@ -37,22 +35,24 @@ class AbstractModel:
     Args:
       row: the row.
       platform: the chip.
+      strict: of ``linger_jax.init``.
 
     Raises:
       LingerError: something would run as float there, or is beyond the chip's limits.
     """
 
-    def __init__(self, row: Row, platform: Platform) -> None:
+    def __init__(self, row: Row, platform: Platform, *, strict: bool = True) -> None:
         self.model: nn.Module = Function(row.function)
         config = {"platform": platform.value, "quant_info": dict(row.bits)}
-        self.qmodel = linger_jax.init(self.model, config, strict=True)
+        self.qmodel = linger_jax.init(self.model, config, strict=strict)
         self.arguments = tuple(jax.ShapeDtypeStruct(shape, row.dtype) for shape in row.shapes)
         key = jax.ShapeDtypeStruct((2,), np.uint32)
         self.variables = jax.eval_shape(self.model.init, key, *self.arguments)
         refuse_empty(self.arguments, {})
-        self.plan: Plan = self.qmodel.plan(self.variables, *self.arguments)
+        self.plan: Plan = self.qmodel.plan(self.variables, *self.arguments, verdict=False)
         self.platform = platform
         self.output_scale = COMMON
+        self._evaluation: TracedEvaluation | None = None
 
     @property
     def zeros(self) -> tuple[Any, ...]:
@@ -65,34 +65,18 @@ class AbstractModel:
 
     def record(self, variables: Any, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """The evaluation as far as shapes go, with the scales that it makes of those of now."""
-        plan, scales = self.plan, {}
-        fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])
-        state: Mapping[Path, Any] = {
-            path: {**initial_state(q.spec), "scale": jnp.float32(self._scale(path))}
-            for path, q in plan.quantizers.items()
-        }
-
-        def run(leaves: Any, arrays: Any) -> RecordedArrays:
-            recording = Recording(plan.quantizers, fixed)
-            settings = self.qmodel.settings
-            ctx = Context(
-                settings=settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
-            )
-            with evaluated_now():  # scales hang on scales alone
-                interpret(ctx, plan.graph, [*leaves, *arrays])
-            scales.update(recording.scales)
-            return dataclasses.replace(recorded_arrays(recording), scales={})
-
         leaves = jax.tree.leaves(self.variables)
-        shapes = jax.eval_shape(run, leaves, list(self.arguments))
-        ones = jax.tree.map(lambda a: np.ones(a.shape, a.dtype), shapes)
-        values = {(place, path): self._known(path, scale) for (place, path), scale in scales.items()}
-        own = zip(plan.staged.variables, (np.ones(leaf.shape, leaf.dtype) for leaf in leaves), strict=True)
-        return as_record(plan, dataclasses.replace(ones, scales=values), dict(own))
+        if self._evaluation is None:
+            self._evaluation = trace_evaluation(self.plan, self.state, leaves, self.arguments)
+        return abstract_record(self.plan, self._evaluation, self.state, leaves, self.arguments)
 
-    def _known(self, path: Path, scale: Any) -> float:
-        """A scale; within a loop, where it is not known, the one that went in."""
-        return self._scale(path) if is_tracer(scale) else float(scale)
+    @property
+    def state(self) -> Mapping[Path, Any]:
+        """Of its quantizers, with the scales of now."""
+        return {
+            path: {**entries, "scale": jnp.full_like(entries["scale"], self._scale(path))}
+            for path, entries in initial(self.plan).items()
+        }
 
     def _scale(self, path: Path) -> float:
         quantizer = self.plan.quantizers[path]

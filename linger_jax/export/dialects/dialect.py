@@ -70,14 +70,19 @@ class Dialect:
         """What ``export_onnx`` and the file's metadata call it."""
         return self.files.name
 
-    def rewrite(self, graph: OnnxGraph, destination: Destination) -> None:
+    def rewrite(
+        self, graph: OnnxGraph, destination: Destination, after: Callable[[Rewrite], None] | None = None
+    ) -> None:
         """Rewrites a finished graph in place. The integers of every graph output stay what they are.
 
         Args:
           graph: as the steps of the plan were written.
           destination: what the file is for.
+          after: is told of each rewrite that was applied.
         """
         for rewrite in self.rewrites:
             graph.drop_dead()
             rewrite.apply(graph, destination)
+            if after is not None:
+                after(rewrite)
         graph.rename_intermediates()

@@ -34,19 +34,10 @@ def one_sample(
 
     Source: docs/specification/onnx_export.md section 4.3, row batch.
     """
-    arrays = [leaf for leaf in jax.tree.leaves((args, dict(kwargs))) if np.ndim(leaf)]
-    layers = [node.layer for node in plan.graph.nodes if node.layer is not None]
-    if any(layer.kind.cell is not None and layer.attributes["time_major"] for layer in layers):
-        if any(np.ndim(a) > 1 and np.shape(a)[1] != 1 for a in arrays):
-            raise ExportError(f"the device takes one sample, and the time comes first in this model; {_REMEDY}")
+    cut_args, cut_kwargs = first_sample(plan, args, kwargs)
+    if cut_args is args:
         return args, dict(kwargs)
-    sizes = sorted({np.shape(a)[0] for a in arrays})
-    if sizes in ([], [1]):
-        return args, dict(kwargs)
-    if len(sizes) > 1:
-        raise ExportError(f"the device takes one sample, and the arguments hold {sizes} rows; {_REMEDY}")
-    (whole,) = sizes
-    cut_args, cut_kwargs = jax.tree.map(lambda leaf: leaf[:1] if np.ndim(leaf) else leaf, (args, dict(kwargs)))
+    whole = next(np.shape(a)[0] for a in jax.tree.leaves((args, dict(kwargs))) if np.ndim(a))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LingerWarning)  # evaluation has said it before, or is going to
@@ -62,6 +53,44 @@ def one_sample(
             f"(row 0 alone gives other results); {_REMEDY}: x[None] if the first axis is no batch"
         )
     return cut_args, cut_kwargs
+
+
+def first_sample(
+    plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments cut as ``one_sample`` cuts them, without a look at the samples.
+
+    Args:
+      plan: of the call with all samples.
+      args, kwargs: of the call; arrays may be ``jax.ShapeDtypeStruct``.
+
+    Returns:
+      ``args`` itself where nothing has to be cut.
+
+    Raises:
+      ExportError: the arguments have no such axis.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves((args, dict(kwargs))) if np.ndim(leaf)]
+    layers = [node.layer for node in plan.graph.nodes if node.layer is not None]
+    if any(layer.kind.cell is not None and layer.attributes["time_major"] for layer in layers):
+        if any(np.ndim(a) > 1 and np.shape(a)[1] != 1 for a in arrays):
+            raise ExportError(f"the device takes one sample, and the time comes first in this model; {_REMEDY}")
+        return args, dict(kwargs)
+    sizes = sorted({np.shape(a)[0] for a in arrays})
+    if sizes in ([], [1]):
+        return args, dict(kwargs)
+    if len(sizes) > 1:
+        raise ExportError(f"the device takes one sample, and the arguments hold {sizes} rows; {_REMEDY}")
+    cut_args, cut_kwargs = jax.tree.map(_first, (args, dict(kwargs)))
+    return cut_args, cut_kwargs
+
+
+def _first(leaf: Any) -> Any:
+    if not np.ndim(leaf):
+        return leaf
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.update(shape=(1, *leaf.shape[1:]))
+    return leaf[:1]
 
 
 def _first_rows_alike(whole: Any, one: Any, size: int) -> bool:

@@ -43,15 +43,25 @@ def check_onnx(model: str | Path | ModelProto, platform: Platform | str | None =
     else:
         name, graph = "the model", read_model(model, "the model")
     with translated(name, ExportError, "cannot be judged", "export it again"):
-        named = {str(n.attributes["platform"]) for n in graph.nodes if n.attributes.get("platform")}
+        named = _named(graph)
         target = (
             _platform(str(platform))
             if platform is not None
             else _platform(min(named, default=PLATFORM_OF_UNMARKED_FILES))
         )
-        whole = program(graph, target)
-        first = DeviceReport(target, (*_platforms(graph, named, target), *_of_nodes(whole)))
-        return DeviceReport(target, (*_of_file(whole, first.options), *first.findings))
+        return check_program(program(graph, target))
+
+
+def check_program(whole: Program) -> DeviceReport:
+    """``check_onnx`` of a file that was read."""
+    target = whole.platform
+    first = DeviceReport(target, (*_platforms(whole.graph, _named(whole.graph), target), *_of_nodes(whole)))
+    return DeviceReport(target, (*_of_file(whole, first.options), *first.findings))
+
+
+def _named(graph: FileGraph) -> set[str]:
+    """The chips that nodes name."""
+    return {str(n.attributes["platform"]) for n in graph.nodes if n.attributes.get("platform")}
 
 
 def _platform(name: str) -> Platform:

@@ -93,7 +93,11 @@ class Finding(Problem):
         """Layer and node, as far as they are known."""
         return f"{self.layer} ({self.node})" if self.layer and self.node else self.layer or self.node or "file"
 
-    def __str__(self) -> str:
+    @property
+    def told(self) -> str:
+        """What was found, what is allowed, and what to do."""
         limit = f": {self.limit}" if self.refuses_operator else f"; allowed: {self.limit}"
-        text = f"{self.severity.value}: {self.place}: {self.check}: {self.found}{limit}. {self.remedy}"
-        return text if text.endswith(".") else f"{text}."
+        return f"{self.found}{limit}. {self.remedy.removesuffix('.')}."
+
+    def __str__(self) -> str:
+        return f"{self.severity.value}: {self.place}: {self.check}: {self.told}"

@@ -1,5 +1,7 @@
 """From steps of the plan to nodes of a file, one file an idea."""
 
+from linger_jax.export.lower.draft_graph import Draft as Draft
+from linger_jax.export.lower.draft_graph import draft_graph as draft_graph
 from linger_jax.export.lower.evaluation_record import Record as Record
 from linger_jax.export.lower.evaluation_record import RecordedArrays as RecordedArrays
 from linger_jax.export.lower.evaluation_record import as_record as as_record

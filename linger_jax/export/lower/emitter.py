@@ -49,9 +49,7 @@ class Emitter:
 
     def error(self, node: Node, text: str) -> ExportError:
         """An error that names the step and its place in the user's code."""
-        where = f" at {node.source}" if node.source else ""
-        op = node.primitive if node.kind == MOVED else node.op
-        return ExportError(f"{node.label} ({op}){where}: {text}")
+        return ExportError(f"{place_in_code(node)}: {text}")
 
     # --- nodes ---
 
@@ -213,6 +211,13 @@ class Emitter:
             "scale_o": output.scale,
             "quant_mode": self.round_mode(node),
         }
+
+
+def place_in_code(node: Node) -> str:
+    """A step by its name, its operator and its line, as messages begin."""
+    where = f" at {node.source}" if node.source else ""
+    op = node.primitive if node.kind == MOVED else node.op
+    return f"{node.label} ({op}){where}"
 
 
 def _same_order(value: TensorValue, axes: Axes) -> bool:

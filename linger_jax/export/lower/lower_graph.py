@@ -47,10 +47,12 @@ def export_graph(record: Record, input_names: Sequence[str], output_names: Seque
     Raises:
       ExportError: a step has no form in a file; it names the step and its line.
     """
-    return _Walk(record).run(input_names, output_names)
+    return GraphWalk(record).run(input_names, output_names)
 
 
-class _Walk:
+class GraphWalk:
+    """The steps of a plan, one by one; ``draft_graph.py`` has one that goes on where this one raises."""
+
     def __init__(self, record: Record) -> None:
         self.record = record
         self.emit = Emitter(record)
@@ -74,6 +76,7 @@ class _Walk:
                         self.same[inner].append(outer)
 
     def run(self, input_names: Sequence[str], output_names: Sequence[str] | None) -> OnnxGraph:
+        """Walks over all of them; arguments and errors as in ``export_graph``."""
         staged, graph = self.record.plan.staged, self.graph
         count = len(staged.variables)
         for path, variable in zip(staged.variables, graph.inputs[:count], strict=True):
@@ -93,16 +96,19 @@ class _Walk:
             raise ExportError(f"the model has {len(outputs)} output(s), {len(names)} names were given: {list(names)}")
         if len({*names, *input_names}) != len(names) + len(input_names):
             raise ExportError(f"names of inputs and outputs must differ: {[*input_names, *names]}")
-        taken = {entry.name for entry in self.emit.graph.inputs}
-        tensors = [self._output(name, value, taken) for name, value in zip(names, outputs, strict=True)]
         # Named once all are there: values find their tensors by the names that these were made with.
-        for tensor, name in zip(tensors, names, strict=True):
+        for name, tensor in self._returned(names, outputs):
             self.emit.graph.name_output(tensor, name)
         self.emit.graph.drop_dead()
         return self.emit.graph
 
+    def _returned(self, names: Sequence[str], outputs: Sequence[ExportedValue]) -> list[tuple[str, str]]:
+        """Name and tensor of every output."""
+        taken = {entry.name for entry in self.emit.graph.inputs}
+        return [(name, self._output(name, value, taken)) for name, value in zip(names, outputs, strict=True)]
+
     def _input(self, name: str, value: int) -> TensorValue:
-        info = self.graph.infos[value]
+        info = self.infos[value]
         rank = len(info.shape)
         image = rank >= 3 and self._wants_image(value, set())
         axes = channels_first(rank) if image else flax_order(rank)
@@ -155,23 +161,25 @@ class _Walk:
 
     def _region(self, graph: Graph, iterations: tuple[int, ...] = ()) -> None:
         for node in _needed(graph):
-            self.emit.graph.label = node.label
-            operands = tuple(self._read(atom) for atom in node.inputs)
-            if node.body is not None:
-                self._body(node, node.body, operands, iterations)
-                continue
-            place = place_of(iterations, node) if node.outputs else ()
-            results: Sequence[ExportedValue]
-            if all(isinstance(value, HostValue) for value in operands) and node.quantized:
-                results = _recorded(self.record.results[place])
-            elif all(isinstance(value, HostValue) for value in operands) and node.run is not None:
-                results = _evaluated(node, operands)
-            else:
-                self.emit.visit = self.record.at(place)
-                keeps_flat_order = bool(node.outputs) and self._keeps_flat_order(node.outputs[0])
-                results = self._rule(node)(LoweringStep(self.emit, graph, node, operands, keeps_flat_order))
-            self.env.update(zip(node.outputs, results, strict=True))
-        self.emit.graph.label = ""
+            self.emit.graph.label, self.emit.graph.step = node.label, node.outputs[0]
+            self._node(graph, node, tuple(self._read(atom) for atom in node.inputs), iterations)
+        self.emit.graph.label, self.emit.graph.step = "", None
+
+    def _node(self, graph: Graph, node: Node, operands: tuple[ExportedValue, ...], iterations: tuple[int, ...]) -> None:
+        if node.body is not None:
+            self._body(node, node.body, operands, iterations)
+            return
+        place = place_of(iterations, node)
+        results: Sequence[ExportedValue]
+        if all(isinstance(value, HostValue) for value in operands) and node.quantized:
+            results = _recorded(self.record.results[place])
+        elif all(isinstance(value, HostValue) for value in operands) and node.run is not None:
+            results = _evaluated(node, operands)
+        else:
+            self.emit.visit = self.record.at(place)
+            keeps_flat_order = self._keeps_flat_order(node.outputs[0])
+            results = self._rule(node)(LoweringStep(self.emit, graph, node, operands, keeps_flat_order))
+        self.env.update(zip(node.outputs, results, strict=True))
 
     def _body(self, node: Node, body: Graph, operands: Sequence[ExportedValue], iterations: tuple[int, ...]) -> None:
         """``remat`` stands in the file as it is; a loop is written out, every iteration with its own parameters."""

@@ -2,6 +2,7 @@
 
 from linger_jax.export.onnx.file_dialect import LINGER_FILES as LINGER_FILES
 from linger_jax.export.onnx.file_dialect import FileDialect as FileDialect
+from linger_jax.export.onnx.graph_as_file import as_file as as_file
 from linger_jax.export.onnx.graph_edits import AXES_ARE_INPUTS as AXES_ARE_INPUTS
 from linger_jax.export.onnx.graph_edits import Made as Made
 from linger_jax.export.onnx.graph_edits import axes_as_inputs as axes_as_inputs

@@ -23,6 +23,7 @@ class GraphNode:
       operator: what it computes.
       label: module path of the layer or operator that it computes, for messages; "" where there is none.
       written_as: name under which the file has the operator; "" for its own.
+      step: value id of the first result of the plan's step that it was written for; None of what a rewrite has added.
     """
 
     operator: OnnxOperator
@@ -31,6 +32,7 @@ class GraphNode:
     attributes: dict[str, Any]
     label: str = ""
     written_as: str = ""
+    step: int | None = None
 
     @property
     def op(self) -> str:
@@ -63,6 +65,7 @@ class OnnxGraph:
       constants: initializers by name.
       element_types, shapes: of every tensor a node makes.
       label: module path of the nodes that are added from now on.
+      step: the step of the plan that they are written for.
     """
 
     def __init__(self) -> None:
@@ -74,6 +77,7 @@ class OnnxGraph:
         self.element_types: dict[str, ElementType] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.label = ""
+        self.step: int | None = None
         self._count = 0
 
     def add(
@@ -89,7 +93,7 @@ class OnnxGraph:
         outputs = [self._fresh() for _ in element_types]
         self.element_types.update(zip(outputs, element_types, strict=True))
         label = self.label if label is None else label
-        self.nodes.append(GraphNode(operator, list(inputs), outputs, dict(attributes or {}), label))
+        self.nodes.append(GraphNode(operator, list(inputs), outputs, dict(attributes or {}), label, step=self.step))
         return outputs
 
     def constant(self, name: str, value: HostArray) -> str:

@@ -31,3 +31,8 @@ CHECKS: tuple[Check, ...] = (
     *recurrent_nodes.CHECKS,
     *placement.CHECKS,
 )
+
+CHECKS_OF_SCALES = frozenset(
+    check.name for check in (*tensor_scales.CHECKS, *executor.CHECKS_OF_SCALES, *look_ups.CHECKS_OF_SCALES)
+)
+"""Names of those whose findings hang on scales, which calibration and training move."""

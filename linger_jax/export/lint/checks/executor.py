@@ -122,12 +122,13 @@ def _addition(view: NodeView, program: Program) -> Iterator[Problem]:
         )
 
 
+CHECKS_OF_SCALES = (Check("addition", _addition, {ops.QADD}, measured),)
 CHECKS = (
     Check("conv1d", _convolution_1d, {ops.QCONV1D}, lambda executor: executor.conv1d_differs),
     Check("sigmoid", _sigmoid, {ops.QSIGMOID}, measured),
     Check("transpose", _transpose, {ops.TRANSPOSE}, lambda executor: executor.transpose_of_four_axes_crashes),
     Check("shared weight", _shared_weight, ops.WITH_BIAS, measured),
     Check("function axis", _last_axis, ops.ALONG_LAST_AXIS, measured),
-    Check("addition", _addition, {ops.QADD}, measured),
+    *CHECKS_OF_SCALES,
     Check("gated linear unit", _gated_linear_unit, {ops.QGLU}, measured),
 )

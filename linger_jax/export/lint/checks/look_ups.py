@@ -57,7 +57,8 @@ def _regridded(view: NodeView, program: Program) -> Iterator[Problem]:
         )
 
 
+CHECKS_OF_SCALES = (Check("other grid", _regridded, {ops.REQUANT}),)
 CHECKS = (
     Check("look-up", _index, {ops.TABLE_GATHER, ops.GATHER}),
-    Check("other grid", _regridded, {ops.REQUANT}),
+    *CHECKS_OF_SCALES,
 )
