@@ -4,6 +4,8 @@ from linger_jax.api.calibration import calibrate as calibrate
 from linger_jax.api.calibration import calibration as calibration
 from linger_jax.api.conversion import constrain as constrain
 from linger_jax.api.conversion import init as init
+from linger_jax.api.device import Supported as Supported
+from linger_jax.api.device import supported as supported
 from linger_jax.api.folding import fold_variables as fold_variables
 from linger_jax.api.fusion import CheckpointAdapter as CheckpointAdapter
 from linger_jax.api.fusion import FusedModel as FusedModel
@@ -20,5 +22,3 @@ from linger_jax.api.quant_collection import set_in as set_in
 from linger_jax.api.quant_collection import threshold_path as threshold_path
 from linger_jax.api.quantized_model import QuantizedModel as QuantizedModel
 from linger_jax.api.scale_remarks import warn_of_cut_biases as warn_of_cut_biases
-from linger_jax.api.supported import Supported as Supported
-from linger_jax.api.supported import supported as supported

@@ -17,7 +17,7 @@ import jax
 from linger_jax.api import findings
 from linger_jax.api.calibration_context import forget_trace, is_calibrating, uncalibrated_key
 from linger_jax.api.call_checks import Arithmetic, KnownRanks, asks_for_integers, refuse_empty, refuse_nothing_to_do
-from linger_jax.api.device_check import refuse_for_device, verdict_on
+from linger_jax.api.device import refuse_for_device, verdict_on
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
 from linger_jax.api.plan_cache import PlanCache

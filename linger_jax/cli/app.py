@@ -18,7 +18,7 @@ from linger_jax.cli.export_command import export
 from linger_jax.cli.inspect_command import inspect
 from linger_jax.cli.pack_command import pack
 from linger_jax.cli.plan_command import plan
-from linger_jax.cli.run_command import run
+from linger_jax.cli.run import run
 from linger_jax.errors import LingerError, LingerWarning
 
 app = typer.Typer(

@@ -91,10 +91,10 @@ class LayerKind(Kind):
 
     Attributes:
       quantizers: its quantizers in the order of their state; empty where it has none, or as many as it has directions.
-        Readers: plan/decide/plan_layers.py, interpret/layers/constrained_layers.py, api/supported.py.
+        Readers: plan/decide/plan_layers.py, interpret/layers/constrained_layers.py, api/device/supported.py.
       cell: of a recurrent layer, its cell. Readers: plan/decide/plan_recurrent.py, interpret, export/lower, converters.
       kernels: the chip functions inside it; it runs where all of them do. Readers: plan/decide, interpret,
-        api/supported.py.
+        api/device/supported.py.
       batchable: ``vmap`` over its input leaves it one layer. Reader: staging/marker.py.
       looks_up: its input is indices; its result is rows of its weight, on the weight's grid. Reader:
         plan/decide/plan_layers.py.

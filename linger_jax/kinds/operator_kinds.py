@@ -49,7 +49,7 @@ class OperatorKind(Kind):
       function: the chip function that computes it; None where it is the float operation on grid values. Readers:
         interpret/kernel_functions.py, export/lower/lower_operators.py.
       platforms: where that function exists; None for everywhere. Readers: plan/decide/plan_operators.py,
-        interpret/kernel_functions.py, api/supported.py.
+        interpret/kernel_functions.py, api/device/supported.py.
       fixed_scale_on: where its result lies at scale 2^(bits - 1) whatever the data (docs/specification/ops.md
         section 5). Readers: plan/decide/plan_operators.py, interpret/kernel_functions.py.
       is_limited: its result is never finer than its coarser operand (docs/specification/ops.md section 4). Reader:

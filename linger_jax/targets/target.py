@@ -51,7 +51,7 @@ class Target:
     (docs/specification/ops.md section 5). Read by ``kinds/operator_kinds.py``."""
     kernels: ChipKernels | None
     """None: the chip has no integer kernels, and functions and recurrent layers stay float (docs/decisions.md D8). Read
-    by ``numerics``, ``kinds``, ``plan/decide``, ``interpret``, the runner of files and ``api/supported.py``."""
+    by ``numerics``, ``kinds``, ``plan/decide``, ``interpret``, the runner of files and ``api/device/supported.py``."""
     device: Device | None
     """None: the vendor's packer does not know the chip. Read by ``export`` and the command line."""
 

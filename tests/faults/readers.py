@@ -42,8 +42,8 @@ import linger_jax
 from linger_jax import converters
 from linger_jax.api import CheckpointAdapter
 from linger_jax.cli import main
-from linger_jax.cli.array_files import read_inputs
 from linger_jax.cli.quantized_checkpoint import read_quantized
+from linger_jax.cli.run.array_files import read_inputs
 from linger_jax.converters.files.torch_state import read_state
 from linger_jax.converters.match.user_mapping import read_names
 from linger_jax.errors import LingerError

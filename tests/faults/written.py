@@ -18,11 +18,11 @@ import optax
 from onnx import TensorProto, helper, numpy_helper
 
 import linger_jax
-from linger_jax.cli.array_files import write_arrays
 from linger_jax.cli.demo.checkpoint import save_training_state
 from linger_jax.cli.demo.picture import draw
 from linger_jax.cli.demo.results import Curves, Stage
 from linger_jax.cli.demo.training import TrainState
+from linger_jax.cli.run.array_files import write_arrays
 from linger_jax.cli.variables_folder import read_variables, write_variables
 from linger_jax.converters.files import save_names, write_safetensors_file, write_torch_file
 from linger_jax.export import packing

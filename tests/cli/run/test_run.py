@@ -148,7 +148,7 @@ def test_a_mistake_is_one_message_and_no_file(
 
 
 def test_arrays_have_any_name(tmp_path: Path) -> None:
-    from linger_jax.cli.array_files import write_arrays
+    from linger_jax.cli.run.array_files import write_arrays
 
     arrays = {name: np.arange(3, dtype=np.int8) for name in ("file", "allow_pickle", "layer.1/out")}
     write_arrays(tmp_path / "y.npz", arrays)

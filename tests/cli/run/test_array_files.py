@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from linger_jax.cli.array_files import read_inputs
+from linger_jax.cli.run.array_files import read_inputs
 from linger_jax.errors import LingerError
 
 

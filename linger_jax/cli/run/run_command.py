@@ -49,8 +49,8 @@ def run(
     from rich.console import Console
 
     import linger_jax
-    from linger_jax.cli.array_files import check_output, read_inputs, write_arrays
-    from linger_jax.cli.run_results import integers_of, real, results_table, source_of
+    from linger_jax.cli.run.array_files import check_output, read_inputs, write_arrays
+    from linger_jax.cli.run.run_results import integers_of, real, results_table, source_of
     from linger_jax.export.runner import write_dump
 
     runner = linger_jax.OnnxRunner(model)
