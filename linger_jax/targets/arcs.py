@@ -20,7 +20,7 @@ SCRATCH: Mapping[str, Mapping[int, ScratchNeed]] = {
     "QLayerNorm": {8: ScratchNeed(of_row=27, fixed=8)},
     "QGRU": {8: ScratchNeed(of_hidden=24, fixed=16)},
     "QMul": {8: ScratchNeed(of_value=1, of_channel=1)},
-    "QAvgPool2d": {8: ScratchNeed(of_window=4)},
+    "QAvgPool2d": {8: ScratchNeed(of_window=1, of_result=1)},
 }
 """What the executors of arcs and venusA share (docs/specification/executor.md sections 5 and 8)."""
 

@@ -60,6 +60,8 @@ class ScratchNeed:
     """For each position of the operand's second axis."""
     of_hidden: int = 0
     """For each position of the result's last axis."""
+    of_result: int = 0
+    """For each value of the result."""
     of_window: int = 0
     """For each position of the window."""
     fixed: int = 0

@@ -57,7 +57,11 @@ VENUS_A = Target(
         softmax_length=2048,
         scratch={
             **SCRATCH,
-            "QSoftmax": {8: ScratchNeed(of_value=22), 16: ScratchNeed(of_value=20), 32: ScratchNeed(of_value=4, of_row=16)},
+            "QSoftmax": {
+                8: ScratchNeed(of_value=22),
+                16: ScratchNeed(of_value=20),
+                32: ScratchNeed(of_value=4, of_row=16),
+            },
         },
         lstm_overhang=3,
         softmax_workspace=6,

@@ -11,9 +11,9 @@ from linger_jax.errors import LingerWarning, PackError
 from linger_jax.export.lint import check_onnx, enforce, program
 from linger_jax.export.onnx import read_onnx
 from linger_jax.export.packing.pack_report import MemoryUse, PackReport
-from linger_jax.export.packing.packer import SECONDS, find_packer, packer_run
 from linger_jax.export.packing.package import read_package
 from linger_jax.export.packing.package_faults import package_faults
+from linger_jax.export.packing.packer import SECONDS, find_packer, packer_run
 from linger_jax.export.packing.packer_output import MEMORY_KINDS, memory_use, operations, refusal
 from linger_jax.targets import Platform, device_of
 

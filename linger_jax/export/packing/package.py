@@ -93,7 +93,7 @@ class Package:
 
     def lives(self) -> Mapping[int, tuple[int, int]]:
         """First and last step that needs each planned tensor that holds values, by its number."""
-        found: dict[int, tuple[int, int]] = {tensor: (-1, -1) for tensor in self.inputs}
+        found: dict[int, tuple[int, int]] = dict.fromkeys(self.inputs, (-1, -1))
         for index, step in enumerate(self.steps):
             for tensor in (*step.inputs, *step.outputs):
                 if self.tensors[tensor].planned:

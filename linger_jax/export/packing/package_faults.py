@@ -52,7 +52,9 @@ def _behind_states(package: Package, program: Program) -> Iterator[str]:
         behind = Placed("", state.in_share_memory, planned=True, begin=state.end, size=length)
         if not length:
             continue
-        alive = [t for t, (first, last) in lives.items() if first <= index <= last and _meet(package.tensors[t], behind)]
+        alive = [
+            t for t, (first, last) in lives.items() if first <= index <= last and _meet(package.tensors[t], behind)
+        ]
         where = layer.get(package.tensors[step.outputs[0]].name, step.kind)
         what = f"the LSTM of {where} writes {length} bytes behind its final state {state.name}"
         remedy = "Put another layer in its place, or keep it off the chip"
