@@ -30,3 +30,6 @@ from linger_jax.targets.platform import target_of as target_of
 from linger_jax.targets.target import PoolDivision as PoolDivision
 from linger_jax.targets.target import Target as Target
 from linger_jax.targets.target import WindowLimits as WindowLimits
+from linger_jax.targets.two_convolutions import TwoSteps as TwoSteps
+from linger_jax.targets.two_convolutions import fits_one as fits_one
+from linger_jax.targets.two_convolutions import in_two_steps as in_two_steps

@@ -118,6 +118,9 @@ class Executor:
     """Attention whose linear layers read the graph input is wrong, wherever its tensors lie."""
     glu_differs: bool
     """A ``QGLU`` gives other values; where it does not, its activations have to lie in PSRAM."""
+    narrowest_group_channels: int
+    """Channels from which on a group of a convolution may have several results; 0: any
+    (docs/specification/executor.md section 9)."""
     concatenation_only_shifts_left: bool
     """An operand of a ``QCat`` on a finer grid than the result comes out as garbage. Training therefore ties the scales
     of layers that meet there (docs/decisions.md D22): ``Target.ties_concat_scales``."""
@@ -143,6 +146,9 @@ class Device:
     """Largest window of a 1-D convolution (docs/specification/onnx_export.md section 4.3, Conv1d kernel)."""
     transposed_kernel: int
     """Largest window of a transposed convolution (docs/specification/onnx_export.md section 4.3, ConvTranspose2d)."""
+    transposed_of_stride_one: int | None
+    """Most values of the padded operand, channels and width in eights, of a transposed convolution with a larger window
+    and stride 1; None: not limited (docs/specification/executor.md section 3, row QConvTranspose2d)."""
     strides: tuple[int, ...]
     """The ones allowed (docs/specification/onnx_export.md section 4.3, stride / kernel)."""
     padding: int

@@ -17,6 +17,7 @@ MARS = Target(
         conv2d_kernel={1: 5, 2: 12, 4: 12, 8: 12},
         conv1d_kernel=12,
         transposed_kernel=12,
+        transposed_of_stride_one=None,
         strides=(1, 2, 4),
         padding=11,
         functions={
@@ -45,6 +46,7 @@ MARS = Target(
             linear_rows_are_corrupted=False,
             attention_on_input_differs=False,
             glu_differs=False,
+            narrowest_group_channels=0,
             concatenation_only_shifts_left=False,
         ),
     ),

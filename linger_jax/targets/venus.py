@@ -44,6 +44,7 @@ VENUS = Target(
         conv2d_kernel={1: 5},
         conv1d_kernel=5,
         transposed_kernel=5,
+        transposed_of_stride_one=None,
         strides=(1, 2, 4),
         padding=4,
         functions={
@@ -72,6 +73,7 @@ VENUS = Target(
             linear_rows_are_corrupted=False,
             attention_on_input_differs=False,
             glu_differs=False,
+            narrowest_group_channels=3,
             concatenation_only_shifts_left=False,
         ),
     ),
