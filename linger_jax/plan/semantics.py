@@ -67,6 +67,8 @@ class Semantics:
       chooses_exponents: calibration follows ``calibrate_exponent``; otherwise it takes the nearest power of two
         (docs/decisions.md D25).
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
+      trains_windows_in_two: a window that is too large for one convolution of the chip can be trained where two compute
+        it exactly (docs/specification/executor.md section 4).
     """
 
     pool_keeps_scale: bool
@@ -102,6 +104,7 @@ class Semantics:
     weights_leave_room: bool
     chooses_exponents: bool
     files_hold_evaluated_biases: bool
+    trains_windows_in_two: bool
 
 
 CHIP = Semantics(
@@ -138,6 +141,7 @@ CHIP = Semantics(
     weights_leave_room=True,
     chooses_exponents=True,
     files_hold_evaluated_biases=True,
+    trains_windows_in_two=True,
 )
 REFERENCE = Semantics(
     pool_keeps_scale=False,
@@ -173,6 +177,7 @@ REFERENCE = Semantics(
     weights_leave_room=False,
     chooses_exponents=False,
     files_hold_evaluated_biases=False,
+    trains_windows_in_two=False,
 )
 
 

@@ -15,8 +15,6 @@ from linger_jax.export.dialects.thinker.axes import (
 )
 from linger_jax.export.dialects.thinker.boundaries import dequantize_outputs, no_identity, quantize_inputs
 from linger_jax.export.dialects.thinker.constant_addends import constants_in_additions
-from linger_jax.export.dialects.thinker.names_and_attributes import add_platform_attributes, rename
-from linger_jax.export.dialects.thinker.operand_shapes import operands_of_one_shape
 from linger_jax.export.dialects.thinker.convolutions import (
     convolutions_as_transposed,
     groups_of_one_result,
@@ -26,6 +24,8 @@ from linger_jax.export.dialects.thinker.convolutions import (
     transposed_with_bias,
     two_convolutions,
 )
+from linger_jax.export.dialects.thinker.names_and_attributes import add_platform_attributes, rename
+from linger_jax.export.dialects.thinker.operand_shapes import operands_of_one_shape
 from linger_jax.export.dialects.thinker.pools import pools_of_the_plane, pools_on_their_grid
 from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.reserve import scratch_memory

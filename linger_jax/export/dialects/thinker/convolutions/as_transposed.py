@@ -35,7 +35,7 @@ def transposed_with_bias(graph: OnnxGraph, destination: Destination) -> None:
     if destination.device is None:
         return
     for node in graph.nodes:
-        if node.operator is ops.QCONV_TRANSPOSE2D and len(node.inputs) == 2:  # noqa: PLR2004
+        if node.operator is ops.QCONV_TRANSPOSE2D and len(node.inputs) == 2:
             results = shape_of(graph, node.inputs[1])[1]
             node.inputs.append(graph.constant(f"zero_{results}", np.zeros(results, np.int32)))
 
