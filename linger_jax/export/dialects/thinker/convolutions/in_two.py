@@ -55,12 +55,12 @@ def _write(graph: OnnxGraph, node: GraphNode, windows: Sequence[TwoSteps], devic
     results = graph.shapes[node.outputs[0]][_AXES:]
     points, behind, kernel, pads_behind = [], [], [], []
     for extent, size, window in zip(plane, results, windows, strict=True):
-        # Points that the first makes, and how far the second reads behind them; what it need not read are zero taps.
+        # Points that the first makes, and how far the second reads behind them. A tap of zero takes a result too many.
         made = -(-(extent + window.pad) // window.first)
         over = (size - 1) * window.stride + window.kernel - window.pad_second - made
         points.append(made)
         behind.append(made * window.first - window.pad - extent)
-        kernel.append(window.kernel + max(0, -over))
+        kernel.append(window.kernel + int(-over >= window.stride))
         pads_behind.append(max(0, over))
     if not all(
         k <= device.conv2d_kernel[1] and p <= min(k, device.padding) for k, p in zip(kernel, pads_behind, strict=True)
