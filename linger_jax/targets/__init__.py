@@ -10,6 +10,7 @@ from linger_jax.targets.device import Executor as Executor
 from linger_jax.targets.device import FunctionForm as FunctionForm
 from linger_jax.targets.device import LookUp as LookUp
 from linger_jax.targets.device import PlatformQuant as PlatformQuant
+from linger_jax.targets.device import RowBuffer as RowBuffer
 from linger_jax.targets.device import ScratchNeed as ScratchNeed
 from linger_jax.targets.device import TableIndex as TableIndex
 from linger_jax.targets.kernels import ChipKernels as ChipKernels

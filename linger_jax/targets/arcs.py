@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from linger_jax.targets.device import Device, Executor, FunctionForm, LookUp, PlatformQuant, ScratchNeed, TableIndex
+from linger_jax.targets.device import (
+    Device,
+    Executor,
+    FunctionForm,
+    LookUp,
+    PlatformQuant,
+    RowBuffer,
+    ScratchNeed,
+    TableIndex,
+)
 from linger_jax.targets.kernels import (
     ChipKernels,
     GruArithmetic,
@@ -84,6 +93,7 @@ ARCS = Target(
             attention_on_input_differs=False,
             glu_differs=True,
             narrowest_group_channels=0,
+            row_buffer=RowBuffer(size=16 * 1024, pool_bytes=16 * 1024, pool_grain=8, width_grain=4, cuts_evenly=True),
             concatenation_only_shifts_left=False,
         ),
     ),

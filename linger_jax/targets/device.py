@@ -93,6 +93,22 @@ class LookUp:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RowBuffer:
+    """How the executor cuts inputs by rows (docs/specification/executor.md section 3.6). Read by the device lint."""
+
+    size: int
+    """Bytes of the input of a convolution."""
+    pool_bytes: int
+    """Bytes of the input of a maximum pool."""
+    pool_grain: int
+    """Channels of a maximum pool are counted in such many."""
+    width_grain: int
+    """Columns are counted in such many for each column of stride."""
+    cuts_evenly: bool
+    """All parts have as many results; else as many as fit, and the last the rest."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Executor:
     """Where the executor 3.0.4 computes other integers than training (docs/specification/onnx_export.md section 5).
 
@@ -121,6 +137,8 @@ class Executor:
     narrowest_group_channels: int
     """Channels from which on a group of a convolution may have several results; 0: any
     (docs/specification/executor.md section 9)."""
+    row_buffer: RowBuffer | None
+    """None: not measured."""
     concatenation_only_shifts_left: bool
     """An operand of a ``QCat`` on a finer grid than the result comes out as garbage. Training therefore ties the scales
     of layers that meet there (docs/decisions.md D22): ``Target.ties_concat_scales``."""

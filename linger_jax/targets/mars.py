@@ -47,6 +47,7 @@ MARS = Target(
             attention_on_input_differs=False,
             glu_differs=False,
             narrowest_group_channels=0,
+            row_buffer=None,
             concatenation_only_shifts_left=False,
         ),
     ),

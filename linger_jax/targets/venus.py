@@ -74,6 +74,7 @@ VENUS = Target(
             attention_on_input_differs=False,
             glu_differs=False,
             narrowest_group_channels=3,
+            row_buffer=None,
             concatenation_only_shifts_left=False,
         ),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linger_jax.targets.arcs import SCRATCH
-from linger_jax.targets.device import Device, Executor, LookUp, PlatformQuant, ScratchNeed, TableIndex
+from linger_jax.targets.device import Device, Executor, LookUp, PlatformQuant, RowBuffer, ScratchNeed, TableIndex
 from linger_jax.targets.kernels import (
     ChipKernels,
     GeluSwish,
@@ -80,6 +80,7 @@ VENUS_A = Target(
             attention_on_input_differs=True,
             glu_differs=False,
             narrowest_group_channels=0,
+            row_buffer=RowBuffer(size=64 * 1024, pool_bytes=32 * 1024, pool_grain=4, width_grain=8, cuts_evenly=False),
             concatenation_only_shifts_left=True,
         ),
     ),
