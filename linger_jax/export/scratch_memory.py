@@ -48,7 +48,7 @@ def scratch_bytes(
     window = math.prod(attributes.get("kernel_shape", ()))
     if operator is ops.QMUL and not _repeats_channels(operands):
         return 0
-    if operator is ops.QAVG_POOL2D and (is_power_of_two(window) or window <= _OF_RESULTS * math.prod(result)):
+    if operator is ops.QAVG_POOL2D and _is_planned(window, shape, result):
         return 0
     return (
         need.of_value * max(math.prod(s) for s in operands if s is not None)
@@ -56,20 +56,38 @@ def scratch_bytes(
         + need.of_channel * (shape[1] if len(shape) > 1 else 0)
         + need.of_hidden * (result[-1] if result else 0)
         + need.of_window * window
+        + need.of_result * math.prod(result)
         + need.fixed
     )
 
 
-def reserving_shape(size: int) -> Shape:
-    """Shape of the constant whose gated linear unit makes the packer plan that many bytes."""
+def behind_state(device: Device, operator: OnnxOperator | None, attributes: Mapping[str, Any]) -> int:
+    """Bytes that a node writes from the begin of its final state on, if it writes behind it; else 0."""
+    written = operator is ops.QLSTM and device.lstm_overhang > 0
+    return int((1 + device.lstm_overhang) * attributes.get("hidden_size", 0)) if written else 0
+
+
+def reserving_shape(size: int, result: int) -> Shape:
+    """Shape of the constant whose gated linear unit makes the packer plan memory.
+
+    Args:
+      size: bytes of scratch memory.
+      result: bytes of the unit's result.
+    """
     rows = 1 if size <= _ONE_ROW else _ROWS
-    columns = -(-size // (_GLU_BYTES * rows))
+    columns = max(-(-size // (_GLU_BYTES * rows)), -(-_HALVES * result // rows))
     return rows, -(-columns // _HALVES) * _HALVES
 
 
 def planned_for_unit(shape: Shape) -> int:
     """Bytes that the packer plans for a gated linear unit."""
     return _GLU_BYTES * math.prod(shape)
+
+
+def _is_planned(window: int, shape: Shape, result: Shape) -> bool:
+    """Whether the packer plans enough for an average: by shifts, over the whole plane, or with many results."""
+    whole = window == math.prod(shape[-2:])
+    return whole or is_power_of_two(window) or window <= _OF_RESULTS * math.prod(result)
 
 
 def _repeats_channels(operands: Collection[Shape | None]) -> bool:

@@ -70,6 +70,8 @@ class Semantics:
       functions_are_tables: a function of one value of at most 8 bits that has no quantized form is a table of its
         results; otherwise it is float (docs/decisions.md D37).
       files_hold_evaluated_biases: an exported bias is what evaluation adds, not the float bias rounded anew.
+      trains_windows_in_two: a window that is too large for one convolution of the chip can be trained where two compute
+        it exactly (docs/specification/executor.md section 4).
     """
 
     pool_keeps_scale: bool
@@ -107,6 +109,7 @@ class Semantics:
     arithmetic_is_chosen: bool
     functions_are_tables: bool
     files_hold_evaluated_biases: bool
+    trains_windows_in_two: bool
 
 
 CHIP = Semantics(
@@ -145,6 +148,7 @@ CHIP = Semantics(
     arithmetic_is_chosen=True,
     functions_are_tables=True,
     files_hold_evaluated_biases=True,
+    trains_windows_in_two=True,
 )
 REFERENCE = Semantics(
     pool_keeps_scale=False,
@@ -182,6 +186,7 @@ REFERENCE = Semantics(
     arithmetic_is_chosen=False,
     functions_are_tables=False,
     files_hold_evaluated_biases=False,
+    trains_windows_in_two=False,
 )
 
 

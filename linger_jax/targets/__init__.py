@@ -10,6 +10,7 @@ from linger_jax.targets.device import Executor as Executor
 from linger_jax.targets.device import FunctionForm as FunctionForm
 from linger_jax.targets.device import LookUp as LookUp
 from linger_jax.targets.device import PlatformQuant as PlatformQuant
+from linger_jax.targets.device import RowBuffer as RowBuffer
 from linger_jax.targets.device import ScratchNeed as ScratchNeed
 from linger_jax.targets.device import TableIndex as TableIndex
 from linger_jax.targets.kernels import ChipKernels as ChipKernels
@@ -30,3 +31,6 @@ from linger_jax.targets.platform import target_of as target_of
 from linger_jax.targets.target import PoolDivision as PoolDivision
 from linger_jax.targets.target import Target as Target
 from linger_jax.targets.target import WindowLimits as WindowLimits
+from linger_jax.targets.two_convolutions import TwoSteps as TwoSteps
+from linger_jax.targets.two_convolutions import fits_one as fits_one
+from linger_jax.targets.two_convolutions import in_two_steps as in_two_steps

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from linger_jax.targets.device import Device, Executor, FunctionForm, LookUp, PlatformQuant, ScratchNeed, TableIndex
+from linger_jax.targets.device import (
+    Device,
+    Executor,
+    FunctionForm,
+    LookUp,
+    PlatformQuant,
+    RowBuffer,
+    ScratchNeed,
+    TableIndex,
+)
 from linger_jax.targets.kernels import (
     ChipKernels,
     GruArithmetic,
@@ -20,7 +29,7 @@ SCRATCH: Mapping[str, Mapping[int, ScratchNeed]] = {
     "LayerNormInt": {8: ScratchNeed(of_row=27, fixed=8)},
     "QGRU": {8: ScratchNeed(of_hidden=24, fixed=16)},
     "QMul": {8: ScratchNeed(of_value=1, of_channel=1)},
-    "QAvgPool2d": {8: ScratchNeed(of_window=4)},
+    "QAvgPool2d": {8: ScratchNeed(of_window=1, of_result=1)},
 }
 """What the executors of arcs and venusA share (docs/specification/executor.md sections 5 and 8)."""
 
@@ -54,6 +63,7 @@ ARCS = Target(
         conv2d_kernel={1: 5, 2: 12, 4: 12, 8: 12},
         conv1d_kernel=12,
         transposed_kernel=12,
+        transposed_of_stride_one=16_384,
         strides=(1, 2, 4),
         padding=11,
         functions={
@@ -84,6 +94,8 @@ ARCS = Target(
             glu_differs=True,
             normalizes_rows=True,
             gru_gates_read_state=True,
+            narrowest_group_channels=0,
+            row_buffer=RowBuffer(size=16 * 1024, pool_bytes=16 * 1024, pool_grain=8, width_grain=4, cuts_evenly=True),
             concatenation_only_shifts_left=False,
         ),
     ),

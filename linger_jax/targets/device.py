@@ -60,6 +60,8 @@ class ScratchNeed:
     """For each position of the operand's second axis."""
     of_hidden: int = 0
     """For each position of the result's last axis."""
+    of_result: int = 0
+    """For each value of the result."""
     of_window: int = 0
     """For each position of the window."""
     fixed: int = 0
@@ -88,6 +90,22 @@ class LookUp:
     """Most elements of one look-up; more are looked up in parts."""
     joined_bits: tuple[int, ...]
     """Widths of parts that the executor joins without a shift."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowBuffer:
+    """How the executor cuts inputs by rows (docs/specification/executor.md section 3.6). Read by the device lint."""
+
+    size: int
+    """Bytes of the input of a convolution."""
+    pool_bytes: int
+    """Bytes of the input of a maximum pool."""
+    pool_grain: int
+    """Channels of a maximum pool are counted in such many."""
+    width_grain: int
+    """Columns are counted in such many for each column of stride."""
+    cuts_evenly: bool
+    """All parts have as many results; else as many as fit, and the last the rest."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +140,11 @@ class Executor:
     gru_gates_read_state: bool | None
     """The gates r and z of a ``QGRU`` have a recurrent part (docs/specification/executor.md section 5); None: it was
     not measured. Read by the runner of files."""
+    narrowest_group_channels: int
+    """Channels from which on a group of a convolution may have several results; 0: any
+    (docs/specification/executor.md section 9)."""
+    row_buffer: RowBuffer | None
+    """None: not measured."""
     concatenation_only_shifts_left: bool
     """An operand of a ``QCat`` on a finer grid than the result comes out as garbage. Training therefore ties the scales
     of layers that meet there (docs/decisions.md D22): ``Target.ties_concat_scales``."""
@@ -147,6 +170,9 @@ class Device:
     """Largest window of a 1-D convolution (docs/specification/onnx_export.md section 4.3, Conv1d kernel)."""
     transposed_kernel: int
     """Largest window of a transposed convolution (docs/specification/onnx_export.md section 4.3, ConvTranspose2d)."""
+    transposed_of_stride_one: int | None
+    """Most values of the padded operand, channels and width in eights, of a transposed convolution with a larger window
+    and stride 1; None: not limited (docs/specification/executor.md section 3, row QConvTranspose2d)."""
     strides: tuple[int, ...]
     """The ones allowed (docs/specification/onnx_export.md section 4.3, stride / kernel)."""
     padding: int

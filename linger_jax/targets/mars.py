@@ -17,6 +17,7 @@ MARS = Target(
         conv2d_kernel={1: 5, 2: 12, 4: 12, 8: 12},
         conv1d_kernel=12,
         transposed_kernel=12,
+        transposed_of_stride_one=None,
         strides=(1, 2, 4),
         padding=11,
         functions={
@@ -49,6 +50,8 @@ MARS = Target(
             glu_differs=False,
             normalizes_rows=False,
             gru_gates_read_state=None,
+            narrowest_group_channels=0,
+            row_buffer=None,
             concatenation_only_shifts_left=False,
         ),
     ),

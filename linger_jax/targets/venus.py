@@ -44,6 +44,7 @@ VENUS = Target(
         conv2d_kernel={1: 5},
         conv1d_kernel=5,
         transposed_kernel=5,
+        transposed_of_stride_one=None,
         strides=(1, 2, 4),
         padding=4,
         functions={
@@ -74,6 +75,8 @@ VENUS = Target(
             glu_differs=False,
             normalizes_rows=False,
             gru_gates_read_state=None,
+            narrowest_group_channels=3,
+            row_buffer=None,
             concatenation_only_shifts_left=False,
         ),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linger_jax.targets.arcs import SCRATCH
-from linger_jax.targets.device import Device, Executor, LookUp, PlatformQuant, ScratchNeed, TableIndex
+from linger_jax.targets.device import Device, Executor, LookUp, PlatformQuant, RowBuffer, ScratchNeed, TableIndex
 from linger_jax.targets.kernels import (
     ChipKernels,
     GeluSwish,
@@ -46,6 +46,7 @@ VENUS_A = Target(
         conv2d_kernel={1: 5, 2: 12, 4: 12, 8: 12},
         conv1d_kernel=12,
         transposed_kernel=12,
+        transposed_of_stride_one=None,
         strides=(1, 2, 4),
         padding=11,
         functions={"QSigmoid": None, "QTanh": None},
@@ -80,6 +81,8 @@ VENUS_A = Target(
             glu_differs=False,
             normalizes_rows=True,
             gru_gates_read_state=False,
+            narrowest_group_channels=0,
+            row_buffer=RowBuffer(size=64 * 1024, pool_bytes=32 * 1024, pool_grain=4, width_grain=8, cuts_evenly=False),
             concatenation_only_shifts_left=True,
         ),
     ),

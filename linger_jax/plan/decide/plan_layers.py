@@ -265,4 +265,7 @@ def _check_window(decisions: Decisions, node: Node) -> None:
             kernel=[int(weight.aval.shape[axis]) for axis in kernel_axes],
             stride=[int(s) for s in eqn.params["lhs_dilation" if transposed else "window_strides"]],
             padding=[] if transposed else [int(p) for pair in eqn.params["padding"] for p in pair],
+            in_two=decisions.settings.semantics.trains_windows_in_two
+            and not transposed
+            and all(d == 1 for d in eqn.params["rhs_dilation"]),
         )

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from linger_jax.errors import PlatformLimitError
-from linger_jax.targets import Platform, target_of
+from linger_jax.kinds import onnx_operators as ops
+from linger_jax.targets import Platform, in_two_steps, target_of
 
 
 def check_window(
@@ -18,6 +19,7 @@ def check_window(
     kernel: Iterable[int] = (),
     stride: Iterable[int] = (),
     padding: Iterable[int] = (),
+    in_two: bool = False,
 ) -> None:
     """Checks every element of a window.
 
@@ -25,16 +27,35 @@ def check_window(
       layer: dotted path of the layer, for the message.
       platform: the target.
       kernel, stride, padding: elements to check; leave out what is exempt.
+      in_two: a window that two convolutions of the device compute exactly is one that can run; the padding then holds
+        the front and the back of each axis.
 
     Raises:
       PlatformLimitError: names layer, platform, value and allowed range.
     """
+    if in_two and _runs_in_two(platform, tuple(kernel), tuple(stride), tuple(padding)):
+        return
     limits = target_of(platform).windows
     _check_between(layer, platform, "kernel", kernel, limits.kernel)
     for value in stride:
         if value not in limits.strides:
             raise _refused(layer, platform, f"stride {value}", f"one of {', '.join(map(str, limits.strides))}")
     _check_between(layer, platform, "padding", padding, limits.padding)
+
+
+def _runs_in_two(
+    platform: Platform, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]
+) -> bool:
+    """Whether export writes two convolutions for a window (docs/specification/executor.md section 4)."""
+    device = target_of(platform).device
+    if device is None or ops.QCONV2D.name in device.missing_operators:
+        return False
+    front, back = padding[::2], padding[1::2]
+    windows = [
+        in_two_steps(device, k, s, p) if in_two_steps(device, k, s, q) is not None else None
+        for k, s, p, q in zip(kernel, stride, front, back, strict=True)
+    ]
+    return all(w is not None for w in windows) and any(w is not None and w.first > 1 for w in windows)
 
 
 def _check_between(

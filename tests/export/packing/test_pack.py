@@ -12,8 +12,9 @@ from linger_jax.cli import main
 from linger_jax.errors import DeviceLintError, ExportError, FileError, LingerWarning, PackError
 from linger_jax.export.packing.packer import find_packer
 from tests.cli.unwritable import UNWRITABLE, is_one_line, prepare, space_for
+from tests.export.packing.packages import package
 
-WRITES = "pathlib.Path(sys.argv[sys.argv.index('-o') + 1]).write_text('package')"
+WRITES = f"pathlib.Path(sys.argv[sys.argv.index('-o') + 1]).write_bytes({package()!r})"
 TELLS = """
 print('\\x1b[96m  total ops of model:1234\\x1b[0m')
 print('\\x1b[96m  MemType.PSRAM need capacity: 320 Bytes\\x1b[0m')
@@ -35,9 +36,9 @@ def test_the_packer_gets_file_platform_and_options_in_a_folder_of_its_own(actor,
     assert arguments == ["-g", "model.onnx", "-p", "arcs", "-o", "model.pkg", "-d", "False", "--threshold4", "0"]
     assert not Path(folder).exists()
     assert not mixed
-    assert (tmp_path / "new" / "model.pkg").read_text() == "package"
+    assert (tmp_path / "new" / "model.pkg").read_bytes() == package()
     assert [(use.kind, use.used) for use in report.memory] == [("share memory", 64), ("PSRAM", 320)]
-    assert (report.operations, report.package_bytes, report.options) == (1234, 7, ("--threshold4", "0"))
+    assert (report.operations, report.package_bytes, report.options) == (1234, len(package()), ("--threshold4", "0"))
 
 
 def test_the_platform_is_spelt_as_the_packer_spells_it(actor, linear_file, tmp_path):

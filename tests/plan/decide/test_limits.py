@@ -125,3 +125,32 @@ def test_constrained_model_is_not_checked():
 def test_every_platform_has_limits():
     for platform in Platform:
         check_window("layer", platform, kernel=[1], stride=[1], padding=[0])
+
+
+STEMS = [(7, 2, 3, "arcs"), (7, 2, 3, "venus"), (16, 16, 0, "venusA"), (8, 8, 0, "venus"), (11, 4, 2, "venus")]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "platform"), STEMS)
+def test_a_window_that_two_convolutions_compute_can_be_trained_for_the_chip(kernel, stride, padding, platform):
+    window = {"kernel": [kernel] * 2, "stride": [stride] * 2, "padding": [padding] * 4}
+    check_window("stem", Platform(platform), **window, in_two=True)
+    if platform == "venus":
+        with pytest.raises(PlatformLimitError):
+            check_window("stem", Platform(platform), **window)
+
+
+@pytest.mark.parametrize(("compat", "trained"), [("chip", True), ("reference", False)])
+def test_only_the_chip_trains_windows_in_two(compat, trained):
+    config = {"platform": "venus", "compat": compat}
+    deep = Deep({"kernel": 7, "stride": 2, "padding": (3, 0)})
+    if trained:
+        planned(deep, IMAGE, config=config)
+    else:
+        with pytest.raises(PlatformLimitError):
+            planned(deep, IMAGE, config=config)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "platform"), [(13, 2, "venus"), (7, 1, "venus"), (16, 16, "mars")])
+def test_a_window_that_two_convolutions_do_not_compute_is_refused_all_the_same(kernel, stride, platform):
+    with pytest.raises(PlatformLimitError):
+        check_window("stem", Platform(platform), kernel=[kernel] * 2, stride=[stride] * 2, padding=[0] * 4, in_two=True)

@@ -16,9 +16,17 @@ from linger_jax.export.dialects.thinker.axes import (
 )
 from linger_jax.export.dialects.thinker.boundaries import dequantize_outputs, no_identity, quantize_inputs
 from linger_jax.export.dialects.thinker.constant_addends import constants_in_additions
+from linger_jax.export.dialects.thinker.convolutions import (
+    convolutions_as_transposed,
+    groups_of_one_result,
+    kernels_as_wide_as_strides,
+    narrow_groups,
+    pads_in_convolutions,
+    transposed_with_bias,
+    two_convolutions,
+)
 from linger_jax.export.dialects.thinker.names_and_attributes import add_platform_attributes, rename
 from linger_jax.export.dialects.thinker.operand_shapes import operands_of_one_shape
-from linger_jax.export.dialects.thinker.padding import kernels_as_wide_as_strides, pads_in_convolutions
 from linger_jax.export.dialects.thinker.pools import pools_of_the_plane, pools_on_their_grid
 from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.reserve import scratch_memory
@@ -54,6 +62,21 @@ THINKER = Dialect(
             "kernels as wide as strides",
             "docs/specification/onnx_export.md section 4.3, row stride",
             kernels_as_wide_as_strides,
+        ),
+        Rewrite(
+            "two convolutions", "docs/specification/executor.md section 4, row strided_conv_as_two", two_convolutions
+        ),
+        Rewrite(
+            "convolutions as transposed",
+            "docs/specification/executor.md section 4, row conv_as_deconv",
+            convolutions_as_transposed,
+        ),
+        Rewrite("narrow groups", "docs/specification/executor.md section 9, row groups", narrow_groups),
+        Rewrite("groups of one result", "docs/specification/executor.md section 3, row QConv2d", groups_of_one_result),
+        Rewrite(
+            "a bias for each transposed convolution",
+            "docs/specification/executor.md section 3, row QConvTranspose2d",
+            transposed_with_bias,
         ),
         Rewrite("pools on their grid", "docs/specification/onnx_export.md section 5, row AvgPool", pools_on_their_grid),
         Rewrite("pools of the plane", "docs/specification/executor.md section 3, row QAvgPool2d", pools_of_the_plane),

@@ -9,6 +9,7 @@ from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
+from linger_jax.export.scratch_memory import behind_state
 from linger_jax.kinds import USE_THINKER
 from linger_jax.kinds import onnx_operators as ops
 
@@ -67,6 +68,23 @@ def _prefetch(view: NodeView, program: Program) -> Iterator[Problem]:
     )
 
 
+def _behind_state(view: NodeView, program: Program) -> Iterator[Problem]:
+    """Room behind the final state: it shares a block of PSRAM with the output that reserves memory."""
+    length = behind_state(program.device, view.operator, view.node.attributes)
+    reserving = [v.inputs[0].name for v in program.views if _reserves(v, program) and v.inputs[0] is not None]
+    if length and reserving and len(view.outputs) > 1:
+        yield notes(
+            f"{length} bytes written at a final state of fewer",
+            "the state in PSRAM, beside the output that reserves memory",
+            "Give the packer the option",
+            PackOptions(psram=(view.outputs[1].name, *reserving)),
+        )
+
+
+def _reserves(view: NodeView, program: Program) -> bool:
+    return view.operator is ops.DEQUANT and view.outputs[0].name in program.graph.reserving
+
+
 def _gru(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     yield differs(
@@ -82,5 +100,6 @@ CHECKS = (
     Check("hidden scale", _hidden_scale, {ops.QLSTM}),
     Check("initial state", _initial_state, {ops.QLSTM}),
     Check("weight prefetch", _prefetch, {ops.QLSTM}),
+    Check("final state", _behind_state, {ops.QLSTM}),
     Check("gru", _gru, {ops.QGRU}),
 )

@@ -172,14 +172,16 @@ def _pool_of_plane(view: NodeView, program: Program) -> Iterator[Problem]:
 
 
 def _pool_workspace(view: NodeView, program: Program) -> Iterator[Problem]:
-    del program
+    if program.graph.reserving:
+        return
     kernel, shape = view.integers("kernel_shape") or (), view.outputs[0].shape
     size = math.prod(kernel)
     if shape is not None and size & (size - 1) and size > _OF_RESULTS * math.prod(shape):
         yield differs(
             f"an average of {size} values with {math.prod(shape)} results",
             f"a power of two, or up to {_OF_RESULTS} values a result: the executor stops",
-            "Use a window of a power of two, or more channels",
+            f"{USE_THINKER}: it reserves the scratch memory",
+            "reserve_scratch_memory",
         )
 
 

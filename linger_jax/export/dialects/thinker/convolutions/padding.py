@@ -11,7 +11,7 @@ import numpy as np
 from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, makers, readers, shape_of, slice_constants
 from linger_jax.kinds import onnx_operators as ops
-from linger_jax.targets import Device
+from linger_jax.targets import Device, fits_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,12 @@ def pads_in_convolutions(graph: OnnxGraph, destination: Destination) -> None:
     """
     for pad in [n for n in graph.nodes if n.operator is ops.PAD]:
         behind = readers(graph, pad.outputs[0])
+        device = destination.device
+        if device is not None and _is_zero(graph, pad) and all(_is_rewritten(n, device) for n in behind):
+            for node in behind:
+                low, high = _both_ends(graph, pad, node)
+                node.inputs[0], node.attributes["pads"] = pad.inputs[0], [*low, *high]
+            continue
         if not _is_zero(graph, pad) or any(n.operator not in ops.CONVOLUTIONS for n in behind):
             continue
         plans = {id(node): _windows(graph, pad, node, destination) for node in behind}
@@ -63,9 +69,7 @@ def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, destination: Des
     if device is None:
         return None
     axes = len(a["kernel_shape"])
-    amounts = graph.constants[pad.inputs[1]].tolist()
-    low = [int(p) + amounts[2 + i] for i, p in enumerate(a["pads"][:axes])]
-    high = [int(p) + amounts[len(amounts) // 2 + 2 + i] for i, p in enumerate(a["pads"][axes:])]
+    low, high = _both_ends(graph, pad, node)
     windows = []
     for i in range(axes):
         kernel, dilation, stride = (int(a[key][i]) for key in ("kernel_shape", "dilations", "strides"))
@@ -74,6 +78,21 @@ def _windows(graph: OnnxGraph, pad: GraphNode, node: GraphNode, destination: Des
             return None
         windows.append(window)
     return windows
+
+
+def _both_ends(graph: OnnxGraph, pad: GraphNode, node: GraphNode) -> tuple[list[int], list[int]]:
+    """Padding in front of each axis and behind it, the convolution's own with that of the Pad."""
+    amounts, own = graph.constants[pad.inputs[1]].tolist(), [int(p) for p in node.attributes["pads"]]
+    axes, rank = len(own) // 2, len(amounts) // 2
+    low = [p + amounts[2 + i] for i, p in enumerate(own[:axes])]
+    return low, [p + amounts[rank + 2 + i] for i, p in enumerate(own[axes:])]
+
+
+def _is_rewritten(node: GraphNode, device: Device) -> bool:
+    """Whether the window is one that becomes other convolutions, which pad their ends unevenly."""
+    a = node.attributes
+    windows = zip(a["kernel_shape"], a["strides"], a["dilations"], strict=True)
+    return node.operator is ops.QCONV2D and not all(d > 1 or fits_one(device, k, s) for k, s, d in windows)
 
 
 def _window(low: int, high: int, dilation: int, stride: int, room: int) -> Window | None:

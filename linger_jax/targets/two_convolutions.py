@@ -1,0 +1,48 @@
+"""Windows that one convolution of a chip cannot have and two can.
+
+Source: docs/specification/executor.md section 4, row ``strided_conv_as_two``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from linger_jax.targets.device import Device
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoSteps:
+    """One axis of a convolution as two: phases become channels, then a smaller window goes over them.
+
+    Attributes:
+      first: kernel and stride of the first.
+      kernel, stride: of the second.
+      pad: in front, of the first.
+      pad_second: in front, of the second.
+    """
+
+    first: int
+    kernel: int
+    stride: int
+    pad: int
+    pad_second: int
+
+
+def fits_one(device: Device, kernel: int, stride: int) -> bool:
+    """Whether one convolution has such a window on an axis; a kernel smaller than its stride gains taps of zero."""
+    return max(kernel, stride) <= device.conv2d_kernel[1] and stride in device.strides
+
+
+def in_two_steps(device: Device, kernel: int, stride: int, pad: int) -> TwoSteps | None:
+    """The two windows of an axis, or None where there are none.
+
+    Args:
+      device: of the chip.
+      kernel, stride, pad: of the axis, without dilation; ``pad`` in front.
+    """
+    for first in sorted({1, *device.strides}, reverse=True):
+        rest, second = stride // first, -(-kernel // first)
+        fits = stride % first == 0 and second <= device.conv2d_kernel[1] and rest in (1, *device.strides)
+        if fits and rest <= second and pad // first <= min(second, device.padding):
+            return TwoSteps(first, second, rest, pad % first, pad // first)
+    return None
