@@ -12,7 +12,6 @@ from linger_jax.export.lint.checks import (
     row_cuts,
     tensor_scales,
     tensor_shapes,
-    wide_results,
     window_sizes,
 )
 from linger_jax.export.lint.checks import file_checks as file_checks
@@ -29,7 +28,6 @@ CHECKS: tuple[Check, ...] = (
     *executor.CHECKS,
     *look_ups.CHECKS,
     *normalized_rows.CHECKS,
-    *wide_results.CHECKS,
     *recurrent_nodes.CHECKS,
     *placement.CHECKS,
 )
