@@ -140,9 +140,6 @@ class Executor:
     gru_gates_read_state: bool | None
     """The gates r and z of a ``QGRU`` have a recurrent part (docs/specification/executor.md section 5); None: it was
     not measured. Read by the runner of files."""
-    narrowest_group_channels: int
-    """Channels from which on a group of a convolution may have several results; 0: any
-    (docs/specification/executor.md section 9)."""
     row_buffer: RowBuffer | None
     """None: not measured."""
     concatenation_only_shifts_left: bool
@@ -170,6 +167,9 @@ class Device:
     """Largest window of a 1-D convolution (docs/specification/onnx_export.md section 4.3, Conv1d kernel)."""
     transposed_kernel: int
     """Largest window of a transposed convolution (docs/specification/onnx_export.md section 4.3, ConvTranspose2d)."""
+    narrowest_group_channels: int
+    """Channels from which on a group of a convolution may have several results; 0: any
+    (docs/specification/executor.md section 9)."""
     transposed_of_stride_one: int | None
     """Most values of the padded operand, channels and width in eights, of a transposed convolution with a larger window
     and stride 1; None: not limited (docs/specification/executor.md section 3, row QConvTranspose2d)."""

@@ -12,20 +12,18 @@ from linger_jax.targets.device import Device
 
 @dataclasses.dataclass(frozen=True)
 class TwoSteps:
-    """One axis of a convolution as two: phases become channels, then a smaller window goes over them.
-
-    Attributes:
-      first: kernel and stride of the first.
-      kernel, stride: of the second.
-      pad: in front, of the first.
-      pad_second: in front, of the second.
-    """
+    """One axis of a convolution as two: phases become channels, then a smaller window goes over them."""
 
     first: int
+    """Kernel and stride of the first."""
     kernel: int
+    """Of the second."""
     stride: int
+    """Of the second."""
     pad: int
+    """In front, of the first."""
     pad_second: int
+    """In front, of the second."""
 
 
 def fits_one(device: Device, kernel: int, stride: int) -> bool:

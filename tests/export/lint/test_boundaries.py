@@ -62,7 +62,9 @@ def test_rows_of_a_layer_norm_fit_sums_of_32_bits(platform, length, fits):
     report = linger_jax.check_onnx(
         file.done(file.weighted("LayerNormInt", file.input((1, 3, length)), (length,), length))
     )
-    assert [f.found for f in report.findings if f.check == "rows"] == ([] if fits else [f"rows of {length} values"])
+    assert [f.found for f in report.findings if f.check == "sums of rows"] == (
+        [] if fits else [f"rows of {length} values"]
+    )
 
 
 def test_rectified_rows_are_placed_in_psram_whole():

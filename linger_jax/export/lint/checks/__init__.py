@@ -33,6 +33,14 @@ CHECKS: tuple[Check, ...] = (
 )
 
 CHECKS_OF_SCALES = frozenset(
-    check.name for check in (*tensor_scales.CHECKS, *executor.CHECKS_OF_SCALES, *look_ups.CHECKS_OF_SCALES)
+    check.name
+    for check in (
+        *tensor_scales.CHECKS,
+        *(
+            check
+            for module in (element_widths, executor, look_ups, normalized_rows)
+            for check in module.CHECKS_OF_SCALES
+        ),
+    )
 )
 """Names of those whose findings hang on scales, which calibration and training move."""

@@ -143,11 +143,12 @@ def _of(program: Program, tensor: Tensor | None) -> float:
     return 2.0 ** ((tensor.bits or EXACT_BITS) - 1)
 
 
+CHECKS_OF_SCALES = (Check("wide result", _wide_result, _COMPUTED),)
 CHECKS = (
     Check("activation width", _activations, ops.WEIGHTED),
     Check("weight width", _weights, ops.PARAMETRIC),
     Check("output width", _outputs, ops.WEIGHTED, measured),
     Check("tanh", _tanh, {ops.QTANH}),
     Check("sigmoid width", _sigmoid, {ops.QSIGMOID}),
-    Check("wide result", _wide_result, _COMPUTED),
+    *CHECKS_OF_SCALES,
 )

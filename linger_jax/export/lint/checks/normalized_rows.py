@@ -27,7 +27,7 @@ def _unmeasured(view: NodeView, program: Program) -> Iterator[Problem]:
 
 def _rows(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
-    shape, weight, scale = view.shape(), view.shape(1), view.number("scale_x")
+    weight = view.shape(1)
     one = view.number("scale_y_normal")
     if one is not None and one != EXECUTOR_ROWS.one:
         yield differs(f"rows that were trained with 1 at {one:g} steps", f"{EXECUTOR_ROWS.one:g}", TRAIN_EXECUTOR_ROWS)
@@ -37,6 +37,11 @@ def _rows(view: NodeView, program: Program) -> Iterator[Problem]:
     if any(bits != _WIDTH for bits in widths):
         text = ", ".join(map(str, widths))
         yield differs(f"widths {text}", f"{_WIDTH} bits", f"Set activate_bits and weight_bits: {_WIDTH}")
+
+
+def _sums(view: NodeView, program: Program) -> Iterator[Problem]:
+    del program
+    shape, scale = view.shape(), view.number("scale_x")
     if not shape or scale is None:
         return
     largest = shape[-1] ** 2 * (4.0 ** (_WIDTH - 1) + EPSILON * scale**2)
@@ -49,7 +54,9 @@ def _rows(view: NodeView, program: Program) -> Iterator[Problem]:
         )
 
 
+CHECKS_OF_SCALES = (Check("sums of rows", _sums, {ops.LAYER_NORM_INT}, lambda executor: executor.normalizes_rows),)
 CHECKS = (
     Check("layer norm", _unmeasured, {ops.LAYER_NORM_INT}, lambda executor: not executor.normalizes_rows),
     Check("rows", _rows, {ops.LAYER_NORM_INT}, lambda executor: executor.normalizes_rows),
+    *CHECKS_OF_SCALES,
 )

@@ -19,14 +19,14 @@ _EACH = 2
 def narrow_groups(graph: OnnxGraph, destination: Destination) -> None:
     """Groups of few channels with several results each are joined, with weights of zero between them."""
     device = destination.device
-    if device is None or not device.executor.narrowest_group_channels:
+    if device is None or not device.narrowest_group_channels:
         return
     for node in [n for n in graph.nodes if n.operator is ops.QCONV2D]:
         groups, weight = int(node.attributes["group"]), graph.constants[node.inputs[1]]
         results, channels = weight.shape[0] // groups, weight.shape[1]
-        if groups == 1 or channels >= device.executor.narrowest_group_channels or results == channels == 1:
+        if groups == 1 or channels >= device.narrowest_group_channels or results == channels == 1:
             continue
-        enough = device.executor.narrowest_group_channels
+        enough = device.narrowest_group_channels
         joined = min(m for m in range(1, groups + 1) if groups % m == 0 and (m * channels >= enough or m == groups))
         wide = np.zeros((groups // joined, joined, results, joined, channels, *weight.shape[2:]), weight.dtype)
         each = weight.reshape(groups // joined, joined, results, channels, *weight.shape[2:])
