@@ -23,6 +23,11 @@ def sequence(x):
     return nn.RNN(nn.OptimizedLSTMCell(4))(jnp.pad(x, ((0, 0), (1, 0), (0, 0))))
 
 
+def rows(x):
+    """The packer plans too little memory for a LayerNorm: the file reserves more."""
+    return nn.LayerNorm(epsilon=1e-5)(nn.Dense(8)(x))
+
+
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
 @pytest.mark.parametrize(
     ("model", "shape"),
@@ -30,8 +35,9 @@ def sequence(x):
         (ResidualCnn(blocks=1), (1, 8, 8, 4)),
         (Calls(functions), (1, 6, 8)),
         (Calls(sequence), (1, 6, 8)),
+        (Calls(rows), (1, 6, 8)),
     ],
-    ids=["images", "functions", "sequence"],
+    ids=["images", "functions", "sequence", "rows"],
 )
 def test_a_graph_as_a_file_is_its_file(model, shape, dialect):
     x = normal(*shape)

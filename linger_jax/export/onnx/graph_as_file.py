@@ -32,9 +32,11 @@ def as_file(graph: OnnxGraph, compat: Compat, dialect: FileDialect) -> FileGraph
         for node in graph.nodes
     )
     inputs = tuple(FileTensor(entry.name, entry.shape, np.dtype(entry.element_type)) for entry in graph.inputs)
-    made = [*(tensor for node in graph.nodes for tensor in node.outputs), *graph.outputs]
+    made = [*(tensor for node in graph.nodes for tensor in node.outputs), *graph.outputs, *graph.reserving]
     shapes = {tensor: graph.shapes[tensor] for tensor in made if all(size > 0 for size in graph.shapes[tensor])}
-    return FileGraph(inputs, tuple(graph.outputs), nodes, graph.constants, compat, shapes, dialect)
+    return FileGraph(
+        *(inputs, tuple(graph.outputs), nodes, graph.constants, compat, shapes, dialect), tuple(graph.reserving)
+    )
 
 
 def _attribute(value: Any) -> Any:
