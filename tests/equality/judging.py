@@ -108,7 +108,7 @@ def _judged(case: Case, ways: Collection[str]) -> Verdict:
     try:
         names = made(case)
         arguments = names["qmodel"], names["variables"], names["inputs"]
-        rows = names["qmodel"].plan(names["variables"], *names["inputs"]).rows()
+        rows = names["qmodel"].plan(names["variables"], *names["inputs"], verdict=False).rows()
         floats = any(row.status in ("float", "disabled") for row in rows)
     except Exception as error:
         note(MAKING, error)

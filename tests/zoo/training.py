@@ -62,7 +62,7 @@ def _trained(name: str) -> Outcome:
     # With the operators that only training has: an evaluation has a part of them.
     floats = jax.jit(lambda: specimen.model.init(rngs, x, train=True))()
     variables = qmodel.adopt(floats, x, train=True, rngs=rngs)
-    plan = qmodel.plan(variables, x, train=True, rngs=rngs)
+    plan = qmodel.plan(variables, x, train=True, rngs=rngs, verdict=False)
     variables = linger_jax.calibrate(qmodel, variables, [(x,)], progress=False, train=False)
     optimizer = optax.adam(RATE)
     traces = 0

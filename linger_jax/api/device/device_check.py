@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.errors import FlaxError
 
 from linger_jax.api import quant_collection
 from linger_jax.api.plan_cache import PlanCache
@@ -58,17 +59,17 @@ def verdict_on(
         args, kwargs = first_sample(plan, args, kwargs)
         call, arrays = split_call(args, kwargs, rngs, method, mutable)
         plan = plan_cache.plan(floats, call, arrays)
-    except (TypeError, ValueError) as error:
+        beforehand = not_to_be_judged(plan)
+        if beforehand is not None:
+            return beforehand
+        state, leaves = _state(plan, variables), jax.tree.leaves(floats)
+        record = abstract_record(plan, plan_cache.evaluation(plan, state, leaves, arrays), state, leaves, arrays)
+        return device_verdict(record, _FRESH if _unseen(plan, state) else "")
+    except (TypeError, ValueError, FlaxError) as error:
         why = str(error) if isinstance(error, ExportError) else f"the model does not run on one sample: {error}"
         return DeviceVerdict(
             platform=platform, rows=unjudged(platform, rows, "").rows, elsewhere=(Judgement(word="refused", why=why),)
         )
-    beforehand = not_to_be_judged(plan)
-    if beforehand is not None:
-        return beforehand
-    state, leaves = _state(plan, variables), jax.tree.leaves(floats)
-    record = abstract_record(plan, plan_cache.evaluation(plan, state, leaves, arrays), state, leaves, arrays)
-    return device_verdict(record, _FRESH if _unseen(plan, state) else "")
 
 
 def refuse_for_device(plan: Plan) -> None:

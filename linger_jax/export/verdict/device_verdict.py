@@ -54,7 +54,9 @@ def device_verdict(record: Record, remark: str = "") -> DeviceVerdict:
     platform, rows = plan.settings.config.platform, plan.rows()
     draft = draft_graph(dataclasses.replace(record, bias_as_evaluated=True))
     if not draft.graph.nodes:
-        return unjudged(platform.value, rows, "not judged: nothing of it has a form in a file")
+        left_out = tuple(_left_out(draft, row) or UNKNOWN for row in rows)
+        why = "nothing of it has a form in a file"
+        return dataclasses.replace(unjudged(platform.value, rows, f"not judged: {why}"), rows=left_out)
     forms = StepForms(draft.graph)
     THINKER.rewrite(draft.graph, Destination(platform, _OPSET), forms.after)
     whole = program(as_file(draft.graph, plan.settings.config.compat, THINKER.files), platform)
@@ -86,6 +88,15 @@ def _trains(plan: Plan) -> bool:
     return any(keys.intersection(atom for atom in node.inputs if isinstance(atom, int)) for node in plan.graph.nodes)
 
 
+def _left_out(draft: Draft, row: Row) -> Judgement | None:
+    """The refusal of a row that has no form in a file; None for others."""
+    runs_as_float = row.status in ("float", "disabled")
+    cut = [draft.refused[step] for step in row.steps if step in draft.refused]
+    if cut or (runs_as_float and not row.steps):
+        return Judgement(word="refused", why=_AS_FLOAT if runs_as_float else cut[0])
+    return None
+
+
 class _Judge:
     def __init__(self, draft: Draft, forms: StepForms, report: DeviceReport) -> None:
         self._draft, self._forms = draft, forms
@@ -97,10 +108,9 @@ class _Judge:
 
     def row(self, row: Row) -> Judgement:
         """What becomes of a row."""
-        runs_as_float = row.status in ("float", "disabled")
-        cut = [self._draft.refused[step] for step in row.steps if step in self._draft.refused]
-        if cut or (runs_as_float and not row.steps):
-            return Judgement(word="refused", why=_AS_FLOAT if runs_as_float else cut[0])
+        left_out = _left_out(self._draft, row)
+        if left_out is not None:
+            return left_out
         if not self._draft.steps.intersection(row.steps):
             return UNKNOWN
         found = [finding for step in row.steps for finding in self._findings.get(step, ())]

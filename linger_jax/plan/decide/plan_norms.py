@@ -38,7 +38,7 @@ def plan_layer_norm(decisions: Decisions, node: Node, infos: Infos, operand_bits
 
 
 def _arithmetic(settings: PlanSettings, node: Node, count: int, bits: int) -> tuple[RowArithmetic, list[str]]:
-    """The arithmetic that ``quant_info.arithmetic`` asks for, and why it is not that of the executor (D34)."""
+    """The arithmetic that ``quant_info.arithmetic`` asks for, and why it is not that of the executor."""
     asked = node.layer_config.quant_info.arithmetic
     if asked is Arithmetic.linger or not settings.semantics.arithmetic_is_chosen:
         return KERNEL_ROWS, []

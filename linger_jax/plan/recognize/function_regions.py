@@ -121,9 +121,20 @@ class FunctionRegions:
         if isinstance(kind, OperatorKind):
             return not kind.runs_on(self._settings.config.platform)
         if kind == RELU6:
-            return source not in node.inputs  # of a layer it is a rectifier
+            return not self._rectifies(node, source)  # of a layer it is a rectifier
         move = MOVES.get(node.op)
         return kind is None and (move is None or move.grid is None)
+
+    def _rectifies(self, node: Node, source: ValueId) -> bool:
+        """Whether nothing but rectifiers lies between a value and a rectifier."""
+        atom = node.inputs[0]
+        makers = {value: maker for maker in self._nodes for value in maker.outputs}
+        while atom != source:
+            maker = None if isinstance(atom, Constant) else makers.get(atom)
+            if maker is None or maker.kind not in (RELU, RELU6):
+                return False
+            atom = maker.inputs[0]
+        return True
 
     # --- how far it reaches ---
 

@@ -203,7 +203,8 @@ def test_softmax_is_along_the_last_axis_counted_from_behind(tmp_path, platform, 
         tmp_path, lambda x: nn.softmax(nn.Dense(9)(x), axis=axis), normal(1, 6, 8), platform=platform, image=False
     )
     around = ["Transpose"] if axis == 1 else []
-    assert inner(path) == [*ROWS[platform], *around, "QSoftmax", *around]
+    reserved = ["GluInt"] if platform == "venusA" else []  # the packer plans too little scratch memory there
+    assert inner(path) == [*ROWS[platform], *around, "QSoftmax", *around, *reserved]
     assert attributes(path, "QSoftmax")["axis"] == -1
     assert "function axis" not in {finding.check for finding in linger_jax.check_onnx(path).findings}
 

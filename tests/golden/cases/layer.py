@@ -50,7 +50,7 @@ def _planned(form: LayerForm) -> frozenset[str]:
     variables = jax.eval_shape(qmodel.model.init, jax.random.key(0), x)
     if form.input_bits is not None:
         x = linger_jax.QTensor(x, jax.ShapeDtypeStruct((), jnp.float32), form.input_bits)
-    return quantizer_names(form, layer, qmodel.plan(variables, x))
+    return quantizer_names(form, layer, qmodel.plan(variables, x, verdict=False))
 
 
 def _refuse_uncovered(form: LayerForm, layer: nn.Module) -> None:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.config import Compat, Platform
+from linger_jax.config import Compat, Platform, RoundMode
 from linger_jax.export.onnx import FileNode
 from linger_jax.export.onnx.file_dialect import EXECUTOR_FILES
 from linger_jax.export.runner.integer_tensor import IntegerTensor
@@ -22,6 +22,7 @@ from linger_jax.export.runner.operators import Call, run_node
 from linger_jax.kinds import OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import chip_kernels
+from linger_jax.numerics.look_up import function_table
 from linger_jax.plan import semantics
 from tests.golden.case import Case
 from tests.golden.outcome import NotSupportedError
@@ -142,6 +143,14 @@ def _table(m: Measured) -> Mapping[str, Any]:
     index = tensor(m.given["x"].astype(np.int32) + 128, 0, 32)
     grid = {"scale_w": 2.0 ** m.of["qo"], "w_bits": 8 * table.itemsize}
     return {"y": m.run(ops.TABLE_GATHER, [table, index], **grid)[0]}
+
+
+def _leaky_relu(m: Measured) -> Mapping[str, Any]:
+    """The slope m / 128 of negative numbers, as a table of the float function."""
+    function = function_table(lambda x: np.where(x >= 0, x, x * (m.of["m"] / 128)))
+    exponent = m.of["q"]
+    results = function.integers(exponent, 2.0**exponent, 8, RoundMode.floor_add)
+    return {"y": m.run(ops.QTABLE, [m.at("x", exponent), results], exponent)[0]}
 
 
 # --- functions of the chip ------------------------------------------------------------------------------------------
@@ -310,7 +319,7 @@ def _padding(m: Measured) -> Mapping[str, Any]:
 
 _FORMULAS: Mapping[str, Formula] = {
     **{"requant": _requant, "add": _of_two(ops.QADD), "mul": _of_two(ops.QMUL), "bmm": _of_two(ops.QBMM)},
-    **{"negate": _negate, "clip_by_conv": _clip, "lut": _table, "lut_by_linear": _table},
+    **{"negate": _negate, "clip_by_conv": _clip, "lut": _table, "lut_by_linear": _table, "leaky_relu": _leaky_relu},
     **{"sigmoid": _sigmoid, "sigmoid_venus": _sigmoid, "tanh_venus": _tanh, "glu": _glu, "silu": _silu},
     **{"sigmoid_by_glu": _sigmoid_by_glu, "softmax": _softmax, "tanh_by_gru": _tanh_of_product},
     **{

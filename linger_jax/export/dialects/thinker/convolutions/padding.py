@@ -90,9 +90,11 @@ def _both_ends(graph: OnnxGraph, pad: GraphNode, node: GraphNode) -> tuple[list[
 
 def _is_rewritten(node: GraphNode, device: Device) -> bool:
     """Whether the window is one that becomes other convolutions, which pad their ends unevenly."""
+    if node.operator is not ops.QCONV2D:
+        return False
     a = node.attributes
     windows = zip(a["kernel_shape"], a["strides"], a["dilations"], strict=True)
-    return node.operator is ops.QCONV2D and not all(d > 1 or fits_one(device, k, s) for k, s, d in windows)
+    return not all(d > 1 or fits_one(device, k, s) for k, s, d in windows)
 
 
 def _window(low: int, high: int, dilation: int, stride: int, room: int) -> Window | None:
