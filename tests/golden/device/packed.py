@@ -54,6 +54,7 @@ _PERHAPS = (
     re.compile(r"^QAvgPool2d output scale above input scale"),
     re.compile(r"^QCat input scale above output scale"),
     re.compile(r"^4-D Transpose "),
+    re.compile(r"^QConv2d kernel above 5 "),
 )
 
 
@@ -127,7 +128,9 @@ def _options_cover(meta: Mapping[str, Any], options: tuple[str, ...], model: onn
     wrong = []
     if "--dma_prefetch False" in verdict and "--dma_prefetch False" not in given:
         wrong.append(f"packs with {given or 'no option'}, which leaves the prefetch on; {verdict}")
-    holds = {node.op_type for node in model.graph.node}
+    stored = {tensor.name for tensor in model.graph.initializer}
+    # What reads nothing but constants reserves memory.
+    holds = {node.op_type for node in model.graph.node if not stored.issuperset(node.input)}
     in_psram = ("psram" in verdict or "--threshold4 0" in verdict) and bool(_NEED_PSRAM & holds)
     if in_psram and not ("psram" in given or "--threshold4 0" in given):
         wrong.append(f"packs with {given or 'no option'}, which puts nothing into PSRAM; {verdict}")
