@@ -17,10 +17,10 @@ from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections
 from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.errors import StateError
-from linger_jax.export.lower import Record, RecordedArrays, as_record, recorded_arrays
-from linger_jax.interpret import Context, Mode, Recording, State, clamp_parameters, fixed_values, interpret, plain
+from linger_jax.export.lower import Record, as_record, recorder
+from linger_jax.interpret import Context, Mode, State, clamp_parameters, interpret, plain
 from linger_jax.plan import Plan, PlanSettings
-from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, QTensor, QuantizerKind
+from linger_jax.quantizers import QTensor, QuantizerKind, saw_data
 from linger_jax.staging import Call
 from linger_jax.typing import Path, Tree
 
@@ -141,20 +141,9 @@ def recorded(plan_cache: PlanCache, variables: Tree, call: Call, arrays: list[An
       StateError: quantizer state is missing or of another shape.
     """
     float_variables = float_collections(variables)
-    settings, plan = plan_cache.settings, plan_cache.plan(float_variables, call, arrays)
+    plan = plan_cache.plan(float_variables, call, arrays)
     leaves = jax.tree.leaves(float_variables)
-
-    fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])
-
-    def run(state: State, leaves: list[Any], arrays: list[Any]) -> RecordedArrays:
-        recording = Recording(plan.quantizers, fixed)
-        ctx = Context(
-            settings=settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
-        )
-        interpret(ctx, plan.graph, [*leaves, *arrays])
-        return recorded_arrays(recording)
-
-    arrays_of_run = jax.jit(run)(quant_collection.gather(plan, variables), leaves, arrays)
+    arrays_of_run = jax.jit(recorder(plan))(quant_collection.gather(plan, variables), leaves, arrays)
     return as_record(plan, arrays_of_run, dict(zip(plan.staged.variables, leaves, strict=True)))
 
 
@@ -177,22 +166,17 @@ def _without_integers(output: Any, saw_nan: Mapping[Path, jax.Array]) -> Any:
 
 def _findings(settings: PlanSettings, plan: Plan, ctx: Context, before: State) -> tuple[Finding, ...]:
     if ctx.mode is Mode.calibrate:
-        calibrated = {path: _saw_data(before, path) for path in ctx.non_finite}
+        calibrated = {path: saw_data(before[path]) for path in ctx.non_finite}
         return finding(Kind.non_finite, ctx.non_finite), finding(Kind.calibrated, calibrated)
     nan = (finding(Kind.nan_in_integers, ctx.non_finite),) if ctx.mode is Mode.integer else ()
     if ctx.evaluating and settings.semantics.warns_of_unseen_data and not ctx.in_float:
         unseen = {
-            path: ~_saw_data(before, path) & (before[path]["scale"] == 1.0)
+            path: ~saw_data(before[path]) & (before[path]["scale"] == 1.0)
             for path, quantizer in plan.quantizers.items()
             if quantizer.active and quantizer.fixed_scale is None and quantizer.spec.kind is not QuantizerKind.bias
         }
         return (*nan, finding(Kind.unseen, unseen))
     return nan
-
-
-def _saw_data(state: State, path: Any) -> jax.Array:
-    entries = state[path]
-    return entries[IS_INIT] if IS_INIT in entries else entries[IS_CALIBRATED]
 
 
 def _refuse_shared_layers(plan: Plan) -> None:

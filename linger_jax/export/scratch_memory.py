@@ -17,7 +17,7 @@ from linger_jax.typing import Shape
 
 _GLU_BYTES = 7
 """Bytes that the packer plans for each value of the operand of a gated linear unit."""
-_OF_RESULTS = 7
+OF_RESULTS = 7
 """Values of a window, for each result, for which the scratch memory of an average is planned."""
 _ONE_ROW, _ROWS = 28_672, 8
 """Bytes up to which a unit of one row makes the packer plan them, and rows of one for more."""
@@ -86,8 +86,12 @@ def planned_for_unit(shape: Shape) -> int:
 
 def _is_planned(window: int, shape: Shape, result: Shape) -> bool:
     """Whether the packer plans enough for an average: by shifts, over the whole plane, or with many results."""
-    whole = window == math.prod(shape[-2:])
-    return whole or is_power_of_two(window) or window <= _OF_RESULTS * math.prod(result)
+    return window == math.prod(shape[-2:]) or is_planned_for_results(window, result)
+
+
+def is_planned_for_results(window: int, result: Shape) -> bool:
+    """Whether the packer plans enough for an average of so many values by its results, or needs none."""
+    return is_power_of_two(window) or window <= OF_RESULTS * math.prod(result)
 
 
 def _repeats_channels(operands: Collection[Shape | None]) -> bool:

@@ -18,13 +18,12 @@ from linger_jax.numerics import clip_symmetric
 from linger_jax.plan import Quantizer
 from linger_jax.plan.graph import FileLayout
 from linger_jax.quantizers import (
-    IS_CALIBRATED,
-    IS_INIT,
     WEIGHT_CLAMPED,
     QuantizerKind,
     QuantizerSpec,
     clamp_bound,
     clamp_weight_once,
+    saw_data,
 )
 from linger_jax.typing import Path
 
@@ -85,7 +84,7 @@ def _clamp_in_calibration(spec: QuantizerSpec, weight: Array, entries: Entries) 
     bound = clamp_bound(spec, weight)
     if bound is None:
         return weight, entries
-    done = entries[IS_INIT if IS_INIT in entries else IS_CALIBRATED]
+    done = saw_data(entries)
     if WEIGHT_CLAMPED in entries and spec.qat_method is QatMethod.MOM:
         done = done | entries[WEIGHT_CLAMPED]
     return clip_symmetric(weight, jnp.where(done, _UNBOUNDED, bound)), entries

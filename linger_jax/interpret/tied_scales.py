@@ -19,7 +19,7 @@ from linger_jax.config import QatMethod
 from linger_jax.interpret.context import Array, Context, Mode, State
 from linger_jax.numerics import scale_of_statistic, scale_of_threshold
 from linger_jax.plan import Quantizer
-from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, quantize
+from linger_jax.quantizers import IS_INIT, RUNNING_DATA, SCALE, THRESHOLD, exponent_ties, quantize, saw_data
 from linger_jax.quantizers import State as Entries
 from linger_jax.typing import Path
 
@@ -81,8 +81,7 @@ def _evaluated(state: State, group: tuple[Path, ...]) -> State:
     known = []
     for path in group:
         entries = state[path]
-        flag = entries[IS_INIT] if IS_INIT in entries else entries[IS_CALIBRATED]
-        known.append(jnp.where(flag | (entries[SCALE] != 1.0), entries[SCALE], _NONE))
+        known.append(jnp.where(saw_data(entries) | (entries[SCALE] != 1.0), entries[SCALE], _NONE))
     common = _smallest(known)
     return {p: {**state[p], SCALE: jnp.where(jnp.isinf(common), state[p][SCALE], common)} for p in group}
 

@@ -33,6 +33,7 @@ from linger_jax.quantizers.quantizer_state import converted_state as converted_s
 from linger_jax.quantizers.quantizer_state import entry_problem as entry_problem
 from linger_jax.quantizers.quantizer_state import has_statistic as has_statistic
 from linger_jax.quantizers.quantizer_state import initial_state as initial_state
+from linger_jax.quantizers.quantizer_state import saw_data as saw_data
 from linger_jax.quantizers.statistic import largest_value as largest_value
 from linger_jax.quantizers.statistic import moving_average as moving_average
 from linger_jax.quantizers.ste_clip import ste_clip as ste_clip

@@ -62,6 +62,11 @@ def initial_state(spec: QuantizerSpec) -> State:
     return state
 
 
+def saw_data(state: Mapping[str, jax.Array]) -> jax.Array:
+    """The flag of either method that a quantizer has seen data: bool scalar."""
+    return state[IS_INIT] if IS_INIT in state else state[IS_CALIBRATED]
+
+
 def has_statistic(spec: QuantizerSpec, state: Mapping[str, jax.Array]) -> jax.Array:
     """Whether a MOM quantizer saw anything that its next statistic is averaged with.
 
@@ -105,7 +110,7 @@ def converted_state(spec: QuantizerSpec, state: Mapping[str, jax.Array]) -> Stat
             known = log2_rounded(lax.max(state[RUNNING_DATA], SMALLEST_STATISTIC))
             result[name] = jnp.where(state[IS_INIT], known, _INITIAL_THRESHOLD)[..., None]
         elif name in (IS_INIT, IS_CALIBRATED) and {IS_INIT, IS_CALIBRATED} & set(state):
-            result[name] = state[IS_INIT] if IS_INIT in state else state[IS_CALIBRATED]
+            result[name] = saw_data(state)
         else:
             return None
     if spec.qat_method is QatMethod.MOM and WEIGHT_CLAMPED in result and IS_CALIBRATED in state:

@@ -34,3 +34,4 @@ from linger_jax.targets.target import WindowLimits as WindowLimits
 from linger_jax.targets.two_convolutions import TwoSteps as TwoSteps
 from linger_jax.targets.two_convolutions import fits_one as fits_one
 from linger_jax.targets.two_convolutions import in_two_steps as in_two_steps
+from linger_jax.targets.two_convolutions import windows_in_two as windows_in_two

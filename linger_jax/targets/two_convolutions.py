@@ -6,6 +6,7 @@ Source: docs/specification/executor.md section 4, row ``strided_conv_as_two``.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from linger_jax.targets.device import Device
 
@@ -44,3 +45,17 @@ def in_two_steps(device: Device, kernel: int, stride: int, pad: int) -> TwoSteps
         if fits and rest <= second and pad // first <= min(second, device.padding):
             return TwoSteps(first, second, rest, pad % first, pad // first)
     return None
+
+
+def windows_in_two(
+    device: Device, kernel: Iterable[int], strides: Iterable[int], pads: Iterable[int]
+) -> list[TwoSteps] | None:
+    """The two windows of every axis, or None where an axis has none, or none of them moves.
+
+    Args:
+      device: of the chip.
+      kernel, strides, pads: one an axis, as of ``in_two_steps``.
+    """
+    found = [in_two_steps(device, int(k), int(s), int(p)) for k, s, p in zip(kernel, strides, pads, strict=True)]
+    windows = [window for window in found if window is not None]
+    return windows if len(windows) == len(found) and any(w.first > 1 for w in windows) else None

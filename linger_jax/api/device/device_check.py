@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from linger_jax.export.dialects import first_sample
 from linger_jax.export.verdict import abstract_record, device_verdict, not_to_be_judged
 from linger_jax.interpret import State
 from linger_jax.plan import DeviceVerdict, Judgement, Plan, unjudged
-from linger_jax.quantizers import IS_CALIBRATED, IS_INIT, QuantizerKind
+from linger_jax.quantizers import QuantizerKind, saw_data
 from linger_jax.staging import split_call
 from linger_jax.typing import Tree, Variables
 
@@ -49,7 +50,7 @@ def verdict_on(
     Returns:
       None for a model that is not quantized, and while the call is being traced.
     """
-    settings, rows = plan.settings, plan.rows()
+    settings, whole = plan.settings, plan
     if settings.purpose != "quantize" or not settings.config.open_quant:
         return None
     if any(is_tracer(leaf) for leaf in jax.tree.leaves((dict(variables), args, dict(kwargs)))):
@@ -67,9 +68,8 @@ def verdict_on(
         return device_verdict(record, _FRESH if _unseen(plan, state) else "")
     except (TypeError, ValueError, FlaxError) as error:
         why = str(error) if isinstance(error, ExportError) else f"the model does not run on one sample: {error}"
-        return DeviceVerdict(
-            platform=platform, rows=unjudged(platform, rows, "").rows, elsewhere=(Judgement(word="refused", why=why),)
-        )
+        unknown = unjudged(platform, whole.rows(), "")
+        return dataclasses.replace(unknown, judged=True, elsewhere=(Judgement(word="refused", why=why),))
 
 
 def refuse_for_device(plan: Plan) -> None:
@@ -104,9 +104,9 @@ def _state(plan: Plan, variables: Variables) -> State:
 
 def _unseen(plan: Plan, state: State) -> bool:
     """Whether the scale of a value is that of a quantizer which has seen nothing."""
-    for path, quantizer in plan.quantizers.items():
-        if quantizer.active and quantizer.fixed_scale is None and quantizer.spec.kind is QuantizerKind.activation:
-            entries = state[path]
-            if not np.all(entries[IS_INIT] if IS_INIT in entries else entries[IS_CALIBRATED]):
-                return True
-    return False
+    own = (
+        path
+        for path, quantizer in plan.quantizers.items()
+        if quantizer.active and quantizer.fixed_scale is None and quantizer.spec.kind is QuantizerKind.activation
+    )
+    return not all(np.all(saw_data(state[path])) for path in own)

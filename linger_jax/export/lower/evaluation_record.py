@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 
 from linger_jax.compat import on_host
 from linger_jax.export.lower.exported_values import Grid
-from linger_jax.interpret import Key, Place, Recording
+from linger_jax.interpret import Context, Key, Mode, Place, Recording, State, fixed_values, interpret
 from linger_jax.plan import Plan
 from linger_jax.quantizers import QTensor
 from linger_jax.typing import HostArray, Path
@@ -115,8 +115,22 @@ class Visit:
         return np.clip(steps.astype(np.float64), -most, most - 1).astype(np.int64)
 
 
-def recorded_arrays(recording: Recording) -> RecordedArrays:
-    """The arrays of a recording."""
+def recorder(plan: Plan, context: type[Context] = Context) -> Callable[[State, list[Any], list[Any]], RecordedArrays]:
+    """One evaluation of a plan that keeps every scale and parameter, as a function of state, variables and arrays."""
+    fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])
+
+    def run(state: State, leaves: list[Any], arrays: list[Any]) -> RecordedArrays:
+        recording = Recording(plan.quantizers, fixed)
+        ctx = context(
+            settings=plan.settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
+        )
+        interpret(ctx, plan.graph, [*leaves, *arrays])
+        return _recorded_arrays(recording)
+
+    return run
+
+
+def _recorded_arrays(recording: Recording) -> RecordedArrays:
     parameters = {key: (given, result.value) for key, (given, result) in recording.parameters.items()}
     return RecordedArrays(recording.scales, parameters, recording.bias_steps, recording.results)
 

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from linger_jax.compat import as_function, equations, without_unused
-from linger_jax.export.lower import Record, RecordedArrays, as_record, recorded_arrays
-from linger_jax.interpret import Context, Key, Mode, Recording, State, fixed_values, interpret
+from linger_jax.export.lower import Record, RecordedArrays, as_record, recorder
+from linger_jax.interpret import Context, Key, State
 from linger_jax.plan import Plan
 from linger_jax.typing import HostArray
 
@@ -45,16 +45,10 @@ def trace_evaluation(plan: Plan, state: State, leaves: Sequence[Any], arrays: Se
       leaves: the float model's variables.
       arrays: of the call.
     """
-    fixed = fixed_values(plan.graph, plan.graph.inputs[: len(plan.staged.variables)])
-    traced: list[RecordedArrays] = []
+    record, traced = recorder(plan, _Traced), list[RecordedArrays]()
 
     def run(state: State, leaves: list[Any], arrays: list[Any]) -> RecordedArrays:
-        recording = Recording(plan.quantizers, fixed)
-        ctx = _Traced(
-            settings=plan.settings, quantizers=plan.quantizers, mode=Mode.evaluate, state=state, recording=recording
-        )
-        interpret(ctx, plan.graph, [*leaves, *arrays])
-        found = recorded_arrays(recording)
+        found = record(state, leaves, arrays)
         traced[:] = [jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), found)]
         return dataclasses.replace(found, parameters={}, bias_steps={})
 

@@ -19,7 +19,8 @@ from linger_jax.numerics.scale_rule import LARGEST_EXPONENT, exponent_of_power_o
 
 OPERAND_BITS = 8
 """Of the widest operand that has a table."""
-_FIRST = -(2 ** (OPERAND_BITS - 1))
+FIRST_OPERAND = -(2 ** (OPERAND_BITS - 1))
+"""The integer whose result comes first."""
 TABLE_SIZE = 2**OPERAND_BITS
 """Results of a table."""
 _SMALLEST = 2.0**-100
@@ -58,7 +59,7 @@ class FunctionTable:
         exponent = exponent_of_power_of_two(scale)
         known = (exponent >= 0) & (exponent <= LARGEST_EXPONENT)
         row = lax.clamp(np.int32(0), exponent, np.int32(LARGEST_EXPONENT))
-        place = saturated_int32(x * scale) - np.int32(_FIRST)
+        place = saturated_int32(x * scale) - np.int32(FIRST_OPERAND)
         high, low = (
             jnp.take(lax.dynamic_index_in_dim(jnp.asarray(part), row, keepdims=False), place, mode="clip")
             for part in (self.high, self.low)
@@ -105,7 +106,7 @@ def function_table(function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.
     Args:
       function: of float64 arrays, element by element; may give infinities and NaN.
     """
-    integers = np.arange(_FIRST, _FIRST + TABLE_SIZE, dtype=np.float64)
+    integers = np.arange(FIRST_OPERAND, FIRST_OPERAND + TABLE_SIZE, dtype=np.float64)
     operands = integers * 2.0 ** -np.arange(LARGEST_EXPONENT + 1, dtype=np.float64)[:, None]
     with np.errstate(all="ignore"):
         results = np.asarray(function(operands), np.float64)

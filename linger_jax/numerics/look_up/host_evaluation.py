@@ -21,7 +21,8 @@ from linger_jax.compat import (
 )
 from linger_jax.numerics.look_up.host_primitives import PRIMITIVES
 
-_CALLS = frozenset({CALL, CUSTOM_JVP, CUSTOM_VJP})
+CALLS = frozenset({CALL, CUSTOM_JVP, CUSTOM_VJP})
+"""Equations that are a function of their own."""
 _CAST = "convert_element_type"
 _PRECISION = "reduce_precision"
 _FLOAT32_DIGITS = (8, 23)
@@ -64,7 +65,7 @@ def unknown_to_host(name: str, closed: Sequence[ClosedJaxpr] = ()) -> str | None
       name: of the equation (``compat.operation``).
       closed: the functions that it calls.
     """
-    if name not in _CALLS:
+    if name not in CALLS:
         return None if name in PRIMITIVES or name in _SHAPES or name in (_CAST, _PRECISION) else name
     for inner in closed:
         for eqn in equations(inner):
@@ -77,7 +78,7 @@ def unknown_to_host(name: str, closed: Sequence[ClosedJaxpr] = ()) -> str | None
 
 def _step(eqn: JaxprEqn, operands: list[Any]) -> Sequence[Any]:
     what = operation(eqn)
-    if what.name in _CALLS:
+    if what.name in CALLS:
         return evaluate(what.params["jaxpr"], operands, _step, _number)
     if what.name == _CAST:
         return [_cast(operands[0], np.dtype(what.params["new_dtype"]))]

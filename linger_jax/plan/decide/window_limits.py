@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from linger_jax.errors import PlatformLimitError
 from linger_jax.kinds import onnx_operators as ops
-from linger_jax.targets import Platform, in_two_steps, target_of
+from linger_jax.targets import Platform, in_two_steps, target_of, windows_in_two
 
 
 def check_window(
@@ -51,11 +51,9 @@ def _runs_in_two(
     if device is None or ops.QCONV2D.name in device.missing_operators:
         return False
     front, back = padding[::2], padding[1::2]
-    windows = [
-        in_two_steps(device, k, s, p) if in_two_steps(device, k, s, q) is not None else None
-        for k, s, p, q in zip(kernel, stride, front, back, strict=True)
-    ]
-    return all(w is not None for w in windows) and any(w is not None and w.first > 1 for w in windows)
+    if windows_in_two(device, kernel, stride, front) is None:
+        return False
+    return all(in_two_steps(device, k, s, p) is not None for k, s, p in zip(kernel, stride, back, strict=True))
 
 
 def _check_between(

@@ -14,9 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from linger_jax.compat import CALL, CUSTOM_JVP, CUSTOM_VJP, is_tracer
+from linger_jax.compat import is_tracer
 from linger_jax.kinds import ADD, MOVES, MUL, OPERATORS, RELU, RELU6, TABLE, OperatorKind
 from linger_jax.numerics.look_up import (
+    CALLS,
     OPERAND_BITS,
     NoHostFunctionError,
     evaluated_on_host,
@@ -26,7 +27,6 @@ from linger_jax.numerics.look_up import (
 from linger_jax.plan.graph import NO_TABLE, RESULTS, Atom, Constant, Graph, Node, Uses, ValueId
 from linger_jax.plan.settings import PlanSettings
 
-_CALLS = frozenset({CALL, CUSTOM_JVP, CUSTOM_VJP})
 _OF_EACH_ELEMENT = (ADD, MUL, RELU, RELU6, *(kind for kind in OPERATORS if kind.is_function_of_each_element))
 _KINDS_OF_NUMBERS = (np.dtype(np.float32), np.dtype(np.bool_))
 
@@ -37,7 +37,7 @@ def host_lacks(node: Node) -> str | None:
         return node.op
     if node.kind in _OF_EACH_ELEMENT:
         return None
-    return unknown_to_host(node.op, (node.attributes["jaxpr"],) if node.op in _CALLS else ())
+    return unknown_to_host(node.op, (node.attributes["jaxpr"],) if node.op in CALLS else ())
 
 
 class FunctionRegions:
@@ -128,12 +128,11 @@ class FunctionRegions:
     def _rectifies(self, node: Node, source: ValueId) -> bool:
         """Whether nothing but rectifiers lies between a value and a rectifier."""
         atom = node.inputs[0]
-        makers = {value: maker for maker in self._nodes for value in maker.outputs}
         while atom != source:
-            maker = None if isinstance(atom, Constant) else makers.get(atom)
-            if maker is None or maker.kind not in (RELU, RELU6):
+            maker = self._uses.maker_of(atom)
+            if maker is None or self._nodes[maker].kind not in (RELU, RELU6):
                 return False
-            atom = maker.inputs[0]
+            atom = self._nodes[maker].inputs[0]
         return True
 
     # --- how far it reaches ---

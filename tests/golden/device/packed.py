@@ -16,10 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 import linger_jax
 from linger_jax.errors import DeviceLintError, PackError
+from linger_jax.export.onnx import FileGraph, read_onnx
 from linger_jax.export.packing.packer import find_packer
 from tests.golden.case import Case
 from tests.golden.device import exported
@@ -107,7 +106,7 @@ def replay(case: Case) -> list[str]:
             report = linger_jax.pack(path, path.with_suffix(".pkg"), packer=packer)
         except (DeviceLintError, PackError) as error:
             return [*wrong, f"is written, and then: {error}"]
-        return wrong + _options_cover(case.meta, report.options, onnx.load(path))
+        return wrong + _options_cover(case.meta, report.options, read_onnx(path))
 
 
 def _refused_well(refusal: DeviceLintError, want: Wanted) -> list[str]:
@@ -122,18 +121,16 @@ _NEED_PSRAM = {"QLinear", "GluInt"}
 """Of several rows; rows that are the points of a convolution need none."""
 
 
-def _options_cover(meta: Mapping[str, Any], options: tuple[str, ...], model: onnx.ModelProto) -> list[str]:
+def _options_cover(meta: Mapping[str, Any], options: tuple[str, ...], graph: FileGraph) -> list[str]:
     """What made the executor equal is among the options: no prefetch, tensors in PSRAM."""
     verdict, given = str(meta["verdict"]), " ".join(options)
     wrong = []
     if "--dma_prefetch False" in verdict and "--dma_prefetch False" not in given:
         wrong.append(f"packs with {given or 'no option'}, which leaves the prefetch on; {verdict}")
-    stored = {tensor.name for tensor in model.graph.initializer}
-    # What reads nothing but constants reserves memory.
-    holds = {node.op_type for node in model.graph.node if not stored.issuperset(node.input)}
+    holds = {node.written for node in graph.computing}
     in_psram = ("psram" in verdict or "--threshold4 0" in verdict) and bool(_NEED_PSRAM & holds)
     if in_psram and not ("psram" in given or "--threshold4 0" in given):
         wrong.append(f"packs with {given or 'no option'}, which puts nothing into PSRAM; {verdict}")
     named = [entry.rpartition(":")[0] for entry in given.partition("-m ")[2].partition(" ")[0].split(",") if entry]
-    known = {tensor for node in model.graph.node for tensor in (*node.input, *node.output)}
+    known = {tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
     return wrong + [f"option -m names {name}, which the file does not have" for name in named if name not in known]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.checks.element_widths import WIDTH
 from linger_jax.export.lint.finding import Problem, differs
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
@@ -14,7 +15,6 @@ from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.normalization import EPSILON, EXECUTOR_ROWS
 
 ROWS_OF_LAYER_NORMS = "rows_of_layer_norms"
-_WIDTH = 8
 
 
 def _unmeasured(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -33,10 +33,10 @@ def _rows(view: NodeView, program: Program) -> Iterator[Problem]:
         yield differs(f"rows that were trained with 1 at {one:g} steps", f"{EXECUTOR_ROWS.one:g}", TRAIN_EXECUTOR_ROWS)
     if weight is not None and len(weight) != 1:
         yield differs(f"rows over {len(weight)} axes", "one axis", USE_THINKER, ROWS_OF_LAYER_NORMS)
-    widths = [view.integer(name, _WIDTH) for name in ("x_bits", "w_bits", "o_bits")]
-    if any(bits != _WIDTH for bits in widths):
+    widths = [view.integer(name, WIDTH) for name in ("x_bits", "w_bits", "o_bits")]
+    if any(bits != WIDTH for bits in widths):
         text = ", ".join(map(str, widths))
-        yield differs(f"widths {text}", f"{_WIDTH} bits", f"Set activate_bits and weight_bits: {_WIDTH}")
+        yield differs(f"widths {text}", f"{WIDTH} bits", f"Set activate_bits and weight_bits: {WIDTH}")
 
 
 def _sums(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -44,7 +44,7 @@ def _sums(view: NodeView, program: Program) -> Iterator[Problem]:
     shape, scale = view.shape(), view.number("scale_x")
     if not shape or scale is None:
         return
-    largest = shape[-1] ** 2 * (4.0 ** (_WIDTH - 1) + EPSILON * scale**2)
+    largest = shape[-1] ** 2 * (4.0 ** (WIDTH - 1) + EPSILON * scale**2)
     if largest >= 2**EXECUTOR_ROWS.radicand_bits:
         most = math.isqrt(int(shape[-1] ** 2 / largest * 2**EXECUTOR_ROWS.radicand_bits))
         yield differs(

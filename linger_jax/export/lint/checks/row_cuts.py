@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.checks.tensor_shapes import IMAGE
 from linger_jax.export.lint.finding import Problem, differs
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.targets import RowBuffer
 
-_IMAGE = 4
 _GRAIN = 8
 
 
@@ -22,7 +22,7 @@ def _cuts(view: NodeView, program: Program) -> Iterator[Problem]:
     buffer, shape, result = program.device.executor.row_buffer, view.shape(), view.outputs[0].shape
     kernel, strides = view.integers("kernel_shape") or (), view.integers("strides") or ()
     pads, groups = view.integers("pads") or (0, 0, 0, 0), view.integer("group", 1) or 1
-    known = shape is not None and result is not None and len(shape) == _IMAGE and len(kernel) == len(strides) == 2
+    known = shape is not None and result is not None and len(shape) == IMAGE and len(kernel) == len(strides) == 2
     if buffer is None or not known or shape is None or result is None or shape[1] == groups > 1:
         return  # of a group of one channel it is not known what counts
     channels, height, width = shape[1] // groups, *shape[2:]

@@ -14,7 +14,8 @@ from linger_jax.kinds import onnx_operators as ops
 
 ONE_SHAPE = "operands_of_one_shape"
 ONE_AXIS = "one_axis_a_slice"
-_IMAGE = 4
+IMAGE = 4
+"""Axes of one."""
 
 
 def _rank(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -62,7 +63,7 @@ def _is_repeated(view: NodeView) -> bool:
     for tensor, other in (view.inputs[:2], view.inputs[1::-1]):
         if tensor is None or other is None or tensor.shape is None or other.shape is None:
             continue
-        per_channel = len(other.shape) == _IMAGE and tensor.shape == (1, other.shape[1], 1, 1)
+        per_channel = len(other.shape) == IMAGE and tensor.shape == (1, other.shape[1], 1, 1)
         if per_channel or (tensor.constant is not None and tensor.shape == ()):
             return True
     return False

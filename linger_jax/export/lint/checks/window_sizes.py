@@ -9,19 +9,18 @@ import math
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check, measured
+from linger_jax.export.lint.checks.tensor_shapes import IMAGE
 from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
+from linger_jax.export.scratch_memory import OF_RESULTS, is_planned_for_results
 from linger_jax.kinds import AS_2D, USE_THINKER
 from linger_jax.kinds import onnx_operators as ops
 
 WINDOWED = ops.CONVOLUTIONS | ops.TRANSPOSED
 POOL_OF_PLANE = "pool_of_the_plane"
-_IMAGE = 4
 _SMALL_PLANE, _OF_CHANNELS = 4, 2
 """Points of a plane up to which, and up to which for each channel, an average over all of it is in one piece."""
-_OF_RESULTS = 7
-"""Values of a window, for each result, for which the scratch memory of an average is planned."""
 POOLS = ops.AVERAGES | {ops.MAX_POOL}
 
 
@@ -159,7 +158,7 @@ def _pool_of_plane(view: NodeView, program: Program) -> Iterator[Problem]:
     """An average over the whole plane without padding is right where the plane is small beside the channels."""
     del program
     shape, kernel, pads = view.shape(), view.integers("kernel_shape") or (), view.integers("pads") or ()
-    if shape is None or len(shape) != _IMAGE or kernel != shape[2:] or any(pads):
+    if shape is None or len(shape) != IMAGE or kernel != shape[2:] or any(pads):
         return
     size, channels = math.prod(kernel), shape[1]
     if size > _SMALL_PLANE and size > _OF_CHANNELS * channels:
@@ -176,10 +175,10 @@ def _pool_workspace(view: NodeView, program: Program) -> Iterator[Problem]:
         return
     kernel, shape = view.integers("kernel_shape") or (), view.outputs[0].shape
     size = math.prod(kernel)
-    if shape is not None and size & (size - 1) and size > _OF_RESULTS * math.prod(shape):
+    if shape is not None and not is_planned_for_results(size, shape):
         yield differs(
             f"an average of {size} values with {math.prod(shape)} results",
-            f"a power of two, or up to {_OF_RESULTS} values a result: the executor stops",
+            f"a power of two, or up to {OF_RESULTS} values a result: the executor stops",
             f"{USE_THINKER}: it reserves the scratch memory",
             "reserve_scratch_memory",
         )

@@ -14,7 +14,7 @@ from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.kinds import BIAS_BITS, OPERATORS, OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import Accumulator, chip_kernels
-from linger_jax.numerics.look_up import OPERAND_BITS, TABLE_SIZE
+from linger_jax.numerics.look_up import FIRST_OPERAND, OPERAND_BITS, TABLE_SIZE
 from linger_jax.numerics.normalization import EXECUTOR_ROWS, KERNEL_ROWS, normalize
 from linger_jax.numerics.products import rounded_product
 from linger_jax.targets import Platform
@@ -102,7 +102,7 @@ def table(call: Call) -> Sequence[Value]:
     if x.scale != node.scale("scale_x"):
         raise call.error(f"its results are of the scale {node.scale('scale_x'):g}, its operand lies at {x.scale:g}")
     stored = jnp.asarray(results.astype(np.int32))
-    return [IntegerTensor(stored[x.value + np.int32(TABLE_SIZE // 2)], node.scale("scale_o"), bits)]
+    return [IntegerTensor(stored[x.value - np.int32(FIRST_OPERAND)], node.scale("scale_o"), bits)]
 
 
 def layer_norm(call: Call) -> Sequence[Value]:

@@ -13,7 +13,7 @@ import numpy as np
 from linger_jax.export.dialects.dialect import Destination
 from linger_jax.export.onnx import GraphNode, Made, OnnxGraph, insert, kind_of, shape_of
 from linger_jax.kinds import onnx_operators as ops
-from linger_jax.targets import Device, TwoSteps, fits_one, in_two_steps
+from linger_jax.targets import Device, TwoSteps, fits_one, windows_in_two
 from linger_jax.typing import HostArray
 
 _AXES = 2
@@ -34,19 +34,9 @@ def two_convolutions(graph: OnnxGraph, destination: Destination) -> None:
             continue
         if all(fits_one(device, k, s) for k, s in zip(a["kernel_shape"], a["strides"], strict=True)):
             continue
-        windows = _windows(device, node)
+        windows = windows_in_two(device, a["kernel_shape"], a["strides"], a["pads"][:_AXES])
         if windows is not None:
             _write(graph, node, windows, device)
-
-
-def _windows(device: Device, node: GraphNode) -> list[TwoSteps] | None:
-    a = node.attributes
-    found = [
-        in_two_steps(device, int(k), int(s), int(p))
-        for k, s, p in zip(a["kernel_shape"], a["strides"], a["pads"], strict=False)
-    ]
-    windows = [window for window in found if window is not None]
-    return windows if len(windows) == len(found) and any(w.first > 1 for w in windows) else None
 
 
 def _write(graph: OnnxGraph, node: GraphNode, windows: Sequence[TwoSteps], device: Device) -> None:

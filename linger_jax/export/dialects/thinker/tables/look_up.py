@@ -12,7 +12,6 @@ import numpy as np
 from linger_jax.config import RoundMode
 from linger_jax.export.dialects.thinker.rescale import grid_of, platform_of
 from linger_jax.export.dialects.thinker.tables.one_tensor import Function
-from linger_jax.export.dialects.thinker.tables.tabulate import FIRST
 from linger_jax.export.lower import Grid
 from linger_jax.export.onnx import (
     ElementType,
@@ -30,6 +29,7 @@ from linger_jax.export.onnx import (
 from linger_jax.export.runner import IntegerTensor
 from linger_jax.kinds import BIAS_BITS, OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.numerics.look_up import FIRST_OPERAND
 from linger_jax.targets import LookUp, TableIndex
 from linger_jax.typing import Shape
 
@@ -137,7 +137,7 @@ def _by_product(written: _Written, tensor: str) -> str:
     inputs = [
         tensor,
         graph.constant("look_up_one", np.ones((1, 1), np.int8)),
-        graph.constant("look_up_first", np.full(1, -FIRST, np.int32)),
+        graph.constant("look_up_first", np.full(1, -FIRST_OPERAND, np.int32)),
     ]
     attributes = {"x_bits": _WIDTH, "scale_x": grid.scale, "w_bits": _WIDTH, "scale_w": 1.0}
     attributes |= {"o_bits": BIAS_BITS, "scale_o": grid.scale}
@@ -150,7 +150,7 @@ def _by_addition(written: _Written, tensor: str) -> str:
     shape, finer = shape_of(graph, tensor), _FINER * scale
     wide = {"data_bits": BIAS_BITS, "o_bits": BIAS_BITS, "scale_x": scale, "scale_o": finer}
     widened = written.node(ops.REQUANT, [tensor], shape, _INDEX, wide)
-    first = graph.constant(f"look_up_first_{math.prod(shape)}", np.full(shape, -FIRST * _FINER, np.int32))
+    first = graph.constant(f"look_up_first_{math.prod(shape)}", np.full(shape, -FIRST_OPERAND * _FINER, np.int32))
     attributes = {"x_bits": BIAS_BITS, "scale_x": finer, "y_bits": BIAS_BITS, "scale_y": finer}
     attributes |= {"o_bits": BIAS_BITS, "scale_o": scale}
     return written.node(ops.QADD, [widened, first], shape, _INDEX, attributes)

@@ -11,12 +11,9 @@ from linger_jax.export.dialects.thinker.tables.one_tensor import Function
 from linger_jax.export.onnx import FileNode, OnnxGraph
 from linger_jax.export.runner import IntegerTensor, limits
 from linger_jax.export.runner.operators import Call, run_node
+from linger_jax.numerics.look_up import FIRST_OPERAND, TABLE_SIZE
 from linger_jax.plan import semantics
 from linger_jax.typing import HostArray
-
-FIRST = -128
-"""The integer whose result comes first."""
-SIZE = 256
 
 
 def tabulated(graph: OnnxGraph, function: Function) -> IntegerTensor:
@@ -31,7 +28,7 @@ def tabulated(graph: OnnxGraph, function: Function) -> IntegerTensor:
     """
     grid = grid_of(graph, function.source)
     assert grid is not None, function.source
-    every = np.clip(np.arange(FIRST, FIRST + SIZE, dtype=np.int32), *limits(grid.bits))
+    every = np.clip(np.arange(FIRST_OPERAND, FIRST_OPERAND + TABLE_SIZE, dtype=np.int32), *limits(grid.bits))
     values = {function.source: IntegerTensor(jnp.asarray(every), grid.scale, grid.bits)}
     for node in function.nodes:
         operands = tuple(values[t] if t in values else _number(graph.constants[t]) for t in node.inputs)
