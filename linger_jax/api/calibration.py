@@ -72,7 +72,7 @@ def calibrate(
         result = {**result, **updates}
     if args is None:
         raise LingerError("calibrate: there was no batch")
-    plan = qmodel.calibration_plan(result, args, {**kwargs, **named}, rngs=rngs, method=method)
+    plan = qmodel.plan_of_call(result, args, {**kwargs, **named}, rngs, method, mutable=["quant"])
     warn_of_cut_biases(plan, result, _CUT, stacklevel=2)
     return result
 

@@ -315,11 +315,11 @@ class QuantizedModel:
         assert updates is not None
         return updates, seen
 
-    def calibration_plan(
-        self, variables: Variables, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, rngs: Any, method: Any
+    def plan_of_call(
+        self, variables: Variables, args: tuple[Any, ...], kwargs: Mapping[str, Any], rngs: Any, method: Any, mutable: Any
     ) -> Plan:
-        """The plan of a ``calibration_pass``, which that has made already."""
-        call, arrays = split_call(args, dict(kwargs), rngs, method, _model_mutable(_CALIBRATED))
+        """The plan by which such a call of ``apply`` runs; a call that was made has made it."""
+        call, arrays = split_call(args, dict(kwargs), rngs, method, _model_mutable(mutable))
         return self._plan_cache.plan(float_collections(variables), call, arrays)
 
     def _run(

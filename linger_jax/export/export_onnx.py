@@ -17,6 +17,7 @@ from linger_jax.export.dialects import DIALECTS, Destination, one_sample, state_
 from linger_jax.export.lint import check_onnx, enforce
 from linger_jax.export.lower import Record, export_graph, model_arguments
 from linger_jax.export.onnx import AXES_ARE_INPUTS, axes_as_inputs, to_model, write_model
+from linger_jax.plan import Plan
 
 
 class Exportable(Protocol):
@@ -29,6 +30,11 @@ class Exportable(Protocol):
 
     def apply(self, variables: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """One evaluation."""
+
+    def plan_of_call(
+        self, variables: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], rngs: Any, method: Any, mutable: Any
+    ) -> Plan:
+        """The plan by which such a call of ``apply`` runs."""
 
 
 def export_onnx(
@@ -82,12 +88,11 @@ def export_onnx(
         raise ExportError(f"dialect {dialect!r} is not known; allowed: {', '.join(DIALECTS)}")
     written = DIALECTS[dialect]
     args = x if isinstance(x, tuple) else (x,)
-    record = qmodel.record(variables, *args, rngs=rngs, method=method, **kwargs)
     if written.one_sample:
+        plan = qmodel.plan_of_call(variables, args, kwargs, rngs, method, mutable=False)
         evaluate = functools.partial(qmodel.apply, variables, rngs=rngs, method=method)
-        cut, cut_kwargs = one_sample(record.plan, args, kwargs, evaluate)
-        if cut is not args:
-            record = qmodel.record(variables, *cut, rngs=rngs, method=method, **cut_kwargs)
+        args, kwargs = one_sample(plan, args, kwargs, evaluate)
+    record = qmodel.record(variables, *args, rngs=rngs, method=method, **kwargs)
     as_evaluated = written.biases_as_evaluated or record.plan.settings.semantics.files_hold_evaluated_biases
     record = dataclasses.replace(record, bias_as_evaluated=as_evaluated)
     arguments = model_arguments(record.plan.staged.arguments)

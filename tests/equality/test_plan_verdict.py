@@ -13,14 +13,14 @@ from tests.equality.device.drawing import draw_for_device
 from tests.equality.judging import made
 
 CHIPS = (Platform.arcs, Platform.venusA, Platform.venus)
-COUNT = 42
+COUNT = 18
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chip", CHIPS)
-def test_the_verdict_of_a_plan_is_the_outcome_of_strict_export(chip, tmp_path):
+def test_the_verdict_of_a_plan_is_the_outcome_of_strict_export(tmp_path):
     outcomes = set()
-    for index in range(CHIPS.index(chip), COUNT, len(CHIPS)):
+    for index in range(COUNT):
+        chip = CHIPS[index % len(CHIPS)]
         with (
             warnings.catch_warnings(),
             jax.numpy_dtype_promotion("standard"),

@@ -35,7 +35,7 @@ def agreeing(
     Returns:
       The operators of the nodes, but for Quant and Dequant, under ``ops``; all initializers under ``constants``.
     """
-    qmodel = linger_jax.init(model, {"platform": platform})
+    qmodel = linger_jax.init(model, {"platform": platform, "quant_info": {"calibrate_exponent": "nearest"}})
     variables = initialised(qmodel, *inputs, **kwargs)
     variables = linger_jax.calibrate(qmodel, variables, [inputs], progress=False, **kwargs)
     path = linger_jax.export_onnx(qmodel, variables, inputs, folder / "model.onnx", dialect="linger", **kwargs)

@@ -25,7 +25,7 @@ def conv(features, kernel, stride=1, padding=0, **more):
         ("arcs", (6, 7), 2, ((2, 1), (3, 3)), (14, 17), [3, 4]),
         ("venusA", (11, 8), 4, 2, (27, 22), [3, 2]),
         ("venus", (8, 8), 8, 0, (23, 17), [3, 2]),
-        ("venusA", (16, 16), 16, 0, (32, 16), [4, 4]),
+        ("venusA", (16, 16), 16, 0, (32, 32), [4, 4]),
     ],
 )
 def test_a_window_that_is_too_large_goes_over_phases(tmp_path, platform, kernel, stride, padding, plane, second):
