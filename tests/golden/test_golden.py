@@ -93,7 +93,7 @@ def test_a_time_limit_takes_a_sample():
 
 
 def test_a_time_limit_that_no_case_meets_is_said_and_is_no_failure(capsys):
-    assert main([str(DATA / "layers"), "--seconds", "0"]) == 0
+    assert main([str(DATA / "executor"), "--seconds", "0"]) == 0
     assert "no case ended within 0 s" in capsys.readouterr().out
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_a_failed_case(tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["--family", "nothing"], ["--case", "nothing*"]])
 def test_nothing_to_replay_is_exit_status_two(tmp_path, arguments, capsys):
-    directory = tmp_path if not arguments else DATA / "layers"
+    directory = tmp_path if not arguments else DATA / "executor"
     assert main([str(directory), *arguments]) == 2
     assert "no golden case" in capsys.readouterr().err
 
