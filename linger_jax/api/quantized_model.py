@@ -316,7 +316,7 @@ class QuantizedModel:
         return updates, seen
 
     def plan_of_call(
-        self, variables: Variables, args: tuple[Any, ...], kwargs: Mapping[str, Any], rngs: Any, method: Any, mutable: Any
+        self, variables: Variables, args: Any, kwargs: Mapping[str, Any], rngs: Any, method: Any, mutable: Any
     ) -> Plan:
         """The plan by which such a call of ``apply`` runs; a call that was made has made it."""
         call, arrays = split_call(args, dict(kwargs), rngs, method, _model_mutable(mutable))

@@ -32,7 +32,7 @@ class Exportable(Protocol):
         """One evaluation."""
 
     def plan_of_call(
-        self, variables: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], rngs: Any, method: Any, mutable: Any
+        self, variables: Any, args: Any, kwargs: Mapping[str, Any], rngs: Any, method: Any, mutable: Any
     ) -> Plan:
         """The plan by which such a call of ``apply`` runs."""
 

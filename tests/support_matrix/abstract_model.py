@@ -63,6 +63,10 @@ class AbstractModel:
         """Not for this model."""
         raise NotImplementedError
 
+    def plan_of_call(self, *call: Any, **options: Any) -> Plan:
+        """The one call of this model."""
+        return self.plan
+
     def record(self, variables: Any, *args: Any, rngs: Any = None, method: Any = None, **kwargs: Any) -> Record:
         """The evaluation as far as shapes go, with the scales that it makes of those of now."""
         leaves = jax.tree.leaves(self.variables)
