@@ -263,7 +263,7 @@ PAD = standard(
     packing=refused(
         Refusal(
             "the packer refuses Pad",
-            f"{USE_THINKER}: zeros in front of a convolution become its padding; pad other tensors in a layer",
+            f"{USE_THINKER}: zeros in front of a convolution become its padding, others a QCat",
             "pad_in_convolution",
         )
     ),

@@ -5,6 +5,7 @@ file of its own and a case of ``target_of``. Forgetting a field is a ``TypeError
 of mypy.
 """
 
+from linger_jax.targets.device import FARTHEST_LEFT_SHIFT as FARTHEST_LEFT_SHIFT
 from linger_jax.targets.device import Device as Device
 from linger_jax.targets.device import Executor as Executor
 from linger_jax.targets.device import FunctionForm as FunctionForm

@@ -22,6 +22,11 @@ class PlatformQuant(enum.Enum):
     """The packer asks for it, and then has no implementation of what most files need."""
 
 
+FARTHEST_LEFT_SHIFT = 2**6
+"""How much finer a Requant or a QCat may make integers of 8 bits: the executors shift no farther to the left
+(docs/specification/executor.md section 3, row QCat)."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FunctionForm:
     """A function that the executor computes as evaluation does at these widths and scales.

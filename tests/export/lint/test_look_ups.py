@@ -48,6 +48,15 @@ def test_a_requant_to_a_wider_integer_only_shifts_left_and_wraps(bits, scale, se
     assert [severity for severity, _, _ in found(file.done(y, scale), "other grid")] == severities
 
 
+@pytest.mark.parametrize(("finer", "severities"), [(64, []), (128, ["differs"])])
+def test_a_requant_of_8_bits_goes_6_bits_to_the_left(finer, severities):
+    file = File("arcs")
+    y = file.node(
+        "Requant", [file.linear(file.input((1, 8)))], scale_x=SCALE, scale_o=SCALE * finer, data_bits=8, o_bits=8
+    )
+    assert [severity for severity, _, _ in found(file.done(y, SCALE * finer), "other grid")] == severities
+
+
 def test_a_requant_reads_8_bits():
     file = File("arcs")
     wide = file.linear(file.input((1, 8)), o_bits=32)

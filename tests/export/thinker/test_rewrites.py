@@ -335,6 +335,20 @@ def test_a_slice_of_two_axes_is_two_and_a_reversal_picks(tmp_path):
     assert inner(path) == ["QLinear", "Gather", "Gather"]
 
 
+@pytest.mark.parametrize(
+    ("amounts", "blocks"),
+    [(((0, 0), (0, 3), (0, 0)), [(1, 3, 4)]), (((0, 0), (2, 0), (1, 3)), [(1, 2, 4), (1, 7, 1), (1, 7, 3)])],
+)
+def test_a_pad_of_no_convolution_joins_blocks_of_zeros(tmp_path, amounts, blocks):
+    def function(x):
+        return nn.relu(nn.Dense(3)(jnp.pad(nn.Dense(4)(x), amounts)))
+
+    path = exported(tmp_path, function, normal(3, 5, 6))
+    assert "Pad" not in operators(path)
+    constants = onnx.load(path).graph.initializer
+    assert [tuple(c.dims) for c in constants if c.name.startswith("pad_0_")] == blocks
+
+
 @pytest.mark.parametrize("operator", [jnp.add, jnp.multiply])
 @pytest.mark.filterwarnings("ignore:.*is clipped")
 def test_a_smaller_operand_is_repeated(tmp_path, operator):

@@ -1,14 +1,20 @@
-"""Split, which the packer cannot read, as one Slice a part; QCat as every executor computes it rightly."""
+"""Split and Pad, which the packer cannot read, as Slices and QCats; QCat as every executor computes it rightly."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from linger_jax.config import RoundMode
 from linger_jax.export.dialects.dialect import Destination
-from linger_jax.export.dialects.thinker.rescale import rescale
+from linger_jax.export.dialects.thinker.rescale import grid_of, platform_of, rescale
 from linger_jax.export.lower import Grid
-from linger_jax.export.onnx import Made, OnnxGraph, insert, kind_of, slice_constants
+from linger_jax.export.onnx import Made, OnnxGraph, insert, kind_of, shape_of, slice_constants
 from linger_jax.kinds import onnx_operators as ops
+
+_WIDTH = 8
+"""Bits of what is padded."""
 
 
 def slices_for_splits(graph: OnnxGraph, destination: Destination) -> None:
@@ -24,6 +30,44 @@ def slices_for_splits(graph: OnnxGraph, destination: Destination) -> None:
             insert(graph, place, ops.SLICE, [node.inputs[0], *constants], made, label=node.label)
             graph.nodes[place].outputs = [tensor]
             place += 1
+
+
+def concatenations_for_pads(graph: OnnxGraph, destination: Destination) -> None:
+    """A Pad that is no part of a convolution joins blocks of its value to its input, one axis after the other."""
+    del destination
+    for node in [n for n in graph.nodes if n.operator is ops.PAD]:
+        grid, amounts = grid_of(graph, node.inputs[0]), graph.constants[node.inputs[1]].tolist()
+        rank = len(amounts) // 2
+        ends = list(zip(range(rank), amounts[:rank], amounts[rank:], strict=True))
+        if grid is None or grid.bits != _WIDTH:
+            continue
+        fill = int(graph.constants[node.inputs[2]] * grid.scale)
+        place, tensor = graph.nodes.index(node), node.inputs[0]
+        for axis, low, high in [end for end in ends if any(end[1:])]:
+            tensor = _extended(graph, place, tensor, grid, (axis, low, high), fill, node.label)
+            place += 1
+        graph.nodes.remove(node)
+        graph.nodes[place - 1].outputs = node.outputs
+
+
+def _extended(
+    graph: OnnxGraph, place: int, tensor: str, grid: Grid, ends: tuple[int, int, int], fill: int, label: str
+) -> str:
+    """A tensor with so many steps of a value in front of an axis and behind it."""
+    shape, (axis, low, high) = list(shape_of(graph, tensor)), ends
+
+    def block(count: int) -> list[str]:
+        extent = [*shape[:axis], count, *shape[axis + 1 :]]
+        name = f"pad_{fill}_" + "x".join(map(str, extent))
+        return [graph.constant(name, np.full(extent, fill, np.int8))] if count else []
+
+    parts = [*block(low), tensor, *block(high)]
+    attributes: dict[str, Any] = {"platform": platform_of(graph), "quant_mode": RoundMode.floor_add.value, "axis": axis}
+    attributes |= {"o_bits": grid.bits, "scale_o": grid.scale}
+    for i in range(len(parts)):
+        attributes |= {f"x_{i}_bits": grid.bits, f"scale_x_{i}": grid.scale}
+    made = Made(shape=(*shape[:axis], low + shape[axis] + high, *shape[axis + 1 :]), kind="int8")
+    return insert(graph, place, ops.QCAT, parts, made, attributes=attributes, label=label)
 
 
 def operands_on_the_result_grid(graph: OnnxGraph, destination: Destination) -> None:

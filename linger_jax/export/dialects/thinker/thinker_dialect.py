@@ -25,6 +25,7 @@ from linger_jax.export.dialects.thinker.convolutions import (
     transposed_with_bias,
     two_convolutions,
 )
+from linger_jax.export.dialects.thinker.left_shifts import requants_for_left_shifts
 from linger_jax.export.dialects.thinker.names_and_attributes import add_platform_attributes, rename
 from linger_jax.export.dialects.thinker.operand_shapes import operands_of_one_shape
 from linger_jax.export.dialects.thinker.pools import pools_of_the_plane, pools_on_their_grid
@@ -33,7 +34,11 @@ from linger_jax.export.dialects.thinker.reserve import scratch_memory
 from linger_jax.export.dialects.thinker.roundings import half_up_for_other_roundings
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
 from linger_jax.export.dialects.thinker.shared_weights import a_weight_a_node
-from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits
+from linger_jax.export.dialects.thinker.splits_and_concatenations import (
+    concatenations_for_pads,
+    operands_on_the_result_grid,
+    slices_for_splits,
+)
 from linger_jax.export.dialects.thinker.tables import tables_for_functions
 from linger_jax.export.onnx import file_dialect
 
@@ -53,6 +58,7 @@ THINKER = Dialect(
         ),
         Rewrite("no Identity", "docs/specification/onnx_export.md section 4.1, row Identity", no_identity),
         Rewrite("Pad in convolutions", "docs/specification/onnx_export.md section 4.1, row Pad", pads_in_convolutions),
+        Rewrite("QCat for Pad", "docs/specification/executor.md section 4, row pad_by_cat", concatenations_for_pads),
         Rewrite("Slices for Split", "docs/specification/onnx_export.md section 4.1, row Split", slices_for_splits),
         Rewrite("one axis a Slice", "docs/specification/executor.md section 3, row Slice", one_axis_a_slice),
         Rewrite(
@@ -112,6 +118,11 @@ THINKER = Dialect(
             operands_of_one_shape,
         ),
         Rewrite("constants in additions", "docs/specification/executor.md section 3, row QAdd", constants_in_additions),
+        Rewrite(
+            "Requants for left shifts",
+            "docs/specification/executor.md section 2, row right shift",
+            requants_for_left_shifts,
+        ),
         Rewrite("a weight a node", "docs/specification/executor.md section 2, row weights", a_weight_a_node),
         Rewrite(
             "Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes

@@ -15,6 +15,7 @@ from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
 from linger_jax.kinds import AS_TABLE, USE_THINKER
 from linger_jax.kinds import onnx_operators as ops
+from linger_jax.targets import FARTHEST_LEFT_SHIFT
 
 
 def _index(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -47,7 +48,15 @@ def _regridded(view: NodeView, program: Program) -> Iterator[Problem]:
             f"{WIDTH} bits: the executor stops",
             "Give it integers of 8 bits",
         )
-    if bits is None or bits <= WIDTH or x is None or o is None:
+    if bits is None or x is None or o is None:
+        return
+    if bits <= WIDTH:
+        if o > x * FARTHEST_LEFT_SHIFT:
+            yield differs(
+                f"scale_x {x:g}, scale_o {o:g}",
+                f"scale_o up to {FARTHEST_LEFT_SHIFT} times scale_x: the executor shifts no farther",
+                "Go there in two steps",
+            )
         return
     if not x <= o <= x * 2 ** (bits - WIDTH):
         yield differs(

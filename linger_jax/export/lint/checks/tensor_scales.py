@@ -14,9 +14,7 @@ from linger_jax.export.lint.program import Program
 from linger_jax.kinds import OnnxOperator
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics import is_power_of_two
-
-_FARTHEST = 2**6
-"""How much coarser than the result an operand of a concatenation may be."""
+from linger_jax.targets import FARTHEST_LEFT_SHIFT
 
 
 def _powers(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -72,10 +70,10 @@ def _far_shift(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     o = view.number("scale_o")
     scales = [scale for i in range(len(view.inputs)) if (scale := view.number(f"scale_x_{i}"))]
-    if o is not None and scales and o > _FARTHEST * min(scales):
+    if o is not None and scales and o > FARTHEST_LEFT_SHIFT * min(scales):
         yield differs(
             f"input scale {min(scales):g}, scale_o {o:g}",
-            f"scale_o up to {_FARTHEST} times an input's: the executor shifts no farther",
+            f"scale_o up to {FARTHEST_LEFT_SHIFT} times an input's: the executor shifts no farther",
             "Set tie_concat_scales: true and train, so that all inputs and the output share one scale",
         )
 
