@@ -293,7 +293,13 @@ TILE = moving("Tile", _NUMBERS, exported=False)
 IDENTITY = standard(
     "Identity",
     _DATA,
-    packing=refused(Refusal("the packer has no Identity", f"{USE_THINKER}: it drops the node", "drop_identity")),
+    packing=refused(
+        Refusal(
+            "the packer has no Identity",
+            f"{USE_THINKER}: it drops the node; an output that is an input as it came belongs outside the model",
+            "drop_identity",
+        )
+    ),
     passes_grid=True,
 )
 CONCAT = standard("Concat", _DATA, packing=refused(UNKNOWN), passes_grid=False, variadic=True)
