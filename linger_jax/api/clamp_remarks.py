@@ -37,19 +37,21 @@ class _Cut:
       spec: the quantizer.
       share: of its values.
       largest: magnitude.
+      key: of the configuration that sets the bound.
     """
 
     path: Path
     spec: QuantizerSpec
     share: float
     largest: float
+    key: str
 
     @property
     def layer(self) -> str:
         return ".".join(self.path[:-1]) or "<root>"
 
     def __str__(self) -> str:
-        return f"{_WHAT[self.spec.kind]} {self.share:.2%} (largest {self.largest:.3g}, {_key(self.spec)})"
+        return f"{_WHAT[self.spec.kind]} {self.share:.2%} (largest {self.largest:.3g}, {self.key})"
 
 
 def with_cuts_told(
@@ -105,7 +107,7 @@ def clamp_remarks(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple[st
         if quantizer.active and _clamps(quantizer.spec) and _is_known(note):
             share, largest = np.reshape(on_host(note), (-1, 2)).max(axis=0).tolist()
             if share > _TOLD:
-                cut = _Cut(path, quantizer.spec, share, largest)
+                cut = _Cut(path, quantizer.spec, share, largest, _key(plan, path, quantizer.spec))
                 yield ".".join(path[:-1]), f"clamped: {cut}"
 
 
@@ -116,14 +118,15 @@ def _clamps(spec: QuantizerSpec) -> bool:
     return spec.clamp_value is not None or (spec.kind is QuantizerKind.weight and spec.clamp_factor is not None)
 
 
-def _key(spec: QuantizerSpec) -> str:
-    match spec.kind:
-        case QuantizerKind.activation:
-            return "clamp_activation_value"
-        case QuantizerKind.bias:
-            return "clamp_bias_value"
-        case QuantizerKind.weight:
-            return "clamp_weight_value" if spec.clamp_factor is None and spec.clamp_value else "clamp_factor_value"
+def _key(plan: Plan, path: Path, spec: QuantizerSpec) -> str:
+    if spec.kind is QuantizerKind.activation:
+        return "clamp_activation_value"
+    if spec.kind is QuantizerKind.bias:
+        return "clamp_bias_value"
+    clamp = plan.settings.config.for_path(".".join(path[:-1])).clamp_info
+    if spec.clamp_factor is None and spec.clamp_value is not None:
+        return "clamp_weight_value"
+    return "clamp_factor_value" if spec.clamp_factor == clamp.clamp_factor_value else "a limit of the layer's own"
 
 
 def _of_parameters(plan: Plan, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[_Cut]:
@@ -133,7 +136,7 @@ def _of_parameters(plan: Plan, before: Mapping[str, Any], after: Mapping[str, An
             changed = sum(
                 np.sum(a != on_host(get_in(after, p))) for p, a in zip(quantizer.parameters, arrays, strict=True)
             )
-            yield _cut(path, quantizer, changed, arrays)
+            yield _cut(path, quantizer, changed, arrays, _key(plan, path, quantizer.spec))
 
 
 def _beyond_lingers_factor(plan: Plan, variables: Mapping[str, Any]) -> Iterator[_Cut]:
@@ -141,7 +144,7 @@ def _beyond_lingers_factor(plan: Plan, variables: Mapping[str, Any]) -> Iterator
         if quantizer.spec.kind is QuantizerKind.weight and not _clamps(quantizer.spec):
             sizes = np.concatenate([np.abs(a).ravel() for a in arrays])
             bound = float(_LINGERS.clamp_factor_value or 0) * sizes.mean(dtype=np.float64)
-            yield _cut(path, quantizer, np.sum(sizes > bound), arrays)
+            yield _cut(path, quantizer, np.sum(sizes > bound), arrays, "clamp_factor_value")
 
 
 def _parameters(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple[Path, Quantizer, list[HostArray]]]:
@@ -153,10 +156,10 @@ def _parameters(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple[Path
             yield path, quantizer, [on_host(a) for a in arrays]
 
 
-def _cut(path: Path, quantizer: Quantizer, count: Any, arrays: list[HostArray]) -> _Cut:
+def _cut(path: Path, quantizer: Quantizer, count: Any, arrays: list[HostArray], key: str) -> _Cut:
     size = sum(a.size for a in arrays)
     largest = max(float(np.abs(a).max(initial=0)) for a in arrays)
-    return _Cut(path, quantizer.spec, float(count) / max(size, 1), largest)
+    return _Cut(path, quantizer.spec, float(count) / max(size, 1), largest, key)
 
 
 def _of_outputs(plan: Plan, seen: State) -> Iterator[_Cut]:
@@ -167,7 +170,9 @@ def _of_outputs(plan: Plan, seen: State) -> Iterator[_Cut]:
             sums = np.reshape(on_host(counted), (-1, 3, 2)).astype(np.float64)
             beyond, size = sums[:, :2].sum(axis=(0, 2)).tolist()
             if size:
-                yield _Cut(path, quantizer.spec, beyond / size, float(sums[:, 2].max()))
+                yield _Cut(
+                    path, quantizer.spec, beyond / size, float(sums[:, 2].max()), _key(plan, path, quantizer.spec)
+                )
 
 
 def _noted(plan: Plan, quant: Mapping[str, Any], cuts: list[_Cut]) -> dict[str, Any]:
