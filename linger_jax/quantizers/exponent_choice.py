@@ -31,8 +31,8 @@ _EXPONENTS = np.arange(LARGEST_EXPONENT + 1, dtype=np.int32)
 _LAST = np.int32(LARGEST_EXPONENT)
 _LOG2_OF_FLOOR = np.float32(-19.9315)
 """A little above that of 1e-6."""
-_FARTHEST = np.float32(2.0**30)
-"""Steps that a value may lie beyond the grid; what is cut by more counts as much."""
+_FARTHEST = np.float64(2.0**32)
+"""Twice the largest grid: what is cut by more counts as much, so that float32 holds the sums."""
 
 
 def no_errors() -> npt.NDArray[np.float32]:
@@ -91,15 +91,16 @@ def added_errors(spec: QuantizerSpec, t: jax.Array, errors: jax.Array, last: jax
       last: int32 scalar, the largest exponent that may still be asked for.
 
     Returns:
-      float32 [2, 24]: for each exponent the sum of (t - quantized t)^2, in squared steps of its grid, as ``wide_sum``.
+      float32 [2, 24]: for each exponent the sum of (t - quantized t)^2, as ``wide_sum``.
     """
     low, high = (np.float32(limit) for limit in spec.limits)
 
     def with_exponent(exponent: jax.Array, sums: jax.Array) -> jax.Array:
-        scale = power_of_two(exponent)
+        scale = power_of_two(lax.convert_element_type(exponent, jnp.int32))
         whole = lax.clamp(low, round_scaled(t, scale, spec.rounding_in_evaluation), high)
-        distance = lax.convert_element_type(lax.min(lax.abs(t * scale - whole), _FARTHEST), jnp.float64)
-        return sums.at[exponent].add(jnp.sum(distance * distance))
+        unit = lax.convert_element_type(scale, jnp.float64)
+        steps = lax.min(lax.convert_element_type(lax.abs(t * scale - whole), jnp.float64), _FARTHEST * unit)
+        return sums.at[exponent].add(jnp.sum(steps * steps) / (unit * unit))
 
     with wide_types():
         return as_two(lax.fori_loop(np.int32(0), last + np.int32(1), with_exponent, as_one(errors)))
@@ -118,8 +119,7 @@ def with_least_error(errors: jax.Array, allowed: jax.Array | None = None) -> jax
       int32 scalar.
     """
     with wide_types():
-        steps = np.ldexp(np.float64(1), -2 * _EXPONENTS)
-        compared = lax.convert_element_type(as_one(errors) * steps, jnp.float32)
+        compared = lax.convert_element_type(as_one(errors), jnp.float32)
     compared = compared if allowed is None else jnp.where(allowed, compared, np.float32(np.inf))
     return lax.convert_element_type(jnp.argmin(compared), jnp.int32)
 

@@ -105,7 +105,7 @@ def halvings_of_least_entropy(counts: jax.Array, octave: jax.Array, bits: int) -
             return jnp.zeros((), jnp.int32)
         # As float32 numbers: in which order the logarithms were added is not seen.
         found = lax.convert_element_type(jnp.stack(divergences), jnp.float32)
-        return lax.convert_element_type(jnp.argmin(found), jnp.int32)
+    return lax.argmin(found, 0, jnp.int32)
 
 
 def _equal_bins(octaves: jax.Array, octave: jax.Array) -> jax.Array:

@@ -92,13 +92,13 @@ def with_largest(x: jax.Array, largest: jax.Array) -> jax.Array:
     nothing = np.float32(np.inf), jnp.full(count, np.float32(-1)), jnp.zeros(count, jnp.int32)
     _, values, times = lax.fori_loop(np.int32(0), np.int32(count), next_smaller, nothing)
     places = np.arange(count, dtype=np.int32)
-    source = jnp.sum(jnp.cumsum(times) <= places[:, None], axis=1, dtype=jnp.int32)
+    source = jnp.sum(jnp.cumsum(times)[None, :] <= places[:, None], axis=1, dtype=jnp.int32)
     listed = jnp.where(source < count, values[lax.min(source, np.int32(count - 1))], np.float32(-1))
     both = jnp.concatenate([largest, listed])
-    order = np.arange(2 * count, dtype=np.int32)
-    before = (both > both[:, None]) | ((both == both[:, None]) & (order < order[:, None]))
-    rank = jnp.sum(before, axis=1, dtype=jnp.int32)
-    return jnp.sum(jnp.where(rank == places[:, None], both, np.float32(0)), axis=1)
+    is_earlier = np.tri(2 * count, k=-1, dtype=np.bool_)
+    row, column = both[None, :], both[:, None]
+    rank = jnp.sum((row > column) | ((row == column) & is_earlier), axis=1, dtype=jnp.int32)
+    return jnp.sum(jnp.where(rank[None, :] == places[:, None], row, np.float32(0)), axis=1)
 
 
 def moving_average(running: jax.Array, current: jax.Array, started: jax.Array) -> jax.Array:
