@@ -114,7 +114,7 @@ def test_a_saved_file_is_sorted_block_style_with_names_and_without_calibration(t
     assert set(top) == set(QuantConfig.model_fields) - {"parts"} | {"part1"}
     assert "dtype: torch.float32\n" in text
     assert "platform: venusA\n" in text
-    assert "  clamp_activation_value: 8\n" in text
+    assert "  clamp_activation_value: null\n" in text
     assert "part1:\n  name:\n  - fc1\n  quant_info:\n    round_mode: round\n" in text
     assert not set("{}[]!") & set(text)
 

@@ -95,7 +95,7 @@ def test_what_cuts_less_than_a_thousandth_is_not_told():
 
 def test_variables_have_the_same_structure_whatever_was_cut():
     _, variables, _, _ = calibrated(CLAMPS)
-    fresh = linger_jax.init(Mlp(), CLAMPS).init(jax.random.key(0), X)
+    fresh, _ = told(lambda: linger_jax.init(Mlp(), CLAMPS).init(jax.random.key(0), X))
     assert jax.tree.structure(fresh) == jax.tree.structure(variables)
     shapes = jax.eval_shape(lambda: linger_jax.init(Mlp(), CLAMPS).adopt(weights(), X))
     assert jax.tree.structure(shapes) == jax.tree.structure(variables)
@@ -122,7 +122,7 @@ def test_without_a_section_nothing_is_clamped_and_it_is_said(config):
     jax.tree.map(np.testing.assert_array_equal, variables["params"], wide["params"])
     assert "no clamp_info is named" in text
     assert "first: outputs" in text
-    assert "second: weights 4.17% (largest 60, clamp_factor_value), outputs" in text
+    assert re.search(r"second: outputs [^;]*, weights 4.17% \(largest 60, clamp_factor_value\)", text)
     assert "clamps: off" in str(qmodel.plan(variables, X))
     _, trained = qmodel.apply(variables, X, mutable=["quant"])
     assert float(trained["quant"]["first"]["output_quantizer"]["running_data"]) > 8
