@@ -25,6 +25,8 @@ from linger_jax.typing import HostArray, Path
 
 _TOLD = 0.001
 """Share of the values from which it is told."""
+_OWN = "a limit of the layer's own"
+"""In the place of a key; part of what the layer is, so the plan alone tells it."""
 _WHAT = {QuantizerKind.activation: "outputs", QuantizerKind.weight: "weights", QuantizerKind.bias: "biases"}
 
 
@@ -76,7 +78,7 @@ def with_cuts_told(
         return dict(after)
     counted = list(_of_outputs(plan, seen or {}))
     cuts = [*_of_parameters(plan, before, after), *(cut for cut in counted if _clamps(cut.spec))]
-    if told := [cut for cut in cuts if cut.share > _TOLD]:
+    if told := [cut for cut in cuts if cut.share > _TOLD and cut.key != _OWN]:
         _warn(
             f"clamps cut values: {_lines(told)}. Right for a model that was trained with these clamps; else raise the "
             "key in clamp_info, or switch it off with null",
@@ -126,16 +128,15 @@ def _key(plan: Plan, path: Path, spec: QuantizerSpec) -> str:
     clamp = plan.settings.config.for_path(".".join(path[:-1])).clamp_info
     if spec.clamp_factor is None and spec.clamp_value is not None:
         return "clamp_weight_value"
-    return "clamp_factor_value" if spec.clamp_factor == clamp.clamp_factor_value else "a limit of the layer's own"
+    return "clamp_factor_value" if spec.clamp_factor == clamp.clamp_factor_value else _OWN
 
 
 def _of_parameters(plan: Plan, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[_Cut]:
     """Parameters that a clamp has changed."""
     for path, quantizer, arrays in _parameters(plan, before):
-        if _clamps(quantizer.spec):
-            changed = sum(
-                np.sum(a != on_host(get_in(after, p))) for p, a in zip(quantizer.parameters, arrays, strict=True)
-            )
+        clamped = [get_in(after, p) for p in quantizer.parameters]
+        if _clamps(quantizer.spec) and all(map(_is_known, clamped)):
+            changed = sum(np.sum(a != on_host(b)) for a, b in zip(arrays, clamped, strict=True))
             yield _cut(path, quantizer, changed, arrays, _key(plan, path, quantizer.spec))
 
 

@@ -97,7 +97,7 @@ def test_variables_have_the_same_structure_whatever_was_cut():
     _, variables, _, _ = calibrated(CLAMPS)
     fresh, _ = told(lambda: linger_jax.init(Mlp(), CLAMPS).init(jax.random.key(0), X))
     assert jax.tree.structure(fresh) == jax.tree.structure(variables)
-    shapes = jax.eval_shape(lambda: linger_jax.init(Mlp(), CLAMPS).adopt(weights(), X))
+    shapes = jax.eval_shape(lambda floats: linger_jax.init(Mlp(), CLAMPS).adopt(floats, X), weights())
     assert jax.tree.structure(shapes) == jax.tree.structure(variables)
 
 
