@@ -50,7 +50,7 @@ class _Cut:
 
     @property
     def layer(self) -> str:
-        return ".".join(self.path[:-1]) or "<root>"
+        return layer_of(self.path)
 
     def __str__(self) -> str:
         return f"{_WHAT[self.spec.kind]} {self.share:.2%} (largest {self.largest:.3g}, {self.key})"
@@ -110,7 +110,12 @@ def clamp_remarks(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple[st
             share, largest = np.reshape(on_host(note), (-1, 2)).max(axis=0).tolist()
             if share > _TOLD:
                 cut = _Cut(path, quantizer.spec, share, largest, _key(plan, path, quantizer.spec))
-                yield ".".join(path[:-1]), f"clamped: {cut}"
+                yield cut.layer, f"clamped: {cut}"
+
+
+def layer_of(path: Path) -> str:
+    """The name that a plan's row has for the layer of a quantizer."""
+    return ".".join(path[:-1]) or "<root>"
 
 
 _LINGERS = ClampInfo()

@@ -208,7 +208,7 @@ def _of_statistic(statistic: jax.Array) -> CalibrationResult:
 def _of_power(log2: jax.Array, largest: jax.Array) -> CalibrationResult:
     """A range of 2^log2; the floor of zeros (docs/decisions.md D28)."""
     saw_data = largest > SMALLEST_STATISTIC
-    floor = _of_statistic(SMALLEST_STATISTIC)
+    floor = _of_statistic(jnp.asarray(SMALLEST_STATISTIC))
     assert floor.learning_data is not None
     return CalibrationResult(
         learning_data=jnp.where(saw_data, lax.convert_element_type(log2, jnp.float32), floor.learning_data),

@@ -98,7 +98,7 @@ def halvings_of_least_entropy(counts: jax.Array, octave: jax.Array, bits: int) -
     steps = 2 ** (bits - 1)
     with wide_types():
         fine = _equal_bins(as_one(counts)[1:].reshape(len(_OCTAVES), _PER_OCTAVE), octave)
-        divergences = []
+        divergences: list[jax.Array] = []
         while (size := _FINE >> len(divergences)) >= steps:
             divergences.append(_divergence(fine, size, steps))
         if len(divergences) < 2:
