@@ -58,11 +58,18 @@ def trained(name: str, steps: int) -> Trained:
         return Trained(specimen.model, variables, [x], x, specimen.platform)
     make, kind = MODELS[name]
     model, loss = make(), cross_entropy
-    x, targets = tones(DATA_SIZE, 20, 8) if kind == "tones" else images(DATA_SIZE, 16)
+    x, targets = tones(DATA_SIZE, 20, 8) if kind == "tones" else pictures(DATA_SIZE)
     if kind == "pictures":
         targets, loss = x, lambda output, wanted: ((output - wanted) ** 2).mean()
     variables = learnt(model, x[:-BATCH], targets[:-BATCH], loss, steps)
     return Trained(model, variables, np.split(x[:-BATCH], DATA_SIZE // BATCH - 1), x[-BATCH:])
+
+
+def pictures(count: int) -> tuple[Any, Any]:
+    """Digits as images, standardised as for training, with the noise that pictures of a camera have."""
+    x, labels = images(count, 16)
+    noise = np.random.default_rng(0).normal(0, 0.1, x.shape)
+    return ((x - x.mean()) / x.std() + noise).astype(np.float32), labels
 
 
 def learnt(model: nn.Module, x: Any, targets: Any, loss: Callable[..., Any], steps: int) -> Any:
