@@ -112,7 +112,7 @@ def _check_methods(config: QuantConfig) -> None:
 
 def _warn_of_no_clamps(config: QuantConfig) -> None:
     sections = (config.clamp_info, *(part.clamp_info for part in config.parts if part.clamp_info is not None))
-    if not any(value for section in sections for value in dict(section).values()):
+    if config.compat is Compat.chip and not any(value for section in sections for value in dict(section).values()):
         warnings.warn(
             "constrain: every key of clamp_info is switched off, so nothing is clipped. Leave the section out for "
             "linger's limits, or name your own",
