@@ -11,6 +11,7 @@ import jax
 from rich.progress import track
 
 from linger_jax.api.calibration_context import calibrating
+from linger_jax.api.clamp_remarks import with_cuts_told
 from linger_jax.api.quantized_model import QuantizedModel
 from linger_jax.api.scale_remarks import warn_of_cut_biases
 from linger_jax.errors import LingerError
@@ -45,8 +46,7 @@ def calibrate(
 ) -> Tree:
     """Calibrates on any number of batches.
 
-    Each range is the largest of those of the batches, and its power of two the one with the least error on all of them
-    (``quant_info.calibrate_exponent``, docs/decisions.md D25).
+    The batches count as one (docs/decisions.md D25): how the data is split into them decides nothing.
 
     Args:
       qmodel: the quantized model.
@@ -62,6 +62,10 @@ def calibrate(
     Raises:
       LingerError: no batch, an empty batch, NaN or infinity in the data (naming the quantizer), or quantizers that are
         calibrated already. Nothing is changed then.
+
+    Warns:
+      LingerWarning: layers whose clamps cut more than 0.1 % of their values, or whose values linger's clamps would cut
+        where no ``clamp_info`` is named (docs/decisions.md D26); biases beyond their width.
     """
     result: Tree = dict(variables)
     seen: dict[Any, Any] = {}
@@ -73,6 +77,7 @@ def calibrate(
     if args is None:
         raise LingerError("calibrate: there was no batch")
     plan = qmodel.plan_of_call(result, args, {**kwargs, **named}, rngs, method, mutable=["quant"])
+    result = with_cuts_told(plan, variables, result, seen, stacklevel=2)
     warn_of_cut_biases(plan, result, _CUT, stacklevel=2)
     return result
 

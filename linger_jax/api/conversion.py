@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -9,12 +10,13 @@ import flax.linen as nn
 
 from linger_jax.api.fusion import FusedModel, require_unbound
 from linger_jax.api.quantized_model import QuantizedModel
-from linger_jax.config import ConfigSource, check_device, load_config
-from linger_jax.errors import LingerError
+from linger_jax.config import Compat, ConfigSource, QuantConfig, check_device, load_config
+from linger_jax.errors import LingerError, LingerWarning
 from linger_jax.kinds import OPERATOR_NAMES, OPERATORS
 from linger_jax.nearest_name import nearest_name
 from linger_jax.plan import PlanSettings
 from linger_jax.plan.fuse import NOTHING_FUSED
+from linger_jax.quantizers import calibrate_method
 
 
 def init(
@@ -83,6 +85,10 @@ def _convert(
     require_unbound(model)
     loaded = load_config(config)
     check_device(loaded)
+    _check_methods(loaded)
+    if purpose == "constrain":
+        loaded = loaded.for_constraining()
+        _warn_of_no_clamps(loaded)
     settings = PlanSettings(
         config=loaded,
         purpose=purpose,
@@ -93,6 +99,26 @@ def _convert(
         fusion=fusion,
     )
     return QuantizedModel(model, settings)
+
+
+def _check_methods(config: QuantConfig) -> None:
+    """Refuses a calibration method that nothing is registered for; linger finds that out when it calibrates."""
+    if config.compat is Compat.reference:
+        return
+    for info in (config.quant_info, *(part.quant_info for part in config.parts if part.quant_info is not None)):
+        calibrate_method(info.w_calibrate_name)
+        calibrate_method(info.a_calibrate_name)
+
+
+def _warn_of_no_clamps(config: QuantConfig) -> None:
+    sections = (config.clamp_info, *(part.clamp_info for part in config.parts if part.clamp_info is not None))
+    if config.compat is Compat.chip and not any(value for section in sections for value in dict(section).values()):
+        warnings.warn(
+            "constrain: every key of clamp_info is switched off, so nothing is clipped. Leave the section out for "
+            "linger's limits, or name your own",
+            LingerWarning,
+            stacklevel=4,
+        )
 
 
 def _types(given: Iterable[type[nn.Module]] | type[nn.Module]) -> tuple[type[nn.Module], ...]:

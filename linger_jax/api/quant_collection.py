@@ -97,7 +97,10 @@ def initial(plan: Plan) -> State:
 def nothing_seen_of(plan: Plan) -> State:
     """What a calibration has seen of every quantizer before it begins: entries beside those of the state."""
     return {
-        path: {k: jnp.asarray(np.broadcast_to(v, (*quantizer.stack, *v.shape))) for k, v in nothing_seen().items()}
+        path: {
+            k: jnp.asarray(np.broadcast_to(v, (*quantizer.stack, *v.shape)))
+            for k, v in nothing_seen(quantizer.spec).items()
+        }
         for path, quantizer in plan.quantizers.items()
     }
 

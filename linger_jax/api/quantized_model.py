@@ -17,6 +17,7 @@ import jax
 from linger_jax.api import findings
 from linger_jax.api.calibration_context import forget_trace, is_calibrating, uncalibrated_key
 from linger_jax.api.call_checks import Arithmetic, KnownRanks, asks_for_integers, refuse_empty, refuse_nothing_to_do
+from linger_jax.api.clamp_remarks import with_cuts_told
 from linger_jax.api.device import refuse_for_device, verdict_on
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
@@ -114,7 +115,7 @@ class QuantizedModel:
 
         Warns:
           LingerWarning: a function runs as float because the platform has no kernel for it; a constant is clipped by
-            its own quantizer; a LayerNorm's epsilon is not the chip's.
+            its own quantizer; a LayerNorm's epsilon is not the chip's; a clamp cuts more than 0.1 % of the weights.
         """
         variables = float_collections(variables)
         if self.active:
@@ -125,7 +126,7 @@ class QuantizedModel:
                 warnings.warn(text, LingerWarning, stacklevel=2)
             variables = fold_variables(self.settings, variables)
             if self.settings.purpose == "quantize":
-                variables = initial_variables(plan, variables)
+                variables = with_cuts_told(plan, variables, initial_variables(plan, variables), stacklevel=2)
         self._ranks.remember(method, args, kwargs)
         return variables
 
@@ -172,8 +173,7 @@ class QuantizedModel:
           *args, **kwargs, rngs, method: as in ``nn.Module.apply``.
 
         Raises:
-          LingerError: the model is not quantized (``open_quant: false``, or a constrained model), or as
-        ``apply``.
+          LingerError: the model is not quantized (``open_quant: false``, or a constrained model), or as ``apply``.
         """
         if not self.active or self.settings.purpose != "quantize":
             raise LingerError("only a quantized model has integers to record; this one runs as float")
@@ -235,7 +235,7 @@ class QuantizedModel:
         _, arrays = split_call(args, kwargs, rngs, method, ())
         result = taken_over(plan, before, flax.core.unfreeze(dict(variables)), arrays)
         self._ranks.remember(method, args, kwargs)
-        return result
+        return with_cuts_told(plan, variables, result, stacklevel=2)
 
     # --- running ---
 

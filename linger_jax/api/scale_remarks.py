@@ -1,6 +1,6 @@
-"""What the scales of a model's variables say about its layers: weights made coarser for a bias, biases that are cut.
+"""What a model's variables say about its layers: weights made coarser for a bias, biases and values that are cut.
 
-Source: docs/decisions.md D27.
+Source: docs/decisions.md D26 and D27.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linger_jax.api.clamp_remarks import clamp_remarks, layer_of
 from linger_jax.api.quant_collection import QUANT, get_in, threshold_path
 from linger_jax.compat import is_tracer, on_host
 from linger_jax.errors import LingerWarning
@@ -39,11 +40,13 @@ def scale_remarks(plan: Plan, variables: Mapping[str, Any]) -> dict[str, str]:
     """
     remarks: dict[str, list[str]] = {}
     for path, stored, own in _coarser_weights(plan, variables):
-        remarks.setdefault(".".join(path[:-1]), []).append(
+        remarks.setdefault(layer_of(path), []).append(
             f"{path[-1]} {stored:g} instead of {own:g}: its bias needs the room"
         )
     for path, largest, limit in _cut_biases(plan, variables):
-        remarks.setdefault(".".join(path[:-1]), []).append(f"bias of {largest:g} is cut to {limit:g}")
+        remarks.setdefault(layer_of(path), []).append(f"bias of {largest:g} is cut to {limit:g}")
+    for layer, text in clamp_remarks(plan, variables):
+        remarks.setdefault(layer, []).append(text)
     return {layer: "; ".join(texts) for layer, texts in remarks.items()}
 
 

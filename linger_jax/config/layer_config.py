@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from linger_jax.config.enums import Compat
-from linger_jax.config.sections import ClampInfo, Part, QuantInfo
+from linger_jax.config.sections import ClampInfo, Part, QuantInfo, with_lingers_methods
 from linger_jax.path_patterns import matches
 
 
@@ -47,7 +47,7 @@ def layer_config(
     input_bits, output_bits = quant_keys.pop("input_bits", None), quant_keys.pop("output_bits", None)
     quant_base, clamp_base = quant_info, clamp_info
     if as_reference:
-        quant_base, clamp_base = QuantInfo(), ClampInfo()
+        quant_base, clamp_base = with_lingers_methods(QuantInfo()), ClampInfo()
         quant_keys["qat_method"] = quant_info.qat_method  # global whatever the part says
     overlaid = quant_base.model_copy(update=quant_keys)
     return LayerConfig(

@@ -68,11 +68,15 @@ def _forgiven(layer: Source) -> Source:
     return Source(mapping, layer.title, layer.lines)
 
 
+_SECTIONS = ("quant_info", "clamp_info")
+
+
 @dataclass
 class _Keys:
     """Keys on their way into a ``QuantConfig``."""
 
     settings: dict[str, Any]
+    """Only those that are named: a default may depend on another key."""
     parts: list[tuple[str | None, Any]]
     """Section key and part; a part that was never in a file has no key."""
     problems: list[tuple[str, ConfigProblem]] = field(default_factory=list)
@@ -80,7 +84,7 @@ class _Keys:
 
     @classmethod
     def of(cls, config: QuantConfig, *, keep_parts: bool) -> _Keys:
-        settings = {key: getattr(config, key) for key in FILE_KEYS}
+        settings = {key: getattr(config, key) for key in FILE_KEYS if key in config.model_fields_set}
         return cls(settings, [(part.section, part) for part in config.parts] if keep_parts else [])
 
     def lay_over(self, layer: Source) -> None:
@@ -88,8 +92,10 @@ class _Keys:
         for key, value in self._with_text_keys(layer, layer.mapping, ()).items():
             if is_part(key, value):
                 parts.append((key, {k: {} if v is None and k != "name" else v for k, v in value.items()}))
+            elif key in _SECTIONS and value is None:
+                pass  # a heading without keys below it
             elif key in FILE_KEYS:
-                self.settings[key] = _laid_over(self.settings[key], value)
+                self.settings[key] = _laid_over(self.settings.get(key), value)
             elif key != NEVER_SAVED and len(self.problems) < MOST_PROBLEMS:
                 self._note(layer, (key,), describe_unknown_top_key(key, value))
         self.parts = parts or self.parts
@@ -125,11 +131,8 @@ class _Keys:
 
 def _laid_over(old: Any, new: Any) -> Any:
     """Returns a section's old keys with the new ones over them; a value that is no section replaces the old one."""
-    if not isinstance(old, Section):
-        return {**old, **new} if isinstance(old, Mapping) and isinstance(new, Mapping) else new
-    if new is None:
-        return old
-    return {**dict(old), **new} if isinstance(new, Mapping) else new
+    named = {key: getattr(old, key) for key in old.model_fields_set} if isinstance(old, Section) else old
+    return {**named, **new} if isinstance(named, Mapping) and isinstance(new, Mapping) else new
 
 
 def _path_in_file(path: KeyPath, part_names: Sequence[str | None]) -> KeyPath:

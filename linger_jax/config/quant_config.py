@@ -11,7 +11,15 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, field_validator, m
 from linger_jax.config.enums import Compat, Lowering, QuantMethod
 from linger_jax.config.layer_config import LayerConfig, layer_config
 from linger_jax.config.refusals import broken_rules
-from linger_jax.config.sections import ClampInfo, Part, PartClampInfo, PartQuantInfo, QuantInfo
+from linger_jax.config.sections import (
+    CLAMPS_OFF,
+    ClampInfo,
+    Part,
+    PartClampInfo,
+    PartQuantInfo,
+    QuantInfo,
+    with_lingers_methods,
+)
 from linger_jax.config.validation import Section, problem_list
 from linger_jax.errors import ConfigError
 from linger_jax.path_patterns import unmatched
@@ -49,8 +57,8 @@ class QuantConfig(Section):
     """Seed of ``init`` when no key is given, and of the command line tools."""
     platform: Platform = DEFAULT_PLATFORM
     """Target chip."""
-    clamp_info: ClampInfo = ClampInfo()
-    """Limits on weights, biases and outputs."""
+    clamp_info: ClampInfo = CLAMPS_OFF
+    """Limits on weights, biases and outputs; linger's by default under ``compat: reference``."""
     quant_info: QuantInfo = QuantInfo()
     """Widths, rounding and calibration."""
     parts: tuple[Part, ...] = ()
@@ -82,6 +90,15 @@ class QuantConfig(Section):
         return device
 
     @model_validator(mode="after")
+    def _defaults_of_the_reference(self) -> Self:
+        """What is not named has linger's default there (docs/decisions.md D25 and D26)."""
+        if self.compat is Compat.reference:
+            self.__dict__["quant_info"] = with_lingers_methods(self.quant_info)
+            if not self.names_clamps:
+                self.__dict__["clamp_info"] = ClampInfo()
+        return self
+
+    @model_validator(mode="after")
     def _keys_agree(self) -> Self:
         problems = tuple(
             broken_rules(
@@ -95,6 +112,15 @@ class QuantConfig(Section):
         if problems:
             raise ConfigError(problem_list(type(self).__name__, problems), problems)
         return self
+
+    @property
+    def names_clamps(self) -> bool:
+        """Whether clamps are what the configuration says, and not a default."""
+        return "clamp_info" in self.model_fields_set
+
+    def for_constraining(self) -> Self:
+        """The configuration of a stage that clips: with linger's limits where none are named."""
+        return self if self.names_clamps else self.model_copy(update={"clamp_info": ClampInfo()})
 
     def for_path(self, path: str) -> LayerConfig:
         """Returns the settings of the module at the dotted ``path``; the root module's is the empty string."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, StrictBool, StrictInt, StrictStr, field_validator
@@ -23,11 +24,17 @@ Bits = Annotated[StrictInt, Field(ge=2, le=32)]
 Clamp = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 """A limit on magnitudes, in float units."""
 
+Percentage = Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)]
+
 Name = Annotated[StrictStr, Field(min_length=1)]
 
 
 class ClampInfo(Section):
-    """Limits of the constrain mode, of calibration, and of the one-time weight clamp; null switches one off."""
+    """Limits of the constrain mode, of calibration, and of the one-time weight clamp; null switches one off.
+
+    The defaults are linger's. They hold in a configuration that has this section; without it, ``QuantConfig`` switches
+    all limits off under ``compat: chip``.
+    """
 
     homes: ClassVar = {"clamp_value": "nowhere; the keys are named clamp_<what>_value"}
 
@@ -75,14 +82,26 @@ class QuantInfo(Section):
     """Activation that the quantizers' statistics assume; only ``Relu`` has an effect."""
     qat_method: QatMethod = QatMethod.MOM
     """Where training takes scales from: a moving statistic, or a trained threshold. Global: a part cannot change it."""
-    w_calibrate_name: Name = "abs_max"
-    """Calibration function of weight and bias quantizers."""
-    a_calibrate_name: Name = "top_10"
-    """Calibration function of activation quantizers."""
+    w_calibrate_name: Name = "mse"
+    """Calibration method of weight and bias quantizers; linger's default under ``compat: reference``."""
+    a_calibrate_name: Name = "mse"
+    """Calibration method of activation quantizers; linger's default under ``compat: reference``."""
+    calibrate_percentile: Percentage = 99.99
+    """How much of the values the range of the method ``percentile`` covers, in percent."""
     calibrate_exponent: CalibrateExponent = CalibrateExponent.least_error
     """How a calibration goes from the range to a scale; under ``compat: reference`` always ``nearest``."""
     arithmetic: Arithmetic = Arithmetic.executor
     """Whose integers layers train that the executor computes otherwise; under ``compat: reference`` always linger's."""
+
+
+_LINGERS_METHODS: Mapping[str, str] = {"w_calibrate_name": "abs_max", "a_calibrate_name": "top_10"}
+CLAMPS_OFF = ClampInfo(clamp_activation_value=None, clamp_factor_value=None)
+
+
+def with_lingers_methods(info: QuantInfo) -> QuantInfo:
+    """The section with linger's calibration methods in place of those that it does not name."""
+    unnamed = {key: name for key, name in _LINGERS_METHODS.items() if key not in info.model_fields_set}
+    return QuantInfo.model_construct(_fields_set=set(info.model_fields_set), **{**dict(info), **unnamed})
 
 
 class _Overlay(Section):

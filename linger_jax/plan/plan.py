@@ -83,7 +83,10 @@ class Plan:
     def table(self) -> Table:
         """The coverage table for ``rich``."""
         title = f"linger_jax plan, platform {self.settings.config.platform.value}"
-        lines = [str(self.multiply_accumulates), *(self.device.lines() if self.device is not None else ())]
+        settings = self.settings
+        is_off = settings.purpose == "quantize" and settings.semantics.tells_clamps and not settings.config.names_clamps
+        clamps = ("clamps: off, since no clamp_info is named",) if is_off else ()
+        lines = [*clamps, str(self.multiply_accumulates), *(self.device.lines() if self.device is not None else ())]
         return coverage_table.table(self.rows(), title, escape("\n".join(lines)))
 
     def memory_table(self) -> Table | None:

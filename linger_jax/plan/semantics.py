@@ -66,6 +66,7 @@ class Semantics:
         the products (docs/decisions.md D27).
       chooses_exponents: calibration follows ``calibrate_exponent``; otherwise it takes the nearest power of two
         (docs/decisions.md D25).
+      tells_clamps: calibration and adoption tell which values clamps cut (docs/decisions.md D26).
       arithmetic_is_chosen: ``quant_info.arithmetic`` counts; otherwise it is linger's (docs/decisions.md D34).
       functions_are_tables: a function of one value of at most 8 bits that has no quantized form is a table of its
         results; otherwise it is float (docs/decisions.md D37).
@@ -106,6 +107,7 @@ class Semantics:
     evaluates_in_integers: bool
     weights_leave_room: bool
     chooses_exponents: bool
+    tells_clamps: bool
     arithmetic_is_chosen: bool
     functions_are_tables: bool
     files_hold_evaluated_biases: bool
@@ -145,6 +147,7 @@ CHIP = Semantics(
     evaluates_in_integers=True,
     weights_leave_room=True,
     chooses_exponents=True,
+    tells_clamps=True,
     arithmetic_is_chosen=True,
     functions_are_tables=True,
     files_hold_evaluated_biases=True,
@@ -183,6 +186,7 @@ REFERENCE = Semantics(
     evaluates_in_integers=False,
     weights_leave_room=False,
     chooses_exponents=False,
+    tells_clamps=False,
     arithmetic_is_chosen=False,
     functions_are_tables=False,
     files_hold_evaluated_biases=False,

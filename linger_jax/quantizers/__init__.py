@@ -1,11 +1,17 @@
 """Fake quantizers as pure functions: MOM and TQT scales, biases, calibration, the quantized tensor."""
 
+from linger_jax.quantizers.calibrate import BEYOND as BEYOND
 from linger_jax.quantizers.calibrate import calibrate as calibrate
 from linger_jax.quantizers.calibrate import has_non_finite as has_non_finite
 from linger_jax.quantizers.calibrate import nothing_seen as nothing_seen
 from linger_jax.quantizers.calibration_methods import CalibrationResult as CalibrationResult
+from linger_jax.quantizers.calibration_methods import WholeDataMethod as WholeDataMethod
 from linger_jax.quantizers.calibration_methods import abs_max as abs_max
+from linger_jax.quantizers.calibration_methods import calibrate_method as calibrate_method
 from linger_jax.quantizers.calibration_methods import calibrate_methods as calibrate_methods
+from linger_jax.quantizers.calibration_methods import kl as kl
+from linger_jax.quantizers.calibration_methods import mse as mse
+from linger_jax.quantizers.calibration_methods import percentile as percentile
 from linger_jax.quantizers.calibration_methods import register_calibrate_method as register_calibrate_method
 from linger_jax.quantizers.calibration_methods import top_10 as top_10
 from linger_jax.quantizers.calibration_methods import w_like as w_like
@@ -22,6 +28,7 @@ from linger_jax.quantizers.quantize import scale_in_evaluation as scale_in_evalu
 from linger_jax.quantizers.quantize import scale_within_range as scale_within_range
 from linger_jax.quantizers.quantizer_spec import QuantizerKind as QuantizerKind
 from linger_jax.quantizers.quantizer_spec import QuantizerSpec as QuantizerSpec
+from linger_jax.quantizers.quantizer_state import CLAMPED as CLAMPED
 from linger_jax.quantizers.quantizer_state import IS_CALIBRATED as IS_CALIBRATED
 from linger_jax.quantizers.quantizer_state import IS_INIT as IS_INIT
 from linger_jax.quantizers.quantizer_state import RUNNING_DATA as RUNNING_DATA

@@ -13,11 +13,15 @@ import numpy as np
 from jax import lax
 
 from linger_jax.compat import wide_types
-from linger_jax.config import ActivationType, CalibrateExponent, Compat
+from linger_jax.config import CalibrateExponent, Compat
 from linger_jax.errors import CalibrationError
+from linger_jax.nearest_name import nearest_name
 from linger_jax.numerics import SMALLEST_STATISTIC, log2_rounded, power_of_two
+from linger_jax.quantizers.exponent_choice import added_errors, covering_octave, no_errors, with_least_error
+from linger_jax.quantizers.histogram import counted, covering_magnitude, halvings_of_least_entropy, no_counts
 from linger_jax.quantizers.quantizer_spec import QuantizerSpec
-from linger_jax.quantizers.statistic import largest_value
+from linger_jax.quantizers.statistic import largest_magnitude, with_largest
+from linger_jax.typing import HostArray
 
 _TOP = 10
 _TOP_NEEDS_MORE_THAN = 11
@@ -42,6 +46,29 @@ class CalibrationResult:
 
 CalibrationFunction = Callable[[QuantizerSpec, jax.Array, int], CalibrationResult]
 """(quantizer, tensor, bits) -> result. The tensor is float32, clamped, and not negative where a ReLU follows."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class WholeDataMethod:
+    """A calibration function that sees all batches as one: by sums, to which each batch adds.
+
+    Of any other function the largest range of the batches counts.
+    """
+
+    nothing: Callable[[], HostArray]
+    """The sums of no data: float32."""
+    add: Callable[[QuantizerSpec, jax.Array, jax.Array], jax.Array]
+    """(quantizer, tensor, sums) -> sums with this tensor."""
+    result: Callable[[QuantizerSpec, jax.Array, jax.Array], CalibrationResult]
+    """(quantizer, sums, largest magnitude) -> result."""
+    states_exponent: bool
+    """Whether the range is a power of two, and the scale that of it, whatever ``calibrate_exponent`` says."""
+
+    def __call__(self, quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResult:
+        """The result of one tensor."""
+        quantizer = dataclasses.replace(quantizer, bits=bits)
+        return self.result(quantizer, self.add(quantizer, t, jnp.asarray(self.nothing())), largest_magnitude(t))
+
 
 _lock = threading.Lock()
 _methods: dict[str, CalibrationFunction] = {}
@@ -83,9 +110,11 @@ def calibrate_method(name: str) -> CalibrationFunction:
     """
     methods = calibrate_methods()
     if name not in methods:
+        nearest = nearest_name(name, methods)
+        meant = f"did you mean {nearest!r}? Known" if nearest else "known"
         raise CalibrationError(
-            f"unknown calibration method {name!r}: known are {', '.join(sorted(methods))}; "
-            "register your own with register_calibrate_method"
+            f"unknown calibration method {name!r}: {meant} are {', '.join(sorted(methods))}; "
+            "register your own with register_calibrate_method, before the model is made"
         )
     return methods[name]
 
@@ -101,7 +130,7 @@ def abs_max(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationRes
     Source: docs/specification/config.md section 4.
     """
     del quantizer, bits
-    return _of_statistic(largest_value(t, ActivationType.none))
+    return _of_statistic(lax.max(largest_magnitude(t), SMALLEST_STATISTIC))
 
 
 def top_10(quantizer: QuantizerSpec, t: jax.Array, bits: int) -> CalibrationResult:
@@ -176,5 +205,59 @@ def _of_statistic(statistic: jax.Array) -> CalibrationResult:
     return CalibrationResult(learning_data=log2_rounded(statistic).reshape(1), statistic=statistic)
 
 
-for _function in (abs_max, top_10, w_like):
-    register_calibrate_method(_function.__name__, _function)
+def _of_power(log2: jax.Array, largest: jax.Array) -> CalibrationResult:
+    """A range of 2^log2; the floor of zeros (docs/decisions.md D28)."""
+    saw_data = largest > SMALLEST_STATISTIC
+    floor = _of_statistic(jnp.asarray(SMALLEST_STATISTIC))
+    assert floor.learning_data is not None
+    return CalibrationResult(
+        learning_data=jnp.where(saw_data, lax.convert_element_type(log2, jnp.float32), floor.learning_data),
+        statistic=jnp.where(saw_data, power_of_two(log2), SMALLEST_STATISTIC),
+    )
+
+
+def _tenth(quantizer: QuantizerSpec, largest_values: jax.Array, largest: jax.Array) -> CalibrationResult:
+    del quantizer
+    tenth = jnp.where(largest_values[_TOP_NEEDS_MORE_THAN] < np.float32(0), largest, largest_values[_TOP - 1])
+    return _of_statistic(lax.max(tenth, SMALLEST_STATISTIC))
+
+
+def _least_error(quantizer: QuantizerSpec, errors: jax.Array, largest: jax.Array) -> CalibrationResult:
+    return _of_power(np.int32(quantizer.bits - 1) - with_least_error(errors), largest)
+
+
+def _percentile(quantizer: QuantizerSpec, counts: jax.Array, largest: jax.Array) -> CalibrationResult:
+    covering = covering_magnitude(counts, quantizer.calibrate_percentile)
+    return _of_statistic(lax.max(lax.min(covering, largest), SMALLEST_STATISTIC))
+
+
+def _least_entropy(quantizer: QuantizerSpec, counts: jax.Array, largest: jax.Array) -> CalibrationResult:
+    octave = covering_octave(lax.max(largest, SMALLEST_STATISTIC))
+    return _of_power(octave - halvings_of_least_entropy(counts, octave, quantizer.bits), largest)
+
+
+mse = WholeDataMethod(nothing=no_errors, add=added_errors, result=_least_error, states_exponent=True)
+"""The power of two with the least squared error on the data, of all that the chip has; of equal ones the coarser."""
+percentile = WholeDataMethod(nothing=no_counts, add=counted, result=_percentile, states_exponent=False)
+"""The magnitude that ``calibrate_percentile`` percent of the values do not exceed, up to 0.4 % more."""
+kl = WholeDataMethod(nothing=no_counts, add=counted, result=_least_entropy, states_exponent=True)
+"""The power of two with the least entropy of the data relative to the quantized data, as TensorRT searches it."""
+
+top_10_of_all = WholeDataMethod(
+    nothing=lambda: np.full(_TOP_NEEDS_MORE_THAN + 1, -1, np.float32),
+    add=lambda quantizer, t, largest: with_largest(t, largest),
+    result=_tenth,
+    states_exponent=False,
+)
+"""``top_10`` of the values of all batches."""
+
+_BUILT_IN: Mapping[str, CalibrationFunction] = {
+    "abs_max": abs_max,
+    "top_10": top_10,
+    "w_like": w_like,
+    "mse": mse,
+    "percentile": percentile,
+    "kl": kl,
+}
+for _name, _function in _BUILT_IN.items():
+    register_calibrate_method(_name, _function)

@@ -22,32 +22,40 @@ from linger_jax.numerics import (
     round_scaled,
 )
 from linger_jax.quantizers.quantize import own_scale
-from linger_jax.quantizers.quantizer_spec import QuantizerSpec
+from linger_jax.quantizers.quantizer_spec import QuantizerKind, QuantizerSpec
+from linger_jax.quantizers.wide_sum import as_one, as_two, no_sum
 
 _NEIGHBOURS = 3
 """Exponents on either side of the range's nearest that are looked at."""
 _EXPONENTS = np.arange(LARGEST_EXPONENT + 1, dtype=np.int32)
+_LAST = np.int32(LARGEST_EXPONENT)
 _LOG2_OF_FLOOR = np.float32(-19.9315)
 """A little above that of 1e-6."""
-_FARTHEST = np.float32(2.0**30)
-"""Steps that a value may lie beyond the grid; what is cut by more counts as much."""
+_FARTHEST = np.float64(2.0**32)
+"""Twice the largest grid: what is cut by more counts as much, so that float32 holds the sums."""
 
 
 def no_errors() -> npt.NDArray[np.float32]:
-    """The errors of no data: see ``_added``."""
-    return np.zeros((2, LARGEST_EXPONENT + 1), np.float32)
+    """The errors of no data: see ``added_errors``."""
+    return no_sum(LARGEST_EXPONENT + 1)
+
+
+def needs_errors(spec: QuantizerSpec) -> bool:
+    """Whether ``settled`` looks at errors."""
+    return spec.kind is not QuantizerKind.bias and spec.calibrate_exponent is CalibrateExponent.least_error
 
 
 def settled(
-    spec: QuantizerSpec, t: jax.Array, value: jax.Array, errors: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    spec: QuantizerSpec, t: jax.Array, value: jax.Array, errors: jax.Array | None, *, only_grows: bool
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Takes the exponent that ``spec.calibrate_exponent`` asks for.
 
     Args:
       spec: the quantizer.
       t: float32 array of any shape: the batch, without gradient.
       value: float32 scalar, the range of all batches so far as ``running_data`` (MOM) or ``learning_data`` (TQT).
-      errors: float32 [2, 24] of the batches before, see ``_added``.
+      errors: of the batches before, where they are needed; see ``added_errors``.
+      only_grows: whether no later batch makes the range smaller.
 
     Returns:
       The exponent, int32 scalar 0 to 23; the value from which training takes it; and the errors with this batch. Of
@@ -61,8 +69,10 @@ def settled(
         case CalibrateExponent.no_clip:
             exponent = _covering(spec, value)
         case CalibrateExponent.least_error:
-            errors = _added(spec, t, nearest, errors)
-            exponent = _with_least_error(nearest, errors)
+            assert errors is not None
+            last = lax.min(nearest + np.int32(_NEIGHBOURS), _LAST) if only_grows else _LAST
+            errors = added_errors(spec, t, errors, last)
+            exponent = with_least_error(errors, jnp.abs(_EXPONENTS - nearest) <= _NEIGHBOURS)
     saw_data = value > (SMALLEST_STATISTIC if spec.qat_method is QatMethod.MOM else _LOG2_OF_FLOOR)
     return (
         jnp.where(saw_data, exponent, nearest),
@@ -71,56 +81,47 @@ def settled(
     )
 
 
-def _added(spec: QuantizerSpec, t: jax.Array, nearest: jax.Array, errors: jax.Array) -> jax.Array:
+def added_errors(spec: QuantizerSpec, t: jax.Array, errors: jax.Array, last: jax.Array | np.int32 = _LAST) -> jax.Array:
     """The squared errors of earlier batches and of one more.
 
     Args:
       spec: the quantizer.
       t: float32 array of any shape: the batch, without gradient.
-      nearest: int32 scalar, the exponent that is nearest to the range of all batches so far. It can only fall, so
-        errors of exponents that are out of reach are left out.
       errors: float32 [2, 24], see the result.
+      last: int32 scalar, the largest exponent that may still be asked for.
 
     Returns:
-      float32 [2, 24]: for each exponent the sum of (t - quantized t)^2, in squared steps of its grid, as the sum of two
-      numbers, which hold 48 bits of it.
+      float32 [2, 24]: for each exponent the sum of (t - quantized t)^2, as ``wide_sum``.
     """
     low, high = (np.float32(limit) for limit in spec.limits)
 
     def with_exponent(exponent: jax.Array, sums: jax.Array) -> jax.Array:
-        scale = power_of_two(exponent)
+        scale = power_of_two(lax.convert_element_type(exponent, jnp.int32))
         whole = lax.clamp(low, round_scaled(t, scale, spec.rounding_in_evaluation), high)
-        distance = lax.convert_element_type(lax.min(lax.abs(t * scale - whole), _FARTHEST), jnp.float64)
-        return sums.at[exponent].add(jnp.sum(distance * distance))
+        unit = lax.convert_element_type(scale, jnp.float64)
+        steps = lax.min(lax.convert_element_type(lax.abs(t * scale - whole), jnp.float64), _FARTHEST * unit)
+        return sums.at[exponent].add(jnp.sum(steps * steps) / (unit * unit))
 
     with wide_types():
-        before = jnp.sum(lax.convert_element_type(errors, jnp.float64), axis=0)
-        last = lax.min(nearest + np.int32(_NEIGHBOURS), np.int32(LARGEST_EXPONENT))
-        sums = lax.fori_loop(np.int32(0), last + np.int32(1), with_exponent, before)
-        coarse = lax.convert_element_type(sums, jnp.float32)
-        rest = lax.convert_element_type(sums - lax.convert_element_type(coarse, jnp.float64), jnp.float32)
-    return jnp.stack([coarse, rest])
+        return as_two(lax.fori_loop(np.int32(0), last + np.int32(1), with_exponent, as_one(errors)))
 
 
-def _with_least_error(nearest: jax.Array, errors: jax.Array) -> jax.Array:
-    """The exponent with the least error among those near the nearest; of equal ones the smaller: the coarser grid.
+def with_least_error(errors: jax.Array, allowed: jax.Array | None = None) -> jax.Array:
+    """The exponent with the least error; of equal ones the smaller: the coarser grid.
 
     The sums are compared as float32 numbers: in which order they were added is not seen in them.
 
     Args:
-      nearest: int32 scalar.
-      errors: float32 [2, 24] of ``_added``.
+      errors: float32 [2, 24] of ``added_errors``.
+      allowed: bool [24], the exponents among which; None for all.
 
     Returns:
       int32 scalar.
     """
     with wide_types():
-        sums = jnp.sum(lax.convert_element_type(errors, jnp.float64), axis=0)
-        steps = np.ldexp(np.float64(1), -2 * _EXPONENTS)
-        compared = lax.convert_element_type(sums * steps, jnp.float32)
-    is_near = jnp.abs(_EXPONENTS - nearest) <= _NEIGHBOURS
-    best = jnp.argmin(jnp.where(is_near, compared, np.float32(np.inf)))
-    return lax.convert_element_type(best, jnp.int32)
+        compared = lax.convert_element_type(as_one(errors), jnp.float32)
+    compared = compared if allowed is None else jnp.where(allowed, compared, np.float32(np.inf))
+    return lax.convert_element_type(jnp.argmin(compared), jnp.int32)
 
 
 def _covering(spec: QuantizerSpec, value: jax.Array) -> jax.Array:
@@ -134,12 +135,17 @@ def _covering(spec: QuantizerSpec, value: jax.Array) -> jax.Array:
       int32 scalar, 0 to 23.
     """
     if spec.qat_method is QatMethod.MOM:
-        below = exponent_of_power_of_two(lax.max(value, SMALLEST_STATISTIC))
-        log2 = jnp.where(power_of_two(below) < value, below + np.int32(1), below)
+        log2 = covering_octave(lax.max(value, SMALLEST_STATISTIC))
     else:
         bounds = np.float32(-2 * LARGEST_EXPONENT), np.float32(2 * LARGEST_EXPONENT)
         log2 = lax.convert_element_type(lax.ceil(lax.clamp(bounds[0], value, bounds[1])), jnp.int32)
     return lax.clamp(np.int32(0), np.int32(spec.bits - 1) - log2, np.int32(LARGEST_EXPONENT))
+
+
+def covering_octave(magnitude: jax.Array) -> jax.Array:
+    """log2 of the smallest power of two that is not below a magnitude: int32 scalar."""
+    below = exponent_of_power_of_two(magnitude)
+    return jnp.where(power_of_two(below) < magnitude, below + np.int32(1), below)
 
 
 def _value_of(spec: QuantizerSpec, exponent: jax.Array) -> jax.Array:

@@ -45,6 +45,10 @@ class QuantizerSpec:
     """Registered name of the calibration function."""
     calibrate_exponent: CalibrateExponent = CalibrateExponent.nearest
     """How calibration goes from the range that the function found to a power of two."""
+    calibrate_percentile: float = 99.99
+    """Of the method ``percentile``: how much of the values the range covers."""
+    counted_bound: float | None = None
+    """Calibration counts the values beyond it, whether or not they are clamped there."""
     compat: Compat = Compat.chip
 
     def __post_init__(self) -> None:

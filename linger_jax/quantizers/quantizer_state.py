@@ -32,6 +32,9 @@ THRESHOLD = "learning_data"
 IS_CALIBRATED = "is_calibrate"
 SCALE = "scale"
 WEIGHT_CLAMPED = "is_init_mom_clamp_weight"
+CLAMPED = "clamped"
+"""A note beside the entries of a quantizer that clamps, which no rule reads: float32 [2], share of the values that were
+cut when it was adopted or calibrated, and the largest magnitude (docs/decisions.md D26)."""
 
 _INITIAL_THRESHOLD = np.float32(2.1)
 

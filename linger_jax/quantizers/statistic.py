@@ -57,6 +57,50 @@ def largest_value(
     return jnp.where(squares == squares, lax.max(largest, SMALLEST_STATISTIC), _NAN)
 
 
+def largest_magnitude(x: jax.Array) -> jax.Array:
+    """max |x| over the whole tensor, by one reduction of whole numbers: magnitudes are ordered as their bits are.
+
+    Args:
+      x: float32 array, not empty.
+
+    Returns:
+      float32 scalar without gradient; NaN if there is one, else infinite if there is an infinity.
+    """
+    pattern = lax.bitcast_convert_type(lax.abs(lax.stop_gradient(x)), jnp.int32)
+    return lax.bitcast_convert_type(jnp.max(pattern), jnp.float32)
+
+
+def with_largest(x: jax.Array, largest: jax.Array) -> jax.Array:
+    """The largest magnitudes of some tensors, and of one more.
+
+    Args:
+      x: float32 array of any shape, finite.
+      largest: float32 [k] of the others, falling; -1 where they have fewer than k values.
+
+    Returns:
+      float32 [k].
+    """
+    count = largest.shape[0]
+    magnitude = lax.abs(lax.stop_gradient(x))
+
+    def next_smaller(i: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        last, values, times = carry
+        value = jnp.max(jnp.where(magnitude < last, magnitude, np.float32(-1)))
+        found = jnp.sum(magnitude == value, dtype=jnp.int32)
+        return value, values.at[i].set(value), times.at[i].set(found)
+
+    nothing = np.float32(np.inf), jnp.full(count, np.float32(-1)), jnp.zeros(count, jnp.int32)
+    _, values, times = lax.fori_loop(np.int32(0), np.int32(count), next_smaller, nothing)
+    places = np.arange(count, dtype=np.int32)
+    source = jnp.sum(jnp.cumsum(times)[None, :] <= places[:, None], axis=1, dtype=jnp.int32)
+    listed = jnp.where(source < count, values[lax.min(source, np.int32(count - 1))], np.float32(-1))
+    both = jnp.concatenate([largest, listed])
+    is_earlier = np.tri(2 * count, k=-1, dtype=np.bool_)
+    row, column = both[None, :], both[:, None]
+    rank = jnp.sum((row > column) | ((row == column) & is_earlier), axis=1, dtype=jnp.int32)
+    return jnp.sum(jnp.where(rank[None, :] == places[:, None], row, np.float32(0)), axis=1)
+
+
 def moving_average(running: jax.Array, current: jax.Array, started: jax.Array) -> jax.Array:
     """f32(f32(0.9 * running) + f32(0.1 * current)), or ``current`` at the first call.
 

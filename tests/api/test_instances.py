@@ -48,6 +48,7 @@ def trajectory(qmodel):
     return outputs, variables, qmodel.apply(variables, x)
 
 
+@pytest.mark.filterwarnings("ignore:clamps cut values:linger_jax.LingerWarning")
 def test_two_models_with_different_configurations_do_not_meet_in_two_threads():
     configs = (
         {"platform": "venusA"},

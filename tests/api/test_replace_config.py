@@ -95,7 +95,8 @@ def test_another_weight_clamp_clamps_the_weights_once_more_and_the_same_one_does
     variables = initialised(qmodel, X)
     kernel = variables["params"]["first"]["kernel"]
     tighter = qmodel.replace_config({"clamp_info": {"clamp_factor_value": 1}})
-    taken = tighter.take_over(qmodel, variables, X)
+    with pytest.warns(linger_jax.LingerWarning, match=r"first: weights .*clamp_factor_value"):
+        taken = tighter.take_over(qmodel, variables, X)
     bound = jnp.mean(jnp.abs(kernel))
     np.testing.assert_allclose(taken["params"]["first"]["kernel"], jnp.clip(kernel, -bound, bound), rtol=1e-6)
     same = tighter.replace_config({"quant_info": {"activate_bits": 16}})

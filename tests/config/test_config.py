@@ -85,14 +85,53 @@ def test_the_golden_files_are_all_there():
 
 def _of_the_reference(quant_info):
     """Without the keys that linger_jax adds."""
-    return {key: value for key, value in quant_info.items() if key not in ("calibrate_exponent", "arithmetic")}
+    added = ("calibrate_exponent", "calibrate_percentile", "arithmetic")
+    return {key: value for key, value in quant_info.items() if key not in added}
 
 
-def test_defaults_are_those_of_the_table():
-    mapping = config_to_mapping(QuantConfig())
+def test_defaults_under_reference_are_those_of_the_table():
+    mapping = config_to_mapping(QuantConfig(compat="reference"))
     for key in ("open_quant", "quant_method", "dtype", "seed", "platform", "clamp_info", "quant_info"):
         assert DEFAULTS[key] == (mapping[key] if key != "quant_info" else _of_the_reference(mapping[key]))
     assert (QuantConfig().compat, QuantConfig().device) == (Compat.chip, None)
+
+
+def test_defaults_under_chip_are_those_of_the_table_but_for_calibration_and_clamps():
+    """Chosen by measurement (docs/decisions.md D25 and D26)."""
+    mapping, lingers = config_to_mapping(QuantConfig()), config_to_mapping(QuantConfig(compat="reference"))
+    methods = {"w_calibrate_name": "mse", "a_calibrate_name": "mse"}
+    assert mapping["quant_info"] == lingers["quant_info"] | methods
+    assert set(mapping["clamp_info"].values()) == {None}
+    assert {k: v for k, v in mapping.items() if k not in ("quant_info", "clamp_info", "compat")} == {
+        k: v for k, v in lingers.items() if k not in ("quant_info", "clamp_info", "compat")
+    }
+
+
+def test_a_default_follows_compat_until_it_is_named():
+    config = load_config({"quant_info": {"weight_bits": 4}})
+    as_linger = load_config(config, overrides={"compat": "reference"})
+    assert (as_linger.quant_info.a_calibrate_name, as_linger.quant_info.weight_bits) == ("top_10", 4)
+    assert as_linger.clamp_info == ClampInfo()
+    named = load_config({"quant_info": {"a_calibrate_name": "mse"}, "clamp_info": {"clamp_activation_value": None}})
+    as_linger = load_config(named, overrides={"compat": "reference"})
+    assert (as_linger.quant_info.a_calibrate_name, as_linger.quant_info.w_calibrate_name) == ("mse", "abs_max")
+    assert as_linger.clamp_info == ClampInfo(clamp_activation_value=None)
+
+
+@pytest.mark.parametrize("text", ["", "clamp_info:", "quant_info: {weight_bits: 4}"])
+def test_a_file_without_clamps_has_none(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert not any(dict(load_config(path).clamp_info).values())
+    assert not load_config(path).names_clamps
+
+
+def test_a_section_that_names_one_clamp_has_lingers_for_the_others():
+    config = load_config({"clamp_info": {"clamp_activation_value": 4.0}})
+    assert config.clamp_info == ClampInfo(clamp_activation_value=4.0, clamp_factor_value=7.0)
+    assert config.names_clamps
+    more = load_config(config, overrides={"clamp_info": {"clamp_bias_value": 1.0}})
+    assert more.clamp_info == ClampInfo(clamp_activation_value=4.0, clamp_bias_value=1.0)
 
 
 @pytest.mark.parametrize("key", DEFAULTS["enums"])
@@ -169,7 +208,8 @@ def test_reference_parts_keep_the_global_qat_method_and_fall_back_to_class_defau
         }
     )
     info = config.for_path("a").quant_info
-    assert info == QuantInfo(qat_method=QatMethod.TQT, activate_bits=16)
+    methods = {"a_calibrate_name": "top_10", "w_calibrate_name": "abs_max"}
+    assert info == QuantInfo(qat_method=QatMethod.TQT, activate_bits=16, **methods)
     assert config.for_path("b").quant_info.round_mode is RoundMode.floor
 
 

@@ -53,7 +53,8 @@ def test_first_part_that_names_a_layer_counts():
 
 
 def test_part_gives_its_layers_other_clamps():
-    config = {"part1": {"name": "head", "clamp_info": {"clamp_activation_value": 4, "clamp_factor_value": None}}}
+    part = {"name": "head", "clamp_info": {"clamp_activation_value": 4, "clamp_factor_value": None}}
+    config = {"part1": part, "clamp_info": {}}
     plan = planned(Net(), X, config=config)
     assert plan.quantizers["head", "output_quantizer"].spec.clamp_value == 4.0
     assert plan.quantizers["head", "weight_quantizer"].spec.clamp_factor is None

@@ -187,20 +187,20 @@ def test_several_batches_join_by_the_larger_statistic(method):
     spec = spec_of(qat_method=method)
     entry = "learning_data" if method is QatMethod.TQT else "running_data"
     step = jax.jit(lambda x, state: calibrate(spec, x, state)[1])
-    state = {**initial_state(spec), **nothing_seen()}
+    state = {**initial_state(spec), **nothing_seen(spec)}
     seen = []
     for largest in (0.5, 16.0, 2.0):
         state = step(np.array([largest, -0.1], f32), state)
         seen.append(float(np.asarray(state[entry]).reshape(())))
     assert seen == ([-1.0, 4.0, 4.0] if method is QatMethod.TQT else [0.5, 16.0, 16.0])
     assert state["scale"] == 8
-    replaced = calibrate(spec, jnp.array([0.5]), {**state, **nothing_seen()})[1]
+    replaced = calibrate(spec, jnp.array([0.5]), {**state, **nothing_seen(spec)})[1]
     assert replaced["scale"] == 256
 
 
 def test_several_batches_clamp_a_weight_once():
     spec = spec_of(QuantizerKind.weight, clamp_factor=2.0)
-    w, state = calibrate(spec, jnp.array([1.0, -1.0, 0.0, 6.0]), {**initial_state(spec), **nothing_seen()})
+    w, state = calibrate(spec, jnp.array([1.0, -1.0, 0.0, 6.0]), {**initial_state(spec), **nothing_seen(spec)})
     again, _ = calibrate(spec, w, state)
     np.testing.assert_array_equal(again, w)
 
@@ -286,7 +286,7 @@ def test_state_keeps_its_form():
     for kind in QuantizerKind:
         for method in QatMethod:
             spec = spec_of(kind, qat_method=method)
-            for before in (initial_state(spec), {**initial_state(spec), **nothing_seen()}):
+            for before in (initial_state(spec), {**initial_state(spec), **nothing_seen(spec)}):
                 after = calibrate(spec, jnp.asarray(X), before)[1]
                 assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(
                     lambda a: (a.shape, a.dtype), before

@@ -22,7 +22,7 @@ def spec_of(**fields) -> QuantizerSpec:
 
 def calibrated(spec, *batches):
     step = jax.jit(lambda x, state: calibrate(spec, x, state)[1])
-    state = {**initial_state(spec), **nothing_seen()}
+    state = {**initial_state(spec), **nothing_seen(spec)}
     for batch in batches:
         state = step(batch, state)
     return state

@@ -20,10 +20,12 @@ from linger_jax.cli.demo.stages import Setting, constrain, import_checkpoint, pr
 from linger_jax.errors import FileError
 from linger_jax.file_errors import make_folder
 
+_CLAMPS = linger_jax.ClampInfo()
+"""Those that the constrained stage trains with."""
 _CONFIGS = (
-    linger_jax.QuantConfig(quant_info={"qat_method": "MOM"}),
-    linger_jax.QuantConfig(quant_info={"qat_method": "TQT"}),
-    linger_jax.QuantConfig(quant_info={"qat_method": "MOM", "weight_bits": 4}),
+    linger_jax.QuantConfig(clamp_info=_CLAMPS, quant_info={"qat_method": "MOM"}),
+    linger_jax.QuantConfig(clamp_info=_CLAMPS, quant_info={"qat_method": "TQT"}),
+    linger_jax.QuantConfig(clamp_info=_CLAMPS, quant_info={"qat_method": "MOM", "weight_bits": 4}),
 )
 _ONTO_THE_CHIP = _CONFIGS[1]
 """The one that is exported; ``quick`` runs it alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linger_jax.config import ActivationType, CalibrateExponent, LayerConfig, QuantConfig, RoundMode
+from linger_jax.config import ActivationType, CalibrateExponent, ClampInfo, LayerConfig, QuantConfig, RoundMode
 from linger_jax.kinds import QuantizerRole
 from linger_jax.plan.semantics import semantics
 from linger_jax.plan.settings import PlanSettings
@@ -18,6 +18,7 @@ def _spec(
     activation_type: ActivationType = ActivationType.none,
     clamp_value: float | None = None,
     clamp_factor: float | None = None,
+    counted_bound: float | None = None,
 ) -> QuantizerSpec:
     info = module.quant_info
     activation = kind is QuantizerKind.activation
@@ -30,10 +31,12 @@ def _spec(
         activation_type=activation_type,
         clamp_value=None if clamp_value is None else float(clamp_value),
         clamp_factor=None if clamp_factor is None else float(clamp_factor),
+        counted_bound=None if counted_bound is None else float(counted_bound),
         calibrate_name=info.a_calibrate_name if activation else info.w_calibrate_name,
         calibrate_exponent=info.calibrate_exponent
         if semantics(config.compat).chooses_exponents
         else CalibrateExponent.nearest,
+        calibrate_percentile=info.calibrate_percentile,
         compat=config.compat,
     )
 
@@ -65,6 +68,7 @@ def layer_spec(
                 module.output_bits,
                 activation_type=info.activation_type if mark is None else mark,
                 clamp_value=clamp.clamp_activation_value,
+                counted_bound=_counted_bound(settings, module),
             )
         case "weight":
             return _spec(
@@ -78,6 +82,14 @@ def layer_spec(
         case "bias":
             bound = clamp.clamp_bias_value if role.configured else None
             return _spec(config, module, QuantizerKind.bias, info.bias_bits, clamp_value=bound)
+
+
+def _counted_bound(settings: PlanSettings, module: LayerConfig) -> float | None:
+    """The bound of outputs beyond which calibration counts: the clamp, or linger's where none is named."""
+    if not settings.semantics.tells_clamps:
+        return None
+    own = module.clamp_info.clamp_activation_value
+    return own if own is not None or settings.config.names_clamps else ClampInfo().clamp_activation_value
 
 
 def operator_spec(settings: PlanSettings, owner: LayerConfig, role: str) -> QuantizerSpec:

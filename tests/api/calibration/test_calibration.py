@@ -34,7 +34,8 @@ def statistics(variables, config):
 
 @CONFIGS
 def test_several_batches_give_the_largest_statistic_of_all(config):
-    qmodel, variables = prepared(config)
+    largest = {"a_calibrate_name": "abs_max", "w_calibrate_name": "abs_max", "calibrate_exponent": "nearest"}
+    qmodel, variables = prepared({"quant_info": {**(config or {}).get("quant_info", {}), **largest}})
     batches = [X, 3 * random_array(1, 6, 5), 0.1 * X]
     apart = [statistics(linger_jax.calibrate(qmodel, variables, [b], progress=False), config) for b in batches]
     joined = statistics(linger_jax.calibrate(qmodel, variables, batches, progress=False), config)
@@ -186,10 +187,16 @@ def test_registered_method_is_used_by_its_name(config):
     assert float(scale) == 2.0 ** np.rint(7 - np.log2(wanted))
 
 
-def test_unknown_method_is_refused_with_the_known_names():
-    qmodel, variables = prepared({"quant_info": {"a_calibrate_name": "median"}})
-    with pytest.raises(CalibrationError, match=r"'median': known are .*abs_max.*top_10.*w_like"):
-        linger_jax.calibrate(qmodel, variables, [X], progress=False)
+@pytest.mark.parametrize("key", ["a_calibrate_name", "w_calibrate_name"])
+def test_unknown_method_is_refused_with_the_known_names_when_the_model_is_made(key):
+    part = {"p": {"name": "first", "quant_info": {key: "median"}}}
+    for config in ({"quant_info": {key: "median"}}, part):
+        with pytest.raises(
+            CalibrationError, match=r"'median': known are abs_max, kl, .*mse, percentile, .*top_10, .*w_like"
+        ):
+            linger_jax.init(Mlp(), config)
+    with pytest.raises(CalibrationError, match=r"did you mean 'percentile'\? Known"):
+        linger_jax.init(Mlp(), {"quant_info": {key: "percentil"}})
 
 
 @CONFIGS

@@ -83,6 +83,7 @@ def test_platform_limits_hold_for_a_fused_convolution():
         linger_jax.init(fused).adopt(variables, IMAGE)
 
 
+@pytest.mark.filterwarnings("ignore:clamps cut values:linger_jax.LingerWarning")
 def test_calibration_of_a_fused_model_sees_clamped_unquantized_values():
     """On a folded convolution the statistic is that of the float model's output (docs/decisions.md D7)."""
 

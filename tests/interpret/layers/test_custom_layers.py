@@ -153,21 +153,24 @@ def test_layer_is_the_float_one_on_quantized_operands(name):
 # --- clamps (docs/decisions.md D24) -----------------------------------------------------------------------------------
 
 CLAMPED = np.float32(10 / 15) * np.float32(7)  # factor * mean|w| of 5 x 3 weights
+LINGERS: dict = {"clamp_info": {}}
+"""The section with linger's limits."""
 
 
+@pytest.mark.filterwarnings("ignore:clamps cut values:linger_jax.LingerWarning")
 def test_weight_is_clamped_like_a_dense_layer_s_and_returned_by_init():
     model, layer, x, _ = TWINS["Dense"]
     kernel = jnp.zeros((5, 3)).at[0, 0].set(10.0)
     params = {"kernel": kernel, "bias": jnp.zeros(3)}
-    adopted = linger_jax.init(model).adopt({"params": params}, x)
-    same_bits(adopted["params"], linger_jax.init(layer).adopt({"params": params}, x)["params"])
+    adopted = linger_jax.init(model, LINGERS).adopt({"params": params}, x)
+    same_bits(adopted["params"], linger_jax.init(layer, LINGERS).adopt({"params": params}, x)["params"])
     assert float(adopted["params"]["kernel"][0, 0]) == CLAMPED
     assert bool(adopted["quant"]["kernel"]["weight_quantizer"]["is_init_mom_clamp_weight"])
 
 
 def test_first_training_step_reports_the_clamped_weight():
     model, _, x, _ = TWINS["Dense"]
-    qmodel, variables = prepared(model, x)
+    qmodel, variables = prepared(model, x, config=LINGERS)
     variables["params"]["kernel"] = jnp.zeros((5, 3)).at[0, 0].set(10.0)
     variables["quant"]["kernel"]["weight_quantizer"]["is_init_mom_clamp_weight"] = jnp.asarray(False)
     _, updates = qmodel.apply(variables, x, mutable=["quant", "params"])

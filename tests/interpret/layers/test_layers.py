@@ -22,7 +22,7 @@ def weight(w, scale, bits=8):
 
 
 def test_dense_quantizes_input_weight_bias_and_clipped_output():
-    qmodel, variables = prepared(nn.Dense(3), 4 * X)
+    qmodel, variables = prepared(nn.Dense(3), 4 * X, config={"clamp_info": {"clamp_activation_value": 8.0}})
     variables["params"]["bias"] = jnp.asarray([0.3, -0.7, 20.0])
     output, updates = qmodel.apply_qtensor(variables, 4 * X, mutable=["quant"])
     state = updates["quant"]

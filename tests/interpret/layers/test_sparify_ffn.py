@@ -64,7 +64,10 @@ def test_training_keeps_one_group_from_the_start_and_leaves_the_float_schedule_s
 def test_weights_are_clamped_to_factors_of_their_own():
     qmodel, variables = prepared(SparifyFFN(6, 16), X, config={"clamp_info": {"clamp_factor_value": 1}})
     weights = {n: jnp.zeros(w.shape).at[0, 0].set(1.0) for n, w in variables["params"].items() if "weight" in n}
-    adopted = qmodel.adopt({"params": {**variables["params"], **weights}}, X)["params"]
+    adopted = qmodel.adopt({"params": {**variables["params"], **weights}}, X)
+    (row,) = qmodel.plan(adopted, X, verdict=False).rows()
+    assert "clamped: weights 1.04% (largest 1, a limit of the layer's own)" in row.reason
+    adopted = adopted["params"]
     got = {n: float(adopted[n][0, 0]) for n in weights}
     assert got == {"weight_fc1": 3 / 96, "weight_fc2": 3 / 96, "weight_mask": pytest.approx(7 / 48)}
 

@@ -11,11 +11,15 @@ from tests.interpret.steps import TQT, same_bits, trained
 from tests.models import Mlp, Shared, prepared, random_array
 
 X = random_array(1, 4, 5)
+LINGERS: dict = {"clamp_info": {}}
+"""The section with linger's limits."""
+
+pytestmark = pytest.mark.filterwarnings("ignore:clamps cut values:linger_jax.LingerWarning")
 
 
 def large_weights(flag):
     """An Mlp with one weight far outside the clamp; ``flag`` says whether its quantizer thinks it was clamped."""
-    qmodel, variables = prepared(Mlp(), X)
+    qmodel, variables = prepared(Mlp(), X, config=LINGERS)
     kernel = variables["params"]["first"]["kernel"]
     variables["params"]["first"]["kernel"] = jnp.zeros_like(kernel).at[0, 0].set(10.0)
     variables["quant"]["first"]["weight_quantizer"]["is_init_mom_clamp_weight"] = jnp.asarray(flag)
@@ -35,7 +39,7 @@ def test_init_and_adopt_return_clamped_weights_with_the_flag_set():
 
 def test_adopt_leaves_weights_alone_under_tqt():
     _, variables = large_weights(True)
-    tqt = linger_jax.init(Mlp(), TQT)
+    tqt = linger_jax.init(Mlp(), {**TQT, **LINGERS})
     adopted = tqt.adopt({"params": variables["params"]}, X)
     assert float(adopted["params"]["first"]["kernel"][0, 0]) == 10.0
     assert not bool(adopted["quant"]["first"]["weight_quantizer"]["is_init_mom_clamp_weight"])
@@ -75,7 +79,7 @@ def test_gradient_of_the_clamping_step_is_taken_at_the_clamped_weight():
 
 def test_shared_layer_is_clamped_once_for_all_its_calls():
     x = random_array(2, 8, 4)
-    qmodel, variables = prepared(Shared(), x)
+    qmodel, variables = prepared(Shared(), x, config=LINGERS)
     kernel = jnp.zeros((4, 4)).at[0, 0].set(8.0)
     variables["params"]["dense"]["kernel"] = kernel
     variables["quant"]["dense"]["weight_quantizer"]["is_init_mom_clamp_weight"] = jnp.asarray(False)
@@ -86,7 +90,7 @@ def test_shared_layer_is_clamped_once_for_all_its_calls():
     same_bits(output, wanted)
 
 
-@pytest.mark.parametrize("config", [None, TQT], ids=["MOM", "TQT"])
+@pytest.mark.parametrize("config", [LINGERS, {**TQT, **LINGERS}], ids=["MOM", "TQT"])
 def test_calibration_returns_clamped_weights_and_clamps_once_over_all_batches(config):
     kernel = jnp.zeros((5, 8)).at[0, 0].set(10.0)
     qmodel, variables = prepared(Mlp(), X, config=config)

@@ -95,7 +95,7 @@ def test_evaluation_of_scales_that_were_trained_apart_takes_the_smallest():
 
 def test_thresholds_give_one_scale_from_the_first_step_and_the_smallest_learns():
     # By the least error the clipped values of the wide branch lie on its grid, and its threshold has no slope.
-    config = {"quant_info": {**TQT["quant_info"], "calibrate_exponent": "nearest"}}
+    config = {"quant_info": {**TQT["quant_info"], "a_calibrate_name": "top_10", "calibrate_exponent": "nearest"}}
     qmodel, variables = prepared(Branches(), X, config=config)
     variables = linger_jax.calibrate(qmodel, variables, [X], progress=False)
     thresholds = [at(variables["params"], path)["learning_data"] for path in GROUP]

@@ -103,7 +103,7 @@ def test_gradient_is_that_of_the_float_function(name):
 
 @pytest.mark.parametrize("config", [{}, TQT])
 def test_calibration_records_the_float_function(config):
-    info = {**config.get("quant_info", {}), "calibrate_exponent": "nearest"}
+    info = {**config.get("quant_info", {}), "a_calibrate_name": "top_10", "calibrate_exponent": "nearest"}
     qmodel, variables = prepared(OnArguments(jax.nn.softmax), A, config={"quant_info": info})
     variables = linger_jax.calibrate(qmodel, variables, [A], progress=False)
     state = variables["quant"]["_linger_qtensor_qsoftmax_0"]["output_quantizer"]

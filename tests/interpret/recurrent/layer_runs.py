@@ -20,7 +20,7 @@ from linger_jax.plan.graph import Quantizer
 from linger_jax.plan.settings import PlanSettings
 from linger_jax.quantizers import QTensor, initial_state
 
-NEAREST = {"calibrate_exponent": "nearest"}
+NEAREST = {"a_calibrate_name": "top_10", "calibrate_exponent": "nearest"}
 """So that the statistic of a calibration is what its method found."""
 STEPS, ROWS, INPUTS, UNITS = 6, 4, 3, 5
 

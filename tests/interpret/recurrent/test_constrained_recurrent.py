@@ -37,6 +37,7 @@ CELLS = {
 CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 
 
+@pytest.mark.filterwarnings("ignore:constrain. every key of clamp_info is switched off:linger_jax.LingerWarning")
 @CELL
 def test_nothing_set_is_the_float_layer_with_its_own_weights(cell):
     """The weights are those of the source (docs/codes.md R17)."""

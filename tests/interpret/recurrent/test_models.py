@@ -185,6 +185,7 @@ def test_gates_of_flax_and_matrices_of_torch_are_the_same_layer(cell):
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(ours[1]))
 
 
+@pytest.mark.filterwarnings("ignore:clamps cut values:linger_jax.LingerWarning")
 def test_one_time_clamp_bounds_a_matrix_by_its_own_mean():
     """Init returns the gates clamped as one matrix, with the flag set (docs/decisions.md D24)."""
     model = nn.RNN(nn.LSTMCell(HIDDEN, kernel_init=nn.initializers.normal(1.0)))
@@ -245,6 +246,7 @@ def test_initial_state_may_come_from_other_layers():
     assert_near(found, wanted)
 
 
+@pytest.mark.filterwarnings("ignore:clamps cut values:linger_jax.LingerWarning")
 def test_partitioned_parameters_stay_boxed_and_are_clamped():
     kernel_init = nn.with_partitioning(nn.initializers.normal(1.0), (None, "model"))
     config = {"clamp_info": {"clamp_factor_value": 1}}
