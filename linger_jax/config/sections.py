@@ -10,6 +10,7 @@ from linger_jax.config.enums import (
     ActivationType,
     Arithmetic,
     CalibrateExponent,
+    GruForm,
     QatMethod,
     QuantMethod,
     RoundMode,
@@ -83,6 +84,8 @@ class QuantInfo(Section):
     """How a calibration goes from the range to a scale; under ``compat: reference`` always ``nearest``."""
     arithmetic: Arithmetic = Arithmetic.executor
     """Whose integers layers train that the executor computes otherwise; under ``compat: reference`` always linger's."""
+    gru_form: GruForm = GruForm.linger
+    """Whose cell a GRU trains where ``arithmetic`` is ``executor``."""
 
 
 class _Overlay(Section):

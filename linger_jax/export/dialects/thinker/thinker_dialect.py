@@ -32,7 +32,7 @@ from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.reserve import scratch_memory
 from linger_jax.export.dialects.thinker.roundings import half_up_for_other_roundings
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
-from linger_jax.export.dialects.thinker.shared_weights import a_weight_a_node
+from linger_jax.export.dialects.thinker.shared_weights import a_weight_a_node, an_addend_a_node
 from linger_jax.export.dialects.thinker.splits_and_concatenations import operands_on_the_result_grid, slices_for_splits
 from linger_jax.export.dialects.thinker.tables import tables_for_functions
 from linger_jax.export.onnx import file_dialect
@@ -113,6 +113,7 @@ THINKER = Dialect(
         ),
         Rewrite("constants in additions", "docs/specification/executor.md section 3, row QAdd", constants_in_additions),
         Rewrite("a weight a node", "docs/specification/executor.md section 2, row weights", a_weight_a_node),
+        Rewrite("an addend a node", "docs/specification/executor.md section 2, row addends", an_addend_a_node),
         Rewrite(
             "Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes
         ),
