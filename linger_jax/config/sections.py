@@ -84,7 +84,7 @@ class QuantInfo(Section):
     """How a calibration goes from the range to a scale; under ``compat: reference`` always ``nearest``."""
     arithmetic: Arithmetic = Arithmetic.executor
     """Whose integers layers train that the executor computes otherwise; under ``compat: reference`` always linger's."""
-    gru_form: GruForm = GruForm.linger
+    gru_form: GruForm = GruForm.primitives
     """Whose cell a GRU trains where ``arithmetic`` is ``executor``."""
 
 

@@ -1,4 +1,4 @@
-"""Models written as their users write them: quantized whole, trained, compiled once, and taken to a chip or refused."""
+"""Models written as their users write them: quantized whole, trained, compiled once, and taken to a chip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import linger_jax
-from linger_jax.errors import DeviceLintError
 from tests.zoo.specimens import SPECIMENS, OnChip
 from tests.zoo.training import Outcome, outcome
 
@@ -81,12 +80,3 @@ def test_a_supported_model_packs_and_its_file_computes_what_evaluation_computes(
 @with_fate(OnChip.written)
 def test_a_file_as_linger_writes_it_computes_what_evaluation_computes(name, tmp_path):
     exported(outcome(name), tmp_path / "model.onnx", dialect="linger")
-
-
-@with_fate(OnChip.refused)
-def test_a_model_that_the_chip_computes_otherwise_is_refused_by_name(name, tmp_path):
-    found = outcome(name)
-    with pytest.raises(DeviceLintError, match="gru_form") as error:
-        linger_jax.export_onnx(found.qmodel, found.variables, found.inputs[:1], tmp_path / "m.onnx", train=False)
-    assert "RNN_0" in {finding.layer for finding in error.value.report.blocking}
-    assert not list(tmp_path.iterdir())

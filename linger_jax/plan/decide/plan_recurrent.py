@@ -65,10 +65,9 @@ def _gru_form(settings: PlanSettings, node: Node, input_bits: Bits) -> tuple[Gru
     """The cell that ``quant_info.gru_form`` asks for, and in words what the executor's loses, or why it is not that."""
     config, platform = node.layer_config, settings.config.platform
     asked = config.quant_info.gru_form
-    if asked is GruForm.linger or not settings.semantics.arithmetic_is_chosen:
+    linger_s = asked is GruForm.linger or config.quant_info.arithmetic is Arithmetic.linger
+    if linger_s or not settings.semantics.arithmetic_is_chosen:
         return GruForm.linger, ""
-    if config.quant_info.arithmetic is Arithmetic.linger:
-        return GruForm.linger, "gru_form linger: arithmetic is linger"
     device = target_of(platform).device
     reads_state = None if device is None else device.executor.gru_gates_read_state
     if reads_state is None:

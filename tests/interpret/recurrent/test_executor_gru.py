@@ -80,9 +80,9 @@ def test_the_state_keeps_its_scale_whatever_it_holds():
 
 
 def test_the_gradient_is_that_of_the_float_layer():
-    """Where nothing is cut."""
+    """Where nothing is cut, as far as 7 bits of a gate tell."""
     qmodel, _, variables = trained("arcs")
-    small = jax.tree.map(lambda w: 0.3 * w, variables["params"])
+    small = jax.tree.map(lambda w: 0.1 * w, variables["params"])
     weights = np.cos(np.arange(3 * 6 * UNITS, dtype=np.float32)).reshape(3, 6, UNITS)
 
     def of_quantized(params):
@@ -123,7 +123,7 @@ def test_a_quantized_input_is_taken_as_it_is(platform):
     ("config", "reason"),
     [
         (executor("mars"), "gru_form linger: mars has no measured GRU"),
-        (executor("arcs", arithmetic="linger"), "gru_form linger: arithmetic is linger"),
+        (executor("arcs", arithmetic="linger"), ""),
         (executor("arcs", weight_bits=4), "gru_form linger: executor has 8 bits throughout"),
         (executor("arcs"), "gates of 7 bits, state within +-0.5"),
         (executor("venusA"), "gates of 7 bits, state within +-0.5, reset and update gate do not read the state"),
