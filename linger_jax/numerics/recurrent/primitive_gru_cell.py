@@ -45,7 +45,7 @@ class PrimitiveGruCell(GruCell):
     def accumulator_scale(self, input_product: Array, hidden_product: Array, width: int) -> Array:
         """Scale of each pre-activation, float64 [3H]."""
         del input_product, hidden_product
-        return jnp.asarray(np.repeat(np.float64(PRE_ACTIVATION_SCALES), width))
+        return jnp.asarray(np.repeat(np.asarray(PRE_ACTIVATION_SCALES, np.float64), width))
 
     def step(
         self, hidden: Projection, from_input: Array, state: tuple[Array, ...], scales: StepScales

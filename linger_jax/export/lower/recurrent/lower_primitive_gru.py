@@ -61,7 +61,8 @@ def unrolled(step: LoweringStep, x: TensorValue, direction: int, *, backwards: b
     state = cell.first(cut(step, x, _TIME, order[0], order[0] + 1), direction)
     states = {}
     for t in order:
-        state = cell.next(*(cut(step, product, _TIME, t, t + 1) for product in (of_gates, of_new)), state)
+        gates, new = (cut(step, product, _TIME, t, t + 1) for product in (of_gates, of_new))
+        state = cell.next(gates, new, state)
         states[t] = state
     return cell.joined([states[t] for t in range(steps)]), state
 

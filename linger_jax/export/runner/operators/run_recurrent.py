@@ -110,7 +110,8 @@ def _initial(call: Call, states: tuple[str, ...], first: int, given: int, rows: 
 def gru(call: Call) -> Sequence[Value]:
     """``QGRU`` of linger's kernel or of the executor, as the matrices say."""
     recurrent = call.optional(_RECURRENT + bool(call.node.integer("has_hidden", 0)))
-    return (_executor_gru if is_executor_gru(ops.QGRU, np.shape(recurrent)) else _CHIP_GRU)(call)
+    shape = tuple(recurrent.shape) if isinstance(recurrent, np.ndarray) else None
+    return (_executor_gru if is_executor_gru(ops.QGRU, shape) else _CHIP_GRU)(call)
 
 
 _CHIP_GRU = _layer("gru", ("hidden",))
