@@ -1,6 +1,6 @@
 """A GRU of operators: the nodes of every step of one direction.
 
-Source: docs/decisions.md D34, docs/specification/executor.md section 4, rows ``lut`` and ``lut_by_linear``, section 5.
+Source: docs/decisions.md D34, docs/specification/executor.md sections 4 and 5.
 """
 
 from __future__ import annotations
