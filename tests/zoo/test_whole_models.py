@@ -61,8 +61,9 @@ def exported(found: Outcome, path: Path, **options: Any) -> None:
     random = np.random.default_rng(1).normal(0, 1, (INPUTS, *found.inputs.shape[1:])).astype(np.float32)
     batches = [found.evaluate(variables, x) for x in np.split(random, INPUTS // len(found.inputs))]
     expected = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
-    given = np.moveaxis(random, -1, 1) if random.ndim == 4 else random
-    for got, wanted in zip(linger_jax.OnnxRunner(path).run(given), jax.tree.leaves(expected), strict=True):
+    runner = linger_jax.OnnxRunner(path)
+    given = random if random.shape[1:] == tuple(runner.inputs[0].shape)[1:] else np.moveaxis(random, -1, 1)
+    for got, wanted in zip(runner.run(given), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(got, wanted)
         assert np.unique(got).size > DISTINCT
 
