@@ -4,6 +4,7 @@ from linger_jax.config.enums import ActivationType as ActivationType
 from linger_jax.config.enums import Arithmetic as Arithmetic
 from linger_jax.config.enums import CalibrateExponent as CalibrateExponent
 from linger_jax.config.enums import Compat as Compat
+from linger_jax.config.enums import GruForm as GruForm
 from linger_jax.config.enums import Lowering as Lowering
 from linger_jax.config.enums import QatMethod as QatMethod
 from linger_jax.config.enums import QuantMethod as QuantMethod

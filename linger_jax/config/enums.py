@@ -53,6 +53,17 @@ class Arithmetic(StrEnum):
     """Those of the executor, where it was measured."""
 
 
+class GruForm(StrEnum):
+    """Whose cell a GRU trains where ``Arithmetic.executor`` counts (docs/decisions.md D34)."""
+
+    linger = "linger"
+    """That of linger's kernel; the layer stays off the chip."""
+    executor = "executor"
+    """The executor's own, where it was measured."""
+    primitives = "primitives"
+    """The usual cell of operators that the executor computes, unrolled in files."""
+
+
 class Strategy(StrEnum):
     """Scale search strategies of the reference: stored in files, without effect on any number."""
 

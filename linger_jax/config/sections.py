@@ -11,6 +11,7 @@ from linger_jax.config.enums import (
     ActivationType,
     Arithmetic,
     CalibrateExponent,
+    GruForm,
     QatMethod,
     QuantMethod,
     RoundMode,
@@ -92,6 +93,8 @@ class QuantInfo(Section):
     """How a calibration goes from the range to a scale; under ``compat: reference`` always ``nearest``."""
     arithmetic: Arithmetic = Arithmetic.executor
     """Whose integers layers train that the executor computes otherwise; under ``compat: reference`` always linger's."""
+    gru_form: GruForm = GruForm.primitives
+    """Whose cell a GRU trains where ``arithmetic`` is ``executor``."""
 
 
 _LINGERS_METHODS: Mapping[str, str] = {"w_calibrate_name": "abs_max", "a_calibrate_name": "top_10"}

@@ -46,6 +46,7 @@ from linger_jax.kinds.onnx_operator import AS_2D as AS_2D
 from linger_jax.kinds.onnx_operator import AS_TABLE as AS_TABLE
 from linger_jax.kinds.onnx_operator import BIAS_BITS as BIAS_BITS
 from linger_jax.kinds.onnx_operator import LINGER as LINGER
+from linger_jax.kinds.onnx_operator import TRAIN_EXECUTOR_GRU as TRAIN_EXECUTOR_GRU
 from linger_jax.kinds.onnx_operator import TRAIN_EXECUTOR_ROWS as TRAIN_EXECUTOR_ROWS
 from linger_jax.kinds.onnx_operator import UNKNOWN as UNKNOWN
 from linger_jax.kinds.onnx_operator import USE_THINKER as USE_THINKER
@@ -87,4 +88,5 @@ from linger_jax.kinds.recurrent_cells import GRU_CELL as GRU_CELL
 from linger_jax.kinds.recurrent_cells import LSTM_CELL as LSTM_CELL
 from linger_jax.kinds.recurrent_cells import CellKind as CellKind
 from linger_jax.kinds.recurrent_cells import RecurrentCell as RecurrentCell
+from linger_jax.kinds.recurrent_cells import is_executor_gru as is_executor_gru
 from linger_jax.kinds.registry import Registry as Registry

@@ -68,10 +68,15 @@ USE_THINKER = "Export with dialect='thinker'"
 AS_2D = "one_dimension_as_two"
 """The edit that makes planes of sequences."""
 AS_TABLE = "function_as_table"
+"""The edit that writes a function as a table of its results."""
 TRAIN_EXECUTOR_ROWS = (
     "Train the executor's integers with quant_info.arithmetic: executor, or keep the layer off the chip"
 )
-"""The edit that writes a function as a table of its results."""
+"""The remedy for a LayerNorm in linger's arithmetic."""
+TRAIN_EXECUTOR_GRU = (
+    "Train a cell that the chip computes with quant_info.gru_form: primitives or executor, or use an LSTM in its place"
+)
+"""The remedy for a GRU of linger's kernel."""
 WRITES_TABLE = f"{USE_THINKER}: it writes a table, for operands of 8 bits"
 """The remedy for functions that a chip has not."""
 

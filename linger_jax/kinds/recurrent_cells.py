@@ -8,6 +8,7 @@ from typing import Literal
 
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.kinds.onnx_operator import OnnxOperator
+from linger_jax.typing import Shape
 
 CellKind = Literal["lstm", "gru"]
 
@@ -40,3 +41,17 @@ CELLS = (LSTM_CELL, GRU_CELL)
 
 GATE_LETTERS: Mapping[str, str] = {cell.name: cell.gates for cell in CELLS}
 GATES: Mapping[str, int] = {cell.name: len(cell.gates) for cell in CELLS}
+
+
+def is_executor_gru(operator: OnnxOperator | None, recurrent: Shape | None) -> bool:
+    """Whether a node of a file is a GRU in the executor's arithmetic.
+
+    Its matrices have the gates last, where linger's kernel has them first (docs/specification/executor.md section 5).
+
+    Args:
+      operator: of the node.
+      recurrent: shape of its recurrent weight; None where it is not known.
+    """
+    if operator is not ops.QGRU or recurrent is None or len(recurrent) != 2:
+        return False
+    return recurrent[1] == GATES[GRU_CELL.name] * recurrent[0]

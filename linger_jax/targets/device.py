@@ -144,7 +144,7 @@ class Executor:
     ``plan/decide/plan_norms.py`` too."""
     gru_gates_read_state: bool | None
     """The gates r and z of a ``QGRU`` have a recurrent part (docs/specification/executor.md section 5); None: it was
-    not measured. Read by the runner of files."""
+    not measured. Read by ``plan/decide/plan_recurrent.py``, by the interpretation and by the runner of files too."""
     row_buffer: RowBuffer | None
     """None: not measured."""
     concatenation_only_shifts_left: bool

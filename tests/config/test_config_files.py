@@ -15,6 +15,7 @@ from linger_jax.config import (
     CalibrateExponent,
     ClampInfo,
     Compat,
+    GruForm,
     Lowering,
     Part,
     PartClampInfo,
@@ -53,6 +54,7 @@ QUANT_KEYS = {
     "a_calibrate_name": WORD,
     "calibrate_exponent": st.sampled_from(CalibrateExponent),
     "arithmetic": st.sampled_from(Arithmetic),
+    "gru_form": st.sampled_from(GruForm),
 }
 METHOD = st.sampled_from(QatMethod)
 PART_KEYS = QUANT_KEYS | {"input_bits": st.none() | BITS, "output_bits": st.none() | BITS}

@@ -18,7 +18,7 @@ _LESS = (
 )
 
 
-def _environment() -> None:
+def environment() -> None:
     """Before JAX is imported, here and in the processes of ``--jobs``."""
     os.environ.setdefault("XLA_FLAGS", _LESS)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument("--simulator", type=Path, help="of --device: the script that runs a package")
     parser.add_argument("--packer", type=Path, help="of --device: tpacker, where it is not found beside")
     options = parser.parse_args()
-    _environment()
+    environment()
 
     from linger_jax.config import Platform
     from linger_jax.targets import packed_platforms

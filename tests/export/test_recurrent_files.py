@@ -21,7 +21,7 @@ BIASES = nn.initializers.normal(0.5)
 @pytest.mark.filterwarnings("ignore:.*does not run it as it is:linger_jax.LingerWarning")
 def test_a_bias_is_added_where_the_cell_adds_it(tmp_path, cell, dialect):
     x = normal(8, 7, 5)
-    qmodel, variables = trained(lambda x: nn.RNN(cell)(x), x)
+    qmodel, variables = trained(lambda x: nn.RNN(cell)(x), x, quant_info={"gru_form": "linger"})
     path = tmp_path / "m.onnx"
     linger_jax.export_onnx(qmodel, variables, x[:1], path, dialect=dialect, strict=False)
     (node,) = [node for node in onnx.load(path).graph.node if node.op_type in ("QLSTM", "QGRU")]

@@ -136,10 +136,10 @@ def _squeeze(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
 def _slice(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     a = step.node.attributes
     strides = a["strides"] or (1,) * value.rank
-    return [_sliced(step, value, a["start_indices"], a["limit_indices"], strides, step.shape())]
+    return [sliced(step, value, a["start_indices"], a["limit_indices"], strides, step.shape())]
 
 
-def _sliced(
+def sliced(
     step: LoweringStep,
     value: TensorValue,
     starts: Sequence[int],
@@ -147,6 +147,7 @@ def _sliced(
     steps: Sequence[int],
     shape: tuple[int, ...],
 ) -> TensorValue:
+    """A value cut along Flax axes, one start, end and step for each; as it is where nothing is cut."""
     cut = [axis for axis in range(value.rank) if (starts[axis], ends[axis], steps[axis]) != (0, value.shape[axis], 1)]
     if not cut:
         return value
@@ -170,7 +171,7 @@ def reversed_along(step: LoweringStep, value: TensorValue, backwards: Sequence[i
     axes = range(value.rank)
     starts = [value.shape[a] - 1 if a in backwards else 0 for a in axes]
     ends = [-(2**31) if a in backwards else value.shape[a] for a in axes]
-    return _sliced(step, value, starts, ends, [-1 if a in backwards else 1 for a in axes], value.shape)
+    return sliced(step, value, starts, ends, [-1 if a in backwards else 1 for a in axes], value.shape)
 
 
 def _split(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
@@ -195,7 +196,7 @@ def _unstack(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     for i in range(value.shape[axis]):
         starts = [i if a == axis else 0 for a in range(value.rank)]
         ends = [i + 1 if a == axis else n for a, n in enumerate(value.shape)]
-        part = _sliced(step, value, starts, ends, [1] * value.rank, shape)
+        part = sliced(step, value, starts, ends, [1] * value.rank, shape)
         parts.append(_unit_axes(step, part, step.shape(i)))
     return parts
 
@@ -217,7 +218,7 @@ def _pad(step: LoweringStep, value: TensorValue) -> Sequence[ExportedValue]:
     starts = [max(0, -low) for low, _, _ in config]
     ends = [n - max(0, -high) for n, (_, high, _) in zip(value.shape, config, strict=True)]
     kept = tuple(end - start for start, end in zip(starts, ends, strict=True))
-    value = _sliced(step, value, starts, ends, [1] * value.rank, kept)
+    value = sliced(step, value, starts, ends, [1] * value.rank, kept)
     amounts = [(max(0, low), max(0, high)) for low, high, _ in config]
     return [padded(step, value, amounts, number) if any(map(any, amounts)) else value]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from linger_jax.export.lower import lower_moves, lower_operators, lower_products, lower_recurrent, lower_weighted
+from linger_jax.export.lower import lower_moves, lower_operators, lower_products, lower_weighted
 from linger_jax.export.lower.lowering_step import LoweringRule, lowers
+from linger_jax.export.lower.recurrent import lower_recurrent
 from linger_jax.kinds import MOVED
 from linger_jax.plan import Node
 

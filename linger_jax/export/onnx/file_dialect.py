@@ -15,23 +15,21 @@ class FileDialect:
 
     Attributes:
       name: in the file's metadata.
-      time_axes: where the time lies in the data of an LSTM or a GRU, for ``batch_first`` 0 and 1.
+      time_axes: where the time lies in the data of an LSTM, for ``batch_first`` 0 and 1; of a GRU of linger's kernel
+        too.
       results_are_float32: of more than 24 bits they hold what float32 does, as evaluation does.
-      gru_is_executor_s: a ``QGRU`` has weights of [inputs, 3 H] and [H, 3 H], and the executor's arithmetic
-        (docs/specification/executor.md section 5).
     """
 
     name: str
     time_axes: tuple[int, int]
     results_are_float32: bool
-    gru_is_executor_s: bool
 
 
-LINGER_FILES = FileDialect(name="linger", time_axes=(0, 1), results_are_float32=True, gru_is_executor_s=False)
+LINGER_FILES = FileDialect(name="linger", time_axes=(0, 1), results_are_float32=True)
 """As linger 3.0.9 writes files; files that name no dialect are of this one."""
-THINKER_FILES = FileDialect(name="thinker", time_axes=(1, 0), results_are_float32=True, gru_is_executor_s=False)
+THINKER_FILES = FileDialect(name="thinker", time_axes=(1, 0), results_are_float32=True)
 """As the vendor's executor reads them, computing what evaluation computes."""
-EXECUTOR_FILES = FileDialect(name="executor", time_axes=(1, 0), results_are_float32=False, gru_is_executor_s=True)
+EXECUTOR_FILES = FileDialect(name="executor", time_axes=(1, 0), results_are_float32=False)
 """As the vendor's executor computes them, whoever wrote them for it."""
 
 FILE_DIALECTS: Mapping[str, FileDialect] = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from linger_jax.config import GruForm
 from linger_jax.interpret.context import Array, Context, Value, plain
 from linger_jax.interpret.interpreter import interprets
 from linger_jax.interpret.layers.operand_roles import by_role
@@ -20,6 +21,7 @@ from linger_jax.interpret.recurrent import DirectionWeights, recurrent_layer
 from linger_jax.kinds import GRU, LSTM, CellKind, RecurrentCell
 from linger_jax.plan import Node
 from linger_jax.plan.decide import WEIGHTS
+from linger_jax.plan.graph import GRU_FORM
 from linger_jax.quantizers import QTensor
 from linger_jax.staging import LENGTHS
 from linger_jax.typing import Path
@@ -48,6 +50,7 @@ def recurrent(ctx: Context, node: Node, operands: Sequence[Value]) -> list[Value
         if ("initial", "0", "h") in roles
         else None,
         lengths,
+        node.attributes.get(GRU_FORM, GruForm.linger),
     )
     if a["reverse"] and a["keep_order"]:
         outputs = _moved(outputs, lambda v: reversed_in_time(v, lengths))

@@ -44,8 +44,13 @@ def hidden_scales(
 
 
 def _followed(ctx: Context, path: Path) -> Array:
-    """What the statistic of the steps before asks for; before any, the whole range of a hidden state, -1 to 1."""
-    spec, entries = ctx.quantizers[path].spec, ctx.state[path]
+    """What the statistic of the steps before asks for; before any, the whole range of a hidden state, -1 to 1.
+
+    Whatever it asks for where the cell has one scale only.
+    """
+    spec, entries, fixed = ctx.quantizers[path].spec, ctx.state[path], ctx.quantizers[path].fixed_scale
+    if fixed is not None:
+        return jnp.float32(fixed)
     if not ctx.training:
         return scale_within_range(entries[SCALE])
     ties = exponent_ties(spec.quant_method)

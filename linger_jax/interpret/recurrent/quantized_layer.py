@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.config import QatMethod
+from linger_jax.config import GruForm, QatMethod
 from linger_jax.errors import LingerError
 from linger_jax.interpret.apply_quantizer import (
     BiasBeside,
@@ -34,9 +34,11 @@ from linger_jax.numerics.recurrent import (
     LoopVariant,
     Operands,
     Scales,
+    of_new_state_alone,
 )
 from linger_jax.plan.decide import quantizer_name
 from linger_jax.quantizers import IS_INIT, RUNNING_DATA, SCALE, QTensor
+from linger_jax.targets import device_of
 from linger_jax.typing import Path
 
 # The largest float32 number whose steps are an integer of 32 bits.
@@ -51,6 +53,7 @@ def recurrent_layer(
     directions: Sequence[DirectionWeights],
     initial: Initial | None = None,
     lengths: Array | None = None,
+    gru_form: GruForm = GruForm.linger,
 ) -> tuple[Value, tuple[InitialState, ...]]:
     """One layer in the context's mode.
 
@@ -63,6 +66,7 @@ def recurrent_layer(
       initial: the initial state of each direction, float32: the hidden state [B, H], for an LSTM a pair of it and the
         cell [B, H]. None: zero.
       lengths: int32 [B], steps of each row; what lies behind them counts nowhere. None: all steps.
+      gru_form: whose cell a GRU has.
 
     Returns:
       Hidden states [T, B, D*H], forward first, zero behind a row's end: a QTensor, under ``reference`` with lengths a
@@ -77,7 +81,7 @@ def recurrent_layer(
     active = None if lengths is None else active_rows(x.shape[0], lengths)
     if active is not None and not isinstance(x, QTensor):
         x = jnp.where(active[..., None], x, np.float32(0))
-    layer = _Layer(ctx, state_path, kind, len(directions))
+    layer = _Layer(ctx, state_path, kind, len(directions), gru_form)
     x = accept(ctx, layer.path("input"), x)
     if ctx.in_integers and not ctx.semantics.hidden_quantizer_is_output:
         raise LingerError(
@@ -99,6 +103,7 @@ class _Layer:
     state_path: Path
     kind: CellKind
     directions: int
+    gru_form: GruForm
 
     def path(self, acts_on: str, direction: int = 0) -> Path:
         """State path of one of the layer's quantizers."""
@@ -155,7 +160,12 @@ class _Layer:
         output_scales = [
             run_quantizer(ctx, path, seen).scale for path, (_, seen) in zip(self.paths("output"), recorded, strict=True)
         ]
-        if ctx.semantics.hidden_quantizer_is_output:
+        fixed = ctx.quantizers[self.path("hidden")].fixed_scale
+        if fixed is not None:
+            hidden_scales = output_scales = [jnp.float32(fixed)] * self.directions
+            for path in (*self.paths("hidden"), *self.paths("output")):
+                ctx.state[path] = {**ctx.state[path], SCALE: jnp.float32(fixed)}
+        elif ctx.semantics.hidden_quantizer_is_output:
             least = jnp.minimum(*hidden_scales) if self.directions == 2 else hidden_scales[0]
             hidden_scales = output_scales = [least] * self.directions
         for i, weights in enumerate(quantized):
@@ -186,7 +196,9 @@ class _Layer:
         quantized, (scale_ih, scale_hh) = self._weights(direction, weights, x.scale, hidden_scale)
         spec = ctx.quantizers[hidden_path].spec
         if ctx.semantics.kernel_inputs_saturate:
-            state = _within_range(state, hidden_scale, spec.bits)
+            # Of operators the state is an operand like any other.
+            spare = 0 if self.gru_form is GruForm.primitives else SPARE_BITS
+            state = _within_range(state, hidden_scale, spec.bits + spare)
         if not ctx.training:
             rule = HiddenRule.never
         elif ctx.semantics.hidden_quantizer_is_output:
@@ -194,7 +206,7 @@ class _Layer:
         else:
             rule = HiddenRule.every_step
         loop = LoopVariant(
-            cell=chip_cell(self.kind, ctx.settings.config.platform, ctx.semantics),
+            cell=chip_cell(self.kind, ctx.settings.config.platform, ctx.semantics, self.gru_form),
             input_bits=x.bits,
             weight_bits=ctx.quantizers[self.path("weight_ih", direction)].spec.bits,
             hidden_bits=spec.bits,
@@ -235,9 +247,23 @@ class _Layer:
         self, direction: int, weights: DirectionWeights, input_scale: Array, hidden_scale: Array
     ) -> tuple[DirectionWeights, tuple[Array, Array]]:
         """The quantized parameters of a direction (in calibration the clamped ones) and the scales of the matrices."""
+        weights = self._read(weights)
         ih, bias_ih = self._matrix_and_bias(direction, "ih", weights.weight_ih, weights.bias_ih, input_scale)
         hh, bias_hh = self._matrix_and_bias(direction, "hh", weights.weight_hh, weights.bias_hh, hidden_scale)
         return DirectionWeights(ih.value, hh.value, bias_ih, bias_hh), (ih.scale, hh.scale)
+
+    def _read(self, weights: DirectionWeights) -> DirectionWeights:
+        """The weights as far as the chip reads them (docs/specification/executor.md section 5)."""
+        if self.gru_form is not GruForm.executor:
+            return weights
+        if device_of(self.ctx.settings.config.platform).executor.gru_gates_read_state:
+            return weights
+        bias = weights.bias_hh
+        return dataclasses.replace(
+            weights,
+            weight_hh=of_new_state_alone(weights.weight_hh, 1),
+            bias_hh=None if bias is None else of_new_state_alone(bias, 0),
+        )
 
     def _matrix_and_bias(
         self, direction: int, of: str, matrix: Array, bias: Array | None, unit: Array
@@ -254,13 +280,12 @@ class _Layer:
         return weight, straight_through(steps.astype(jnp.float32) / product, quantized.value)
 
 
-def _within_range(state: InitialState, hidden_scale: Array, hidden_bits: int) -> InitialState:
+def _within_range(state: InitialState, hidden_scale: Array, room: int) -> InitialState:
     """An initial state cut to what the products of a hidden state have room for, and to a cell's integers.
 
     Source: docs/codes.md R14, docs/decisions.md D35.
     """
     hidden, *cells = state
-    room = hidden_bits + SPARE_BITS
     least, most = -(2.0 ** (room - 1)), 2.0 ** (room - 1) - 1
     hidden = jnp.clip(hidden, jnp.float32(least) / hidden_scale, jnp.float32(most) / hidden_scale)
     return (hidden, *(jnp.clip(cell, -_LARGEST_CELL, _LARGEST_CELL) for cell in cells))

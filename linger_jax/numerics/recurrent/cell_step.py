@@ -13,7 +13,7 @@ Left = TypeVar("Left")
 
 @dataclasses.dataclass(frozen=True)
 class StepScales:
-    """float64 scalars: integer steps per unit of hidden state and accumulator."""
+    """float64: integer steps per unit of the hidden state, a scalar, and of the accumulator, which may be [G*H]."""
 
     hidden: jax.Array
     accumulator: jax.Array

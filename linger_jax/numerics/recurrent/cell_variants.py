@@ -11,6 +11,7 @@ from linger_jax.numerics.chip_kernels import gate_fraction_bits, kernels_of
 from linger_jax.targets import Platform
 
 _PRE_ACTIVATION_BITS = 32
+_EXECUTOR_GATE_BITS = 7
 _FUNCTIONS = "sigmoid and tanh"
 
 
@@ -58,6 +59,8 @@ class GruVariant:
       difference_passes_gradient: False: that difference is a constant in the backward pass (docs/codes.md R2).
       resets_before_product: the reset gate multiplies the hidden state before its matrix product (docs/codes.md R3).
       rounds_products_in_float: products with gates in Q31 are rounded to float64 before they are shifted.
+      halves_state: the update gate multiplies the state's half, without its last bit, and no gate's product is rounded
+        but the new state (docs/specification/executor.md section 5).
     """
 
     gates: GateVariant
@@ -67,6 +70,7 @@ class GruVariant:
     difference_passes_gradient: bool
     resets_before_product: bool
     rounds_products_in_float: bool
+    halves_state: bool = False
 
 
 def lstm_variant(platform: Platform) -> LstmVariant:
@@ -110,6 +114,34 @@ def gru_variant(
         difference_passes_gradient=not cell.linger_stops_difference_gradient or difference_passes_gradient,
         resets_before_product=cell.linger_resets_before_product and resets_before_product,
         rounds_products_in_float=rounds_products_in_float,
+    )
+
+
+def executor_gru_variant(platform: Platform) -> GruVariant:
+    """The GRU of a chip's executor (docs/specification/executor.md section 5).
+
+    The gradient is that of the float cell at a hidden scale of 2^8, where halving the state changes nothing.
+
+    Raises:
+      PlatformLimitError: the platform has no kernels.
+    """
+    return dataclasses.replace(primitive_gru_variant(platform), halves_state=True)
+
+
+def primitive_gru_variant(platform: Platform) -> GruVariant:
+    """The usual GRU with gates as the executor answers them.
+
+    Raises:
+      PlatformLimitError: the platform has no kernels.
+    """
+    return GruVariant(
+        gates=dataclasses.replace(_gates(platform, gates_saturate=True), kernel_bits=_EXECUTOR_GATE_BITS),
+        common_accumulator=False,
+        saturates_difference=False,
+        update_keeps_new=False,
+        difference_passes_gradient=True,
+        resets_before_product=False,
+        rounds_products_in_float=False,
     )
 
 

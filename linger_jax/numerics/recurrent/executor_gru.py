@@ -1,4 +1,4 @@
-"""The GRU of the executors of arcs and venusA: gates of 7 bits, and a halved state.
+"""A ``QGRU`` of a file as the executors of arcs and venusA compute it, whatever scales its labels claim.
 
 Source: docs/specification/executor.md section 5.
 """
@@ -6,25 +6,29 @@ Source: docs/specification/executor.md section 5.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.config import RoundMode
 from linger_jax.numerics import int64
-from linger_jax.numerics.accumulator import Accumulator
-from linger_jax.numerics.chip_kernels import sigmoid, tanh
-from linger_jax.numerics.products import contraction
+from linger_jax.numerics.recurrent import float64_integers
+from linger_jax.numerics.recurrent.cell_step import StepScales
+from linger_jax.numerics.recurrent.cell_variants import executor_gru_variant
+from linger_jax.numerics.recurrent.digit_product import digits
+from linger_jax.numerics.recurrent.gru_cell import GruCell
+from linger_jax.numerics.recurrent.projection import Projection
 from linger_jax.targets import Platform
 
 Array = jax.Array
 
-_GATE_BITS = 7
-_ONE = np.int64(2**_GATE_BITS)
-_KERNEL_FRACTION_BITS = 11
-"""Of pre-activations; the kernels read them as Q27, which the labels of the weights make up for."""
+LABEL_FRACTION_BITS = 11
+"""Of pre-activations, by the labels of a file; the kernels read them with ``LABEL_SHIFT`` more."""
+LABEL_SHIFT = 16
+"""By how many bits a file labels its weights coarser than they are, so that the kernels read what was meant."""
+_BITS = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,55 +51,57 @@ class ExecutorGru:
 
 
 def run_executor_gru(cell: ExecutorGru, x: Array, weights: tuple[Array, Array], biases: tuple[Array, Array]) -> Array:
-    """All states of one sequence, the first from zero.
+    """All states of sequences, the first from zero.
 
     Args:
       cell: the static part.
-      x: int32 [T, I], integers of 8 bits.
+      x: int32 [T, B, I], integers of 8 bits.
       weights: int32 [3 H, I] and [3 H, H], of 8 bits; gates r, z, n.
       biases: int32 [3 H] each, on the real grids of the products.
 
     Returns:
-      int32 [T, H], integers of 8 bits at the output's scale.
+      int32 [T, B, H], integers of 8 bits at the output's scale.
     """
-    from_input = _regridded(_product(x, weights[0], biases[0]), cell.input_exponent)
+    width = weights[1].shape[1]
+    of_state, bias_of_state = weights[1], biases[1]
+    if not cell.gates_read_state:
+        of_state, bias_of_state = (of_new_state_alone(v, 0) for v in (of_state, bias_of_state))
+    gru = GruCell(executor_gru_variant(cell.platform))
+    with int64.region():
+        of_input = _projection(weights[0], biases[0], cell.input_exponent)
+        of_hidden = _projection(of_state, bias_of_state, cell.hidden_exponent)
+        scales = StepScales(
+            hidden=jnp.float64(2.0**cell.output_exponent),
+            accumulator=jnp.float64(2.0**gru.variant.gates.fraction_bits),
+        )
 
-    def step(h: Array, a: Array) -> tuple[Array, Array]:
-        b = _regridded(_product(h, weights[1], biases[1]), cell.hidden_exponent)
-        new = _stepped(cell, h, jnp.split(a, 3, -1), jnp.split(b, 3, -1))
-        return new, new
+        def step(state: Array, from_input: Array) -> Any:
+            raw = gru.step(of_hidden, from_input, (state,), scales).raw
+            new = lax.clamp(np.float32(-(2.0 ** (_BITS - 1))), raw, np.float32(2.0 ** (_BITS - 1) - 1))
+            return new, new
 
-    return lax.scan(step, jnp.zeros(weights[1].shape[1], jnp.int32), from_input)[1]
+        from_input = float64_integers.to_int32(of_input(float64_integers.to_float32(x)))
+        states = lax.scan(step, jnp.zeros((x.shape[1], width), jnp.float32), from_input)[1]
+        return float64_integers.to_int32(states)
 
 
-def _stepped(cell: ExecutorGru, h: Array, a: list[Array], b: list[Array]) -> Array:
-    r, z = (
-        sigmoid(_saturated_sum(a[i], b[i]) if cell.gates_read_state else a[i], cell.platform, _GATE_BITS)
-        for i in range(2)
+def of_new_state_alone(recurrent: Array, axis: int) -> Array:
+    """A recurrent weight or bias whose part in reset and update gate is zero: what a chip without that part reads.
+
+    Args:
+      recurrent: gates r, z, n along ``axis``.
+      axis: of the gates.
+    """
+    r, z, n = jnp.split(recurrent, 3, axis)
+    return jnp.concatenate([jnp.zeros_like(r), jnp.zeros_like(z), n], axis)
+
+
+def _projection(weight: Array, bias: Array, exponent: int) -> Projection:
+    return Projection(
+        weight=digits(float64_integers.to_float32(weight.T), _BITS),
+        bias=float64_integers.of(bias),
+        factor=jnp.float64(2.0 ** (LABEL_FRACTION_BITS - exponent)),
+        operand_bits=_BITS,
+        spare_bits=0,
+        saturates_product=True,
     )
-    with int64.region():
-        reset = int64.narrow(int64.round_shift(int64.of(r) * int64.of(b[2]), _GATE_BITS))
-    n = tanh(_saturated_sum(a[2], reset), cell.platform, _GATE_BITS)
-    with int64.region():
-        kept = int64.of(z) * int64.round_shift(int64.of(h), 1)
-        total = kept + (_ONE - int64.of(z)) * int64.of(n)
-        moved = int64.round_shift(total, 2 * _GATE_BITS - cell.output_exponent)
-        return lax.convert_element_type(int64.saturate(moved, 8), jnp.int32)
-
-
-def _product(x: Array, weight: Array, bias: Array) -> Accumulator:
-    """sat_32(W x + b)."""
-    dimensions = (((x.ndim - 1,), (1,)), ((), ()))
-    total = contraction(x, weight, dimensions, x_bits=8, y_bits=8)
-    total = total + Accumulator.of(jnp.broadcast_to(bias, total.value.shape), 2**31)
-    return Accumulator.of(total.requantized(0, 32, RoundMode.floor_add, as_float32=False), 2**31)
-
-
-def _regridded(total: Accumulator, exponent: int) -> Array:
-    shift = exponent - _KERNEL_FRACTION_BITS
-    return total.requantized(shift, 32, RoundMode.floor_add, as_float32=False)
-
-
-def _saturated_sum(a: Array, b: Array) -> Array:
-    with int64.region():
-        return int64.narrow(int64.of(a) + int64.of(b))

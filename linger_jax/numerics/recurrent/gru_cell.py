@@ -1,4 +1,7 @@
-"""The GRU cell in integers, and the factors of its backward pass (docs/specification/recurrent.md sections 4 and 5)."""
+"""The GRU cell in integers, and the factors of its backward pass.
+
+Source: docs/specification/recurrent.md sections 4 and 5, docs/specification/executor.md section 5.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ from linger_jax.numerics.recurrent.projection import Projection
 _GATES = GATES["gru"]
 
 _EXACT_IN_DOUBLE_BITS = 15
+_HALVED_ONE = np.float64(2.0**7)
+"""What half a state counts as: a state of 1 has 2^8 steps where halving it changes nothing."""
 _DIFFERENCE_LIMIT = np.float32(2.0**15)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -68,12 +73,19 @@ class GruCell:
     variant: GruVariant
 
     gates = _GATES
+    product_bits = 32
 
-    def accumulator_scale(self, input_product: Array, hidden_product: Array) -> Array:
+    def accumulator_scale(self, input_product: Array, hidden_product: Array, width: int) -> Array:
         """Scale of the accumulator, float64: the finer of the products', or that of the kernels' input."""
+        del width
         if self.variant.common_accumulator:
             return jnp.maximum(input_product, hidden_product)
         return jnp.full_like(input_product, 2.0**self.variant.gates.fraction_bits)
+
+    @property
+    def saturates_products(self) -> bool:
+        """A product with its bias is an int32 before it is brought to another format."""
+        return self.variant.halves_state
 
     def step(
         self, hidden: Projection, from_input: Array, state: tuple[Array, ...], scales: StepScales
@@ -102,14 +114,22 @@ class GruCell:
             hidden_n = self._gated(r, both[:, 2 * width :])
             reset_side = both[:, 2 * width :] / scales.accumulator
         pre_n = self._pre_activation(input_n + hidden_n, scales)
-        n = float64_integers.rescale(tanh_gate(gates, pre_n, bits), scales.hidden)
-        start, end = (before, n) if variant.update_keeps_new else (n, before)
+        n = tanh_gate(gates, pre_n, bits)
+        if variant.halves_state:
+            n, kept = n * scales.hidden, float64_integers.round_shift(before, 1) * (scales.hidden / _HALVED_ONE)
+        else:
+            n, kept = float64_integers.rescale(n, scales.hidden), before
+        start, end = (kept, n) if variant.update_keeps_new else (n, kept)
         difference = float64_integers.saturate(end - start, 16) if variant.saturates_difference else end - start
-        raw = start + self._gated(z, difference)
-        exact = (start + z * difference) / scales.hidden
+        mixed = start + z * difference
+        if bits <= _EXACT_IN_DOUBLE_BITS:
+            raw = float64_integers.rescale(mixed, np.float64(1))
+        else:
+            raw = start + self._gated(z, difference)
         numbers = (r, z, n, reset_side)
         left = GruStep((pre_r, pre_z, pre_n), *(float64_integers.to_float32(v) for v in numbers))
-        return StepResult(float64_integers.to_float32(raw), (), left, float64_integers.to_float32(exact))
+        exact = float64_integers.to_float32(mixed / scales.hidden)
+        return StepResult(float64_integers.to_float32(raw), (), left, exact)
 
     def factors(self, steps: GruStep, before: tuple[Array, ...], hidden_scale: Array) -> GruFactors:
         """Factors of every step.

@@ -67,10 +67,12 @@ class LstmCell:
     variant: LstmVariant
 
     gates = _GATES
+    saturates_products = False
+    product_bits = 32
 
-    def accumulator_scale(self, input_product: Array, hidden_product: Array) -> Array:
+    def accumulator_scale(self, input_product: Array, hidden_product: Array, width: int) -> Array:
         """Scale of the accumulator, float64: that of the kernels' input, whatever the products' scales are."""
-        del hidden_product
+        del hidden_product, width
         return jnp.full_like(input_product, 2.0**self.variant.gates.fraction_bits)
 
     def step(

@@ -12,14 +12,16 @@ from linger_jax.numerics.recurrent.digit_product import Digits, digit_product, d
 
 @dataclasses.dataclass(frozen=True)
 class Projection:
-    """v -> sat_32(R(v W + b)), N columns.
+    """v -> sat_32(R(v W + b)) or sat_32(R(sat_32(v W + b))), N columns; or to fewer bits.
 
     Attributes:
       weight: digits of the integer weights [K, N].
       bias: float64 integers [N] in the product's format.
-      factor: float64 scalar, from the product's format to the accumulator's.
+      factor: float64 scalar or [N], from the product's format to the accumulator's.
       operand_bits: width of the integers v.
       spare_bits: by how many bits v may be wider than that all the same.
+      saturates_product: the inner saturation is there.
+      result_bits: width of the outer saturation.
     """
 
     weight: Digits
@@ -27,14 +29,23 @@ class Projection:
     factor: jax.Array
     operand_bits: int
     spare_bits: int
+    saturates_product: bool = False
+    result_bits: int = 32
 
     def __call__(self, v: jax.Array) -> jax.Array:
         """float64 integers [..., N] of float32 integers [..., K]. Inside ``int64.region()``."""
         product = digit_product(digits(v, self.operand_bits), self.weight, spare_bits=self.spare_bits)
-        bias = self.bias.reshape((1,) * (v.ndim - 1) + self.bias.shape)
-        return float64_integers.saturate(float64_integers.rescale(product + bias, self.factor), 32)
+        bias, factor = (_over_rows(a, v) for a in (self.bias, self.factor))
+        total = product + bias
+        total = float64_integers.saturate(total, 32) if self.saturates_product else total
+        return float64_integers.saturate(float64_integers.rescale(total, factor), self.result_bits)
 
     def columns(self, start: int, stop: int) -> Projection:
         """The projection to some of the columns."""
         weight = tuple(digit[:, start:stop] for digit in self.weight)
         return dataclasses.replace(self, weight=weight, bias=self.bias[start:stop])
+
+
+def _over_rows(a: jax.Array, v: jax.Array) -> jax.Array:
+    """One number, or one a column, as an array of v's rank."""
+    return a.reshape((1,) * (v.ndim - a.ndim) + a.shape)

@@ -117,7 +117,7 @@ def forward(variant: LoopVariant, operands: Operands, scales: Scales, active: Ar
         wide_scales = jax.tree.map(float64_integers.of, scales)
         input_product = wide_scales.input * wide_scales.weight_ih
         hidden_product = wide_scales.hidden * wide_scales.weight_hh
-        accumulator = variant.cell.accumulator_scale(input_product, hidden_product)
+        accumulator = variant.cell.accumulator_scale(input_product, hidden_product, operands.weight_hh.shape[0])
         step_scales = StepScales(hidden=wide_scales.hidden, accumulator=accumulator)
         of_input = _projection(
             variant, operands.weight_ih, operands.bias_ih, scales.weight_ih, input_product, accumulator, hidden=False
@@ -217,7 +217,7 @@ def _projection(
         whole_bias = jnp.zeros(weight.shape[1:], jnp.float64)
     else:
         whole_bias = float64_integers.rescale(float64_integers.of(bias), product_scale)
-    if variant.saturates_bias:
+    if variant.saturates_bias or variant.cell.saturates_products:
         whole_bias = float64_integers.saturate(whole_bias, 32)
     return Projection(
         weight=digits(weight * weight_scale, variant.weight_bits),
@@ -225,6 +225,8 @@ def _projection(
         factor=accumulator / product_scale,
         operand_bits=variant.hidden_bits if hidden else variant.input_bits,
         spare_bits=SPARE_BITS if hidden else 0,
+        saturates_product=variant.cell.saturates_products,
+        result_bits=variant.cell.product_bits,
     )
 
 

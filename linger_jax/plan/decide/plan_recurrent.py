@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 
+from linger_jax.config import Arithmetic, GruForm
 from linger_jax.kinds import GRU, LSTM
 from linger_jax.plan.decide.decisions import Bits, Decisions, as_float
 from linger_jax.plan.decide.plan_layers import Infos, decides, parameter_stack, where_quantized
 from linger_jax.plan.decide.recurrent_parameters import WEIGHTS, weight_pieces
 from linger_jax.plan.decide.recurrent_quantizers import RecurrentRole, recurrent_roles, recurrent_spec
-from linger_jax.plan.graph import Constant, FileLayout, Node
+from linger_jax.plan.graph import GRU_FORM, Constant, FileLayout, Node
+from linger_jax.plan.settings import PlanSettings
 from linger_jax.staging import LENGTHS
+from linger_jax.targets import target_of
 from linger_jax.typing import Path
 
 # A matrix is [in, gates * hidden] here and [gates * hidden, in] in the reference.
 _MATRIX_LAYOUT = FileLayout((1, 0))
+_EXECUTOR_BITS = 8
+_EXECUTOR_STATE_SCALE = 2.0**8
+"""The one scale at which the executor's cell keeps its state: it reads half the integer as a number of 7 bits."""
 
 
 @decides(LSTM, GRU)
@@ -29,6 +35,7 @@ def plan_recurrent(decisions: Decisions, node: Node, infos: Infos, operand_bits:
         reason = f"{platform.value} has no {info.kind.kernels_in_words}"
         decisions.warn(f"{node.label}: {reason}; {info.type_name} runs as float")
         return as_float(node, reason)
+    form, reason = _gru_form(decisions.settings, node, input_bits) if info.kind == GRU else (GruForm.linger, "")
     bits: Bits = None
     for role in recurrent_roles(cell.name, directions=info.attributes["directions"]):
         spec = recurrent_spec(decisions.settings, config, role)
@@ -40,13 +47,38 @@ def plan_recurrent(decisions: Decisions, node: Node, infos: Infos, operand_bits:
             active=_is_active(decisions, node, role, input_bits),
             pieces=_parameters(node, infos, role) if role.acts_on in WEIGHTS else (),
             layout=_MATRIX_LAYOUT if is_matrix and semantics.sums_in_file_order else None,
+            fixed_scale=_EXECUTOR_STATE_SCALE
+            if form is GruForm.executor and role.acts_on in ("hidden", "output")
+            else None,
         )
         bits = spec.bits if role.acts_on == "output" else bits
     if semantics.padded_output_is_float and LENGTHS in info.operands:
         bits = None
+    attributes = {**node.attributes, GRU_FORM: form} if info.kind == GRU else node.attributes
+    node = dataclasses.replace(node, attributes=attributes, reason=reason or node.reason)
     return dataclasses.replace(
         node, quantized=True, bits=tuple(bits if role[0] == "output" else None for role in info.results)
     )
+
+
+def _gru_form(settings: PlanSettings, node: Node, input_bits: Bits) -> tuple[GruForm, str]:
+    """The cell that ``quant_info.gru_form`` asks for, and in words what the executor's loses, or why it is not that."""
+    config, platform = node.layer_config, settings.config.platform
+    asked = config.quant_info.gru_form
+    linger_s = asked is GruForm.linger or config.quant_info.arithmetic is Arithmetic.linger
+    if linger_s or not settings.semantics.arithmetic_is_chosen:
+        return GruForm.linger, ""
+    device = target_of(platform).device
+    reads_state = None if device is None else device.executor.gru_gates_read_state
+    if reads_state is None:
+        return GruForm.linger, f"gru_form linger: {platform.value} has no measured GRU"
+    widths = {input_bits or config.input_bits, config.output_bits, config.quant_info.weight_bits}
+    if widths != {_EXECUTOR_BITS}:
+        return GruForm.linger, f"gru_form linger: {asked.value} has {_EXECUTOR_BITS} bits throughout"
+    if asked is GruForm.primitives:
+        return asked, ""
+    lost = f"gates of 7 bits, state within +-{2 ** (_EXECUTOR_BITS - 1) / _EXECUTOR_STATE_SCALE:g}"
+    return GruForm.executor, lost if reads_state else f"{lost}, reset and update gate do not read the state"
 
 
 def _is_active(decisions: Decisions, node: Node, role: RecurrentRole, input_bits: Bits) -> bool:

@@ -18,6 +18,7 @@ from linger_jax.plan.graph.kernel_layout import file_layout as file_layout
 from linger_jax.plan.graph.node_attributes import CARRIED as CARRIED
 from linger_jax.plan.graph.node_attributes import CARRY_BITS as CARRY_BITS
 from linger_jax.plan.graph.node_attributes import COMPUTED_FROM as COMPUTED_FROM
+from linger_jax.plan.graph.node_attributes import GRU_FORM as GRU_FORM
 from linger_jax.plan.graph.node_attributes import HOLDS as HOLDS
 from linger_jax.plan.graph.node_attributes import NO_TABLE as NO_TABLE
 from linger_jax.plan.graph.node_attributes import POOL as POOL

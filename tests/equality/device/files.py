@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper
 
 import linger_jax
 from linger_jax.export.onnx import FileNode
+from linger_jax.export.onnx.onnx_file import RESERVING_KEY
 from linger_jax.export.runner.integer_tensor import IntegerTensor
 from linger_jax.typing import HostArray
 
@@ -41,8 +43,8 @@ class Integers:
 
     @property
     def nodes(self) -> tuple[FileNode, ...]:
-        """Of the file."""
-        return self._runner.graph.nodes
+        """Of the file, but for those that only reserve memory."""
+        return self._runner.graph.computing
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -86,6 +88,8 @@ def _integers(value: object) -> HostArray:
 def first_nodes(path: Path, tensor: str, scale: float | None, shape: Sequence[int], out: Path) -> list[str]:
     """Writes the nodes of a file that a tensor needs, the tensor being all that the file gives.
 
+    Outputs that reserve memory stay.
+
     Args:
       path: the whole file.
       tensor: what the new file gives.
@@ -97,18 +101,24 @@ def first_nodes(path: Path, tensor: str, scale: float | None, shape: Sequence[in
       The graph inputs that it still reads.
     """
     model = onnx.load(path)
-    graph, wanted, kept = model.graph, {tensor}, []
+    graph, kept = model.graph, []
+    stated = {entry.key: entry.value for entry in model.metadata_props}
+    reserving = copy.deepcopy(list(graph.output)[len(graph.output) - int(stated.get(RESERVING_KEY, 0)) :])
+    wanted = {tensor, *(entry.name for entry in reserving)}
     for node in reversed(graph.node):
         if wanted & {*node.output}:
             kept.append(node)
             wanted |= {*node.input}
     nodes = list(reversed(kept))
     if scale is not None:
+        behind = [node for node in nodes if {*node.output} & {entry.name for entry in reserving}]
+        nodes = [node for node in nodes if node not in behind]
         nodes.append(helper.make_node("Dequant", [tensor], ["probed"], "probed", domain="linger", scale_o=scale))
+        nodes += behind
     dtype, name = (TensorProto.INT64, tensor) if scale is None else (TensorProto.FLOAT, "probed")
     del graph.node[:], graph.output[:]
     graph.node.extend(nodes)
-    graph.output.append(helper.make_tensor_value_info(name, dtype, shape))
+    graph.output.extend([helper.make_tensor_value_info(name, dtype, shape), *reserving])
     for constants in [entry for entry in graph.initializer if entry.name not in wanted]:
         graph.initializer.remove(constants)
     for unread in [entry for entry in graph.input if entry.name not in wanted]:

@@ -93,7 +93,7 @@ def _executed(device: Device, path: Path, inputs: tuple[Any, ...], *, probing: b
         integers = Integers(path, inputs)
         fed, outputs = integers.fed(), integers.outputs
         ran = device.run(path, fed, len(outputs))
-        wrong = _compared(ran, integers, outputs)
+        wrong = compared(ran, integers, outputs)
         if wrong is None:
             return Verdict("equal")
         outcome, message = wrong
@@ -109,7 +109,7 @@ def _executed(device: Device, path: Path, inputs: tuple[Any, ...], *, probing: b
     return Verdict(outcome, operator=node.written, message=f"{message}; first at {_described(integers, node)}")
 
 
-def _compared(ran: Ran, integers: Integers, outputs: tuple[str, ...]) -> tuple[str, str] | None:
+def compared(ran: Ran, integers: Integers, outputs: tuple[str, ...]) -> tuple[str, str] | None:
     """Outcome and message where the executor did not give the runner's integers."""
     if ran.outcome != "ran":
         return ran.outcome, ran.message
@@ -139,7 +139,7 @@ def _first_at_fault(device: Device, integers: Integers, fed: list[list[Any]]) ->
             given = [[x for name, x in zip(integers.inputs, sample, strict=True) if name in kept] for sample in fed]
             ran = device.run(cut, given, 1)
             # A few nodes alone may lack what the packer wants of every file: that says nothing of them.
-            return ran.outcome == "packer refuses" or _compared(ran, integers, (tensor,)) is None
+            return ran.outcome == "packer refuses" or compared(ran, integers, (tensor,)) is None
 
     below, above = -1, len(nodes)  # right up to below, wrong from above on
     while above - below > 1:

@@ -11,6 +11,7 @@ from linger_jax.config import (
     Arithmetic,
     CalibrateExponent,
     Compat,
+    GruForm,
     Lowering,
     Platform,
     QatMethod,
@@ -62,6 +63,8 @@ def draw_config(draw: random.Random, platform: Platform, modules: Sequence[str])
             config[f"part{number}"] = {"name": [module], "quant_info": _part(draw)}
     if draw.random() < 0.5:
         info["arithmetic"] = draw.choice(tuple(Arithmetic)).value
+    if draw.random() < 0.5:
+        info["gru_form"] = draw.choice(tuple(GruForm)).value
     return config
 
 

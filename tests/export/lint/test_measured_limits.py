@@ -130,6 +130,17 @@ def test_a_linear_layer_has_two_or_three_axes(platform, rank, wrong):
 
 
 @BOTH
+@pytest.mark.parametrize("own", [False, True])
+def test_an_addend_belongs_to_one_addition(platform, own):
+    file = File(platform)
+    first = file.constant(np.ones((1, 8), np.int8))
+    second = file.constant(np.ones((1, 8), np.int8)) if own else first
+    x = file.quantized("QAdd", [file.input((1, 8)), first], scale_y=32.0, y_bits=8)
+    model = file.done(file.quantized("QAdd", [x, second], scale_y=32.0, y_bits=8))
+    assert [edit for _, _, edit in found(model, "shared addend")] == ([] if own else ["an_addend_a_node"])
+
+
+@BOTH
 @pytest.mark.parametrize("same", [False, True])
 def test_a_weight_belongs_to_one_bias(platform, same):
     file = File(platform)
@@ -158,3 +169,27 @@ def test_a_quant_stands_at_a_graph_input(platform):
     model.graph.node.insert(0, helper.make_node("Flatten", ["x"], ["floats"], "Flatten_floats"))
     model.graph.node[1].input[0] = "floats"
     assert [severity for severity, _, _ in found(model, "float reader")] == ["differs"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "changed", "finding"),
+    [
+        ("arcs", {}, None),
+        ("venusA", {}, None),
+        ("venus", {}, "QGRU"),
+        ("arcs", {"batch_first": 0}, "data [1, 5, 4], batch_first 0"),
+        ("arcs", {"go_forward": 0}, "a sequence that is read backwards"),
+        ("arcs", {"w_bits": 4}, "widths 8, 4, 8"),
+        ("arcs", {"gates_first": True}, "QGRU"),
+    ],
+)
+def test_a_gru_is_that_of_the_executor(platform, changed, finding):
+    file, changed = File(platform), dict(changed)
+    shapes = [(18, 4), (18, 6)] if changed.pop("gates_first", False) else [(4, 18), (6, 18)]
+    inputs = [file.constant(np.ones(shape, np.int8)) for shape in shapes]
+    inputs += [file.constant(np.ones(18, np.int32)) for _ in range(2)]
+    attributes = {"batch_first": 1, "go_forward": 1, "hidden_size": 6, "w_bits": 8, "scale_o": 256.0, **changed}
+    attributes |= {"scale_iw": 2.0**-9, "scale_hw": 2.0**-9, "scale_h": 256.0}
+    y = file.quantized("QGRU", [file.input((1, 5, 4)), *inputs], **attributes)
+    told = [text.removeprefix("linger::") for _, text, _ in found(file.done(y), "gru")]
+    assert told == ([] if finding is None else [finding])

@@ -125,6 +125,19 @@ def test_more_elements_than_the_executor_looks_up_are_looked_up_in_parts(tmp_pat
     assert max(parts) <= device_of(Platform(platform)).look_up.elements
 
 
+def test_each_look_up_adds_a_constant_of_its_own(tmp_path):
+    """The executor of venusA loses one that three additions read."""
+
+    def function(x):
+        y = jnp.tanh(nn.Dense(16)(x))
+        z = nn.elu(nn.Dense(16)(y))
+        return jnp.tanh(nn.Dense(16)(z)) * y
+
+    path = exported(tmp_path, function, 4 * normal(*ROWS), platform="venusA")
+    added = [node.input[1] for node in onnx.load(path).graph.node if node.op_type == "QAdd"]
+    assert len(set(added)) == len(added) == 3
+
+
 def test_tables_stand_in_the_file_of_one_dialect_only(tmp_path):
     qmodel, variables = trained(behind_dense(jnp.tanh), x := normal(*ROWS), platform="arcs")
     path = linger_jax.export_onnx(qmodel, variables, x, tmp_path / "model.onnx", dialect="linger")

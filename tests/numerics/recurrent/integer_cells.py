@@ -84,3 +84,40 @@ def gru(platform: Platform, x: Any, h: Any, w: dict[str, Any], q: dict[str, int]
         added = rs(r * h_n, 31)
     n = rs(tanh(sat(rescaled(i_n + added, common, 27), 32), platform), 31 - q["hidden"])
     return sat(n + rs(z * (h - n), 31), bits)
+
+
+def executor_gru(platform: Platform, x: Any, h: Any, w: dict[str, Any], q: dict[str, int]) -> Any:
+    """New hidden state of the executor's cell (docs/specification/executor.md section 5)."""
+    h, units = exact(h), np.asarray(h).shape[-1]
+    a = sat(exact(x).dot(w["ih"]) + w["bias_ih"], 32)
+    b = sat(h.dot(w["hh"]) + w["bias_hh"], 32)
+    a = sat(rescaled(a, q["input"] + q["weight_ih"], 27), 32)
+    b = sat(rescaled(b, q["hidden"] + q["weight_hh"], 27), 32)
+    if platform is Platform.venusA:
+        b[..., : 2 * units] = 0
+    (a_r, a_z, a_n), (b_r, b_z, b_n) = np.split(a, 3, axis=-1), np.split(b, 3, axis=-1)
+
+    def gate(raw: Any, v: np.ndarray) -> np.ndarray:
+        return requantized(raw(sat(v, 32), platform), platform, 7)
+
+    r, z = gate(sigmoid_raw, a_r + b_r), gate(sigmoid_raw, a_z + b_z)
+    n = gate(tanh_raw, a_n + sat(rs(r * b_n, 7), 32))
+    return sat(rescaled(z * rs(h, 1) + (128 - z) * n, 14, q["hidden"]), 8)
+
+
+def primitive_gru(platform: Platform, x: Any, h: Any, w: dict[str, Any], q: dict[str, int]) -> Any:
+    """New hidden state of the usual cell in operators of 8 bits."""
+    h, units = exact(h), np.asarray(h).shape[-1]
+
+    def product(v: Any, side: str, of: str) -> Any:
+        total = exact(v).dot(w[side]) + w[f"bias_{side}"]
+        parts = ((slice(0, 2 * units), 4), (slice(2 * units, None), 5))
+        scaled = [sat(rescaled(total[..., part], q[of] + q[f"weight_{side}"], to), 8) for part, to in parts]
+        return np.split(np.concatenate(scaled, -1), 3, axis=-1)
+
+    (a_r, a_z, a_n), (b_r, b_z, b_n) = product(x, "ih", "input"), product(h, "hh", "hidden")
+    r, z = (requantized(sigmoid_raw(sat(v, 8) * 2**23, platform), platform, 7) for v in (a_r + b_r, a_z + b_z))
+    n = sat(a_n + sat(rs(r * b_n, 7), 8), 8) * 2**22
+    n = requantized(tanh_raw(n, platform), platform, 7)
+    added = sat(rescaled(np.minimum(128 - z, 127) * n, 14, q["hidden"]), 8)
+    return sat(sat(rs(z * h, 7), 8) + added, 8)

@@ -16,10 +16,12 @@ from linger_jax.export.onnx import (
     shape_of,
     uses,
 )
+from linger_jax.kinds import is_executor_gru
 from linger_jax.kinds import onnx_operators as ops
 
 _OUTPUT, _HIDDEN = 0, 1
 _WITHOUT_BIASES = 3
+_WEIGHT_HH = 2
 
 
 def both_biases(graph: OnnxGraph, destination: Destination) -> None:
@@ -34,10 +36,12 @@ def both_biases(graph: OnnxGraph, destination: Destination) -> None:
 def one_sequence(graph: OnnxGraph, destination: Destination) -> None:
     """A layer takes ``[1, time, features]`` with ``batch_first`` 0: the executor reads the length from axis 1 then.
 
-    A sequence with its time first is reshaped around the node; that moves nothing, since there is one sample.
+    A sequence with its time first is reshaped around the node; that moves nothing, since there is one sample. The
+    executor's GRU reads ``batch_first`` as it is meant.
     """
     del destination
-    for node in [n for n in graph.nodes if n.operator in ops.RECURRENT]:
+    recurrent = [n for n in graph.nodes if n.operator in ops.RECURRENT]
+    for node in [n for n in recurrent if not is_executor_gru(n.operator, shape_of(graph, n.inputs[_WEIGHT_HH]))]:
         shape = shape_of(graph, node.inputs[0])
         batch_first = bool(node.attributes["batch_first"])
         if shape[0 if batch_first else 1] != 1:

@@ -33,7 +33,7 @@ from linger_jax.export.dialects.thinker.rectifiers import rectifiers_for_clips
 from linger_jax.export.dialects.thinker.reserve import scratch_memory
 from linger_jax.export.dialects.thinker.roundings import half_up_for_other_roundings
 from linger_jax.export.dialects.thinker.sequences import both_biases, last_state_of_output, one_sequence
-from linger_jax.export.dialects.thinker.shared_weights import a_weight_a_node
+from linger_jax.export.dialects.thinker.shared_weights import a_weight_a_node, an_addend_a_node
 from linger_jax.export.dialects.thinker.splits_and_concatenations import (
     concatenations_for_pads,
     operands_on_the_result_grid,
@@ -124,6 +124,7 @@ THINKER = Dialect(
             requants_for_left_shifts,
         ),
         Rewrite("a weight a node", "docs/specification/executor.md section 2, row weights", a_weight_a_node),
+        Rewrite("an addend a node", "docs/specification/executor.md section 2, row addends", an_addend_a_node),
         Rewrite(
             "Reshapes for axes", "docs/specification/onnx_export.md section 1, row opset imports", reshapes_for_axes
         ),

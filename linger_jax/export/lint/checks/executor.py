@@ -19,6 +19,7 @@ SOFTMAX_AXIS = "softmax_axis_minus_one"
 LAST_AXIS = "function_of_last_axis"
 FINER_CONSTANT = "constant_finer_than_sum"
 WEIGHT_A_NODE = "a_weight_a_node"
+ADDEND_A_NODE = "an_addend_a_node"
 NON_NEGATIVE_DIM = "glu_dim_non_negative"
 
 _AXIS_IS_READ_UP_TO = 2
@@ -63,6 +64,20 @@ def _shared_weight(view: NodeView, program: Program) -> Iterator[Problem]:
             USE_THINKER,
             WEIGHT_A_NODE,
         )
+
+
+def _shared_addend(view: NodeView, program: Program) -> Iterator[Problem]:
+    for tensor in view.inputs:
+        if tensor is None or tensor.constant is None:
+            continue
+        before = [r for r in program.readers[tensor.name] if r.operator is ops.QADD and r.index < view.index]
+        if before:
+            yield differs(
+                f"constant {tensor.name}, which {before[0].node.name} adds too",
+                "a constant for each addition: it is lost behind the second",
+                USE_THINKER,
+                ADDEND_A_NODE,
+            )
 
 
 def _gated_linear_unit(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -128,6 +143,7 @@ CHECKS = (
     Check("sigmoid", _sigmoid, {ops.QSIGMOID}, measured),
     Check("transpose", _transpose, {ops.TRANSPOSE}, lambda executor: executor.transpose_of_four_axes_crashes),
     Check("shared weight", _shared_weight, ops.WITH_BIAS, measured),
+    Check("shared addend", _shared_addend, {ops.QADD}, measured),
     Check("function axis", _last_axis, ops.ALONG_LAST_AXIS, measured),
     *CHECKS_OF_SCALES,
     Check("gated linear unit", _gated_linear_unit, {ops.QGLU}, measured),

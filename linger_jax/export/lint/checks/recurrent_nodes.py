@@ -1,20 +1,26 @@
-"""Checks LSTM and GRU nodes (docs/specification/onnx_export.md sections 4.3 and 5)."""
+"""Checks LSTM and GRU nodes.
+
+Source: docs/specification/onnx_export.md sections 4.3 and 5, docs/specification/executor.md section 5.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
+from linger_jax.export.lint.checks.element_widths import WIDTH
 from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 from linger_jax.export.scratch_memory import behind_state
-from linger_jax.kinds import USE_THINKER
+from linger_jax.kinds import TRAIN_EXECUTOR_GRU, USE_THINKER, is_executor_gru
 from linger_jax.kinds import onnx_operators as ops
 
 BATCH_FIRST_0 = "lstm_batch_first_0"
 TIME_ON_AXIS_1 = "lstm_time_on_axis_1"
+_RECURRENT = 2
+"""Place of the recurrent weight of a GRU."""
 
 
 def _layers(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -62,7 +68,7 @@ def _prefetch(view: NodeView, program: Program) -> Iterator[Problem]:
     del view, program
     yield notes(
         "weights are prefetched",
-        "no prefetch: the packer's default plan crashes the executor",
+        "no prefetch: with the packer's default plan the executor crashes, or is wrong behind a GRU",
         "Give the packer the option",
         PackOptions(prefetch=False),
     )
@@ -86,20 +92,35 @@ def _reserves(view: NodeView, program: Program) -> bool:
 
 
 def _gru(view: NodeView, program: Program) -> Iterator[Problem]:
-    del program
-    yield differs(
-        view.node.op,
-        "none: the executor keeps gates at Q7, the packer transposes the weights and drops the direction",
-        "Use an LSTM in the place of the GRU",
-    )
+    if program.device.executor.gru_gates_read_state is None:
+        limit = f"what the executor of {program.platform} computes was not measured"
+        yield differs(view.node.op, limit, "Use another layer in the place of the GRU")
+    elif not is_executor_gru(view.operator, view.shape(_RECURRENT)):
+        limit = "the executor keeps gates at Q7 and half of the state, and reads the weights the other way round"
+        yield differs(view.node.op, limit, TRAIN_EXECUTOR_GRU)
+    else:
+        yield from _executor_gru(view)
+
+
+def _executor_gru(view: NodeView) -> Iterator[Problem]:
+    shape, sample = view.shape(), 0 if view.integer("batch_first", 0) else 1
+    if shape is not None and len(shape) == 3 and shape[sample] != 1:
+        found = f"data [{', '.join(map(str, shape))}], batch_first {1 - sample}"
+        yield differs(found, "one sample", "Export with an example of one sample")
+    if view.integer("go_forward", 1) != 1:
+        yield differs("a sequence that is read backwards", "go_forward 1", f"{USE_THINKER}: it turns the data around")
+    widths = [view.integer(name, WIDTH) for name in ("x_bits", "w_bits", "o_bits")]
+    if any(bits != WIDTH for bits in widths):
+        text = ", ".join(map(str, widths))
+        yield differs(f"widths {text}", f"{WIDTH} bits", f"Set activate_bits and weight_bits: {WIDTH}")
 
 
 CHECKS = (
     Check("layers", _layers, ops.RECURRENT),
     Check("time axis", _time_axis, {ops.QLSTM}),
     Check("hidden scale", _hidden_scale, {ops.QLSTM}),
-    Check("initial state", _initial_state, {ops.QLSTM}),
-    Check("weight prefetch", _prefetch, {ops.QLSTM}),
+    Check("initial state", _initial_state, ops.RECURRENT),
+    Check("weight prefetch", _prefetch, ops.RECURRENT),
     Check("final state", _behind_state, {ops.QLSTM}),
     Check("gru", _gru, {ops.QGRU}),
 )

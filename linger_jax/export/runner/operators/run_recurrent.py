@@ -13,7 +13,7 @@ import numpy as np
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.interpret.recurrent import chip_cell
-from linger_jax.kinds import BIAS_BITS, CellKind, OnnxOperator
+from linger_jax.kinds import BIAS_BITS, CellKind, OnnxOperator, is_executor_gru
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
@@ -29,6 +29,8 @@ from linger_jax.targets import device_of
 _CELL_BITS = 32
 _PARAMETERS = 4
 """Weights and biases of both products."""
+_RECURRENT = 2
+"""Place of the recurrent weight of a GRU without an initial state."""
 
 
 def _layer(kind: CellKind, states: tuple[str, ...]) -> RunRule:
@@ -106,8 +108,10 @@ def _initial(call: Call, states: tuple[str, ...], first: int, given: int, rows: 
 
 
 def gru(call: Call) -> Sequence[Value]:
-    """``QGRU`` as the dialect of the file has it."""
-    return (_executor_gru if call.dialect.gru_is_executor_s else _CHIP_GRU)(call)
+    """``QGRU`` of linger's kernel or of the executor, as the matrices say."""
+    recurrent = call.optional(_RECURRENT + bool(call.node.integer("has_hidden", 0)))
+    shape = tuple(recurrent.shape) if isinstance(recurrent, np.ndarray) else None
+    return (_executor_gru if is_executor_gru(ops.QGRU, shape) else _CHIP_GRU)(call)
 
 
 _CHIP_GRU = _layer("gru", ("hidden",))
@@ -120,7 +124,6 @@ def _executor_gru(call: Call) -> Sequence[Value]:
     if reads_state is None:
         raise call.error(f"what the executor of {node.platform.value} computes was not measured")
     time_axis = 1 if node.integer("batch_first") else 0
-    sequence = jnp.squeeze(x.value, 1 - time_axis)
     scale = node.scale("scale_o")
     cell = ExecutorGru(
         platform=node.platform,
@@ -131,9 +134,10 @@ def _executor_gru(call: Call) -> Sequence[Value]:
     )
     of_input, of_state = (jnp.asarray(call.parameter(i, bits).T.astype(np.int32)) for i in (1, 2))
     bias_of_input, bias_of_state = (jnp.asarray(call.parameter(i, BIAS_BITS).astype(np.int32)) for i in (3, 4))
-    states = run_executor_gru(cell, sequence, (of_input, of_state), (bias_of_input, bias_of_state))
-    y = IntegerTensor(jnp.expand_dims(states, 1 - time_axis), scale, node.integer("o_bits"))
-    return [y, y.holds(states[None, -1:])]
+    steps = jnp.moveaxis(x.value, time_axis, 0)
+    states = run_executor_gru(cell, steps, (of_input, of_state), (bias_of_input, bias_of_state))
+    y = IntegerTensor(jnp.moveaxis(states, 0, time_axis), scale, node.integer("o_bits"))
+    return [y, y.holds(states[-1:])]
 
 
 RULES: Mapping[OnnxOperator, RunRule] = {
