@@ -120,6 +120,7 @@ def test_split_is_slices(tmp_path):
     assert inner(exported(tmp_path, function, normal(5, 6, 4))) == ["QLinear", "Slice", "Slice", "QAdd"]
 
 
+@pytest.mark.filterwarnings("ignore:clamps cut values:linger_jax.LingerWarning")
 @pytest.mark.parametrize(
     ("layer", "shape", "image", "nodes"),
     [
@@ -129,7 +130,8 @@ def test_split_is_slices(tmp_path):
 )
 def test_relu6_is_saturation(tmp_path, layer, shape, image, nodes):
     """Values beyond 6 are cut by the width of the integers: raised in the layer's bias, brought back, rectified."""
-    path = exported(tmp_path, lambda x: nn.relu6(layer()(x)), 8 * normal(*shape), image=image)
+    clamps = {"clamp_activation_value": 8.0}
+    path = exported(tmp_path, lambda x: nn.relu6(layer()(x)), 8 * normal(*shape), image=image, clamp_info=clamps)
     assert inner(path) == nodes
 
 
@@ -142,7 +144,7 @@ def test_relu6_of_what_others_read_too_is_raised_on_its_own(tmp_path):
     assert inner(path) == ["QConv2d", "QBatchNorm2d", "QBatchNorm2d", "Relu", "QAdd"]
 
 
-NEAREST = {"calibrate_exponent": "nearest"}
+NEAREST = {"a_calibrate_name": "top_10", "calibrate_exponent": "nearest"}
 
 
 def addends(path):
@@ -158,6 +160,7 @@ def addends(path):
     return found
 
 
+@pytest.mark.filterwarnings("ignore:clamps cut values:linger_jax.LingerWarning")
 @pytest.mark.parametrize("platform", ["arcs", "venusA"])
 @pytest.mark.parametrize(("clip", "parts"), [(8, 1), (None, 2)])
 def test_relu6_is_lowered_by_constants_twice_as_fine_as_its_grid(tmp_path, platform, clip, parts):
