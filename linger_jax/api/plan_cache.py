@@ -45,7 +45,9 @@ class PlanCache:
         self._compiled: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def compiled(self, plan: Plan, form: Hashable, make: Callable[[Plan, Any], Callable[..., Any]]) -> Callable[..., Any]:
+    def compiled(
+        self, plan: Plan, form: Hashable, make: Callable[[Plan, Any], Callable[..., Any]]
+    ) -> Callable[..., Any]:
         """A compiled function that belongs to a plan; the last ones are kept.
 
         Args:

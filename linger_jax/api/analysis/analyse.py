@@ -15,7 +15,7 @@ from linger_jax.api.analysis.findings import ranked
 from linger_jax.api.analysis.measuring import OUTPUT, Measured, measuring
 from linger_jax.api.analysis.metric import Metrics, UserMetric
 from linger_jax.api.analysis.node_analysis import Error, NodeAnalysis, error_of, node_analyses
-from linger_jax.api.analysis.tally import RESULT, Tallies, added, first
+from linger_jax.api.analysis.tally import ACCUMULATED, RESULT, Tallies, added, first
 from linger_jax.api.calibration import _arguments as arguments_of_batch
 from linger_jax.api.calibration_context import is_calibrating, uncalibrated_key
 from linger_jax.api.call_checks import refuse_empty
@@ -26,6 +26,7 @@ from linger_jax.errors import LingerError, StateError
 from linger_jax.plan import Plan
 from linger_jax.quantizers import SCALE, QuantizerKind, saw_data
 from linger_jax.staging import split_call
+
 
 def analyse(
     qmodel: QuantizedModel,
@@ -42,7 +43,7 @@ def analyse(
     Each layer and operator is measured twice: accumulated from the input (the quantized run against the float run), and
     alone (its float inputs, its own quantization). All of it is one pass over the data, compiled once for each shape of
     a batch; what is kept are sums, whatever the number of batches. The numbers are exact up to the order of float32
-    sums, but for errors by exponent, which are those of a regular sample of up to 8192 values of each tensor and batch.
+    sums, but for errors by exponent, which are those of a regular sample of up to 4096 values of each tensor and batch.
 
     Args:
       qmodel: the quantized model.
@@ -108,7 +109,7 @@ def _output(counted: Tallies) -> Error | None:
         return None
     tally = counted[OUTPUT][RESULT]
     sums = {name: np.asarray(value, np.float64).sum(0) for name, value in tally.sums.items()}
-    return error_of(sums, tally.largest, "accumulated")
+    return error_of(sums, tally.largest, ACCUMULATED)
 
 
 def _refuse_unseen(plan: Plan, variables: Mapping[str, Any]) -> None:
@@ -135,7 +136,7 @@ def _refuse_nan(plan: Plan, counted: Tallies) -> None:
     """
     rows = plan.rows()
     for row in sorted(counted, key=lambda row: (row == OUTPUT, row)):
-        number = -float(np.max(counted[row][RESULT].largest["accumulated.real_nan_in"]))
+        number = -float(np.max(counted[row][RESULT].largest[f"{ACCUMULATED}.real_nan_in"]))
         if math.isfinite(number):
             where = "the output" if row == OUTPUT else f"{rows[row].name} ({rows[row].op})"
             raise LingerError(

@@ -16,7 +16,18 @@ from linger_jax.api.analysis.metric import Metric
 from linger_jax.api.analysis.node_analysis import Error, NodeAnalysis
 from linger_jax.plan import as_text
 
-_COLUMNS = ("name", "operator", "SQNR dB", "alone dB", "cosine", "largest error", "clipped", "bits", "exponent", "finding")
+_COLUMNS = (
+    "name",
+    "operator",
+    "SQNR dB",
+    "alone dB",
+    "cosine",
+    "largest error",
+    "clipped",
+    "bits",
+    "exponent",
+    "finding",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +69,11 @@ class Analysis:
         """Finite numbers by name, as TensorBoard or Weights & Biases take them: ``layer/<name>/sqnr_db``."""
         named = {} if self.output is None else {f"output/{name}": value for name, value in _numbers(self.output)}
         if self.metric is not None:
-            named |= {"metric/float": self.metric.float, "metric/quantized": self.metric.quantized}
+            named |= {"metric/float": self.metric.of_float, "metric/quantized": self.metric.of_quantized}
         for row in sorted(self.rows, key=lambda row: row.order):
             name = _free_name(f"layer/{row.label}", named)
-            values = [*_numbers(row.accumulated), *((f"alone_{n}", v) for n, v in _numbers(row.alone))]
+            values: list[tuple[str, float | None]] = [*_numbers(row.accumulated)]
+            values += ((f"alone_{what}", value) for what, value in _numbers(row.alone))
             values += [("clipped", row.clipped), ("bits_used", row.bits_used), ("severity", row.severity)]
             named |= {f"{name}/{what}": float(value) for what, value in values if value is not None}
         return {name: value for name, value in named.items() if math.isfinite(value)}
@@ -73,7 +85,7 @@ class Analysis:
         if self.output is not None:
             yield f"output: {_decibels(self.output.sqnr_db)} dB, cosine {self.output.cosine:.6f}"
         if self.metric is not None:
-            yield f"metric: float {self.metric.float:g}, quantized {self.metric.quantized:g}"
+            yield f"metric: float {self.metric.of_float:g}, quantized {self.metric.of_quantized:g}"
         for row in self.worst:
             yield f"{row.label}: {row.finding}. Remedy: {row.remedy}"
         if self.not_measured:
@@ -87,7 +99,8 @@ class Analysis:
         )
         lines = "<br>".join(html.escape(line) for line in self._lines())
         title = html.escape(self._title())
-        return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{lines}</p>"
+        table = f"<caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+        return f"<table>{table}</table><p>{lines}</p>"
 
 
 def _cells(row: NodeAnalysis) -> Sequence[str]:

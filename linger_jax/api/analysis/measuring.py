@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.api.analysis.tally import RESULT, Tallies, Tally, of_result
+from linger_jax.api.analysis.tally import ACCUMULATED, RESULT, Tallies, Tally, of_result
 from linger_jax.api.analysis.three_runs import Pair, Watch, three_runs
 from linger_jax.interpret import Context, Mode, State, plain
 from linger_jax.plan import Plan
@@ -52,7 +52,7 @@ def measuring(plan: Plan, with_outputs: bool) -> Callable[..., Measured]:
         pairs = [(pair.real, plain(pair.quantized)) for pair in results]
         outputs = tuple(jax.tree.unflatten(plan.staged.out_tree, [pair[i] for pair in pairs])[0] for i in (0, 1))
         compared = [
-            of_result(((real, quantized),) * 2, number, rectified=False, by_channel=False)
+            of_result(ACCUMULATED, real, quantized, number)
             for real, quantized in zip(*map(jax.tree.leaves, outputs), strict=True)
             if jnp.issubdtype(jnp.result_type(real), np.floating) and real.size
         ]
@@ -64,6 +64,6 @@ def measuring(plan: Plan, with_outputs: bool) -> Callable[..., Measured]:
 
 
 def _together(tallies: list[Tally]) -> Tally:
-    sums = {name: sum(t.sums[name] for t in tallies) for name in tallies[0].sums}
-    largest = {name: jnp.max(jnp.stack([t.largest[name] for t in tallies])) for name in tallies[0].largest}
+    sums = {name: jnp.sum(jnp.stack([t.sums[name] for t in tallies]), 0) for name in tallies[0].sums}
+    largest = {name: jnp.max(jnp.stack([t.largest[name] for t in tallies]), 0) for name in tallies[0].largest}
     return Tally(sums, largest)

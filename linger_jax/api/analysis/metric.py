@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +17,15 @@ UserMetric = Callable[[Any, Any], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """The user's metric: its mean over the batches, weighted by their lengths."""
+    """The user's metric: its mean over the batches, weighted by their lengths.
 
-    float: float
-    quantized: float
+    Attributes:
+      of_float: of the float run.
+      of_quantized: of the quantized run.
+    """
+
+    of_float: float
+    of_quantized: float
 
 
 class Metrics:
@@ -72,7 +76,7 @@ class Metrics:
 def _number(value: Any) -> Any:
     """The value, if it is a real number or an array of one; it is not read here."""
     kind, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(float(value)):
+    if type(value) is not bool and isinstance(value, numbers.Real):
         return value
     if shape == () and kind is not None and kind.kind not in "bcOUSV":
         return value

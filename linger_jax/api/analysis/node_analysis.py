@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linger_jax.api.analysis.tally import RESULT, Tally
+from linger_jax.api.analysis.tally import ACCUMULATED, ALONE, RESULT, Tally
 from linger_jax.plan import Quantizer
 from linger_jax.plan.coverage_table import Row
 from linger_jax.quantizers import QuantizerKind
@@ -146,24 +146,28 @@ def node_analyses(
     row: Row, order: int, tallies: Mapping[Path, Tally], quantizers: Mapping[Path, Quantizer]
 ) -> list[NodeAnalysis]:
     """The analyses of one row of a plan: one for each iteration that has a layer of its own."""
-    iterations = np.shape(tallies[RESULT].sums["count"])[1:]
+    iterations = np.shape(tallies[RESULT].largest[f"{ACCUMULATED}.nan_in"])
     sums = {p: {n: np.asarray(v, np.float64).sum(0) for n, v in t.sums.items()} for p, t in tallies.items()}
     largest = {p: {n: np.asarray(v, np.float64) for n, v in t.largest.items()} for p, t in tallies.items()}
     found = []
     for at in np.ndindex(iterations):
-        here = {path: ({n: v[at] for n, v in sums[path].items()}, {n: v[at] for n, v in largest[path].items()}) for path in tallies}
+        here = {
+            path: ({n: v[at] for n, v in sums[path].items()}, {n: v[at] for n, v in largest[path].items()})
+            for path in tallies
+        }
         found.append(_node_analysis(row, order, tuple(at), here, quantizers))
     return found
 
 
 def error_of(sums: Mapping[str, Any], largest: Mapping[str, Any], name: str) -> Error:
-    """The error of one of two comparisons."""
-    signal, quantized, product, noise = (
-        float(sums[f"{name}.{what}"]) for what in ("signal", "quantized", "product", "noise")
-    )
-    lengths = math.sqrt(signal) * math.sqrt(quantized)
-    cosine = min(1.0, product / lengths) if lengths > 0 else (1.0 if noise == 0 else 0.0)
-    return Error(decibels(signal, noise), cosine, float(largest[f"{name}.error"]))
+    """The error of one of two comparisons; none where a node computes nothing of its own."""
+    if f"{name}.signal" not in sums:
+        return Error(math.inf, 1.0, 0.0)
+    signal, power, noise = (float(np.sum(sums[f"{name}.{what}"])) for what in ("signal", "power", "noise"))
+    lengths = math.sqrt(signal) * math.sqrt(power)
+    # |x - y|^2 = |x|^2 + |y|^2 - 2 x y
+    cosine = min(1.0, (signal + power - noise) / (2 * lengths)) if lengths > 0 else float(noise == 0)
+    return Error(decibels(signal, noise), cosine, float(np.max(largest[f"{name}.error"])))
 
 
 def decibels(signal: float, noise: float) -> float:
@@ -188,8 +192,8 @@ def _node_analysis(
     ordered = sorted(parts.values(), key=lambda q: ("output" in q.name or "hidden" in q.name, q.name))
     output = next((q for q in ordered[::-1] if "output" in q.name or "hidden" in q.name), None)
     biases = [_bits_left(q) for q in parts.values() if q.kind == QuantizerKind.bias]
-    total = float(largest["sum"]) if "sum" in largest else None
-    nan = max(float(largest[f"{name}.quantized_nan_in"]) for name in ("accumulated", "alone"))
+    total = float(np.max(largest["sum"])) if "sum" in largest else None
+    nan = max(float(largest[name]) for name in largest if name.endswith(".nan_in"))
     return NodeAnalysis(
         name=row.name,
         op=row.op,
@@ -197,8 +201,8 @@ def _node_analysis(
         source=row.source,
         order=order,
         iteration=at,
-        accumulated=error_of(sums, largest, "accumulated"),
-        alone=error_of(sums, largest, "alone"),
+        accumulated=error_of(sums, largest, ACCUMULATED),
+        alone=error_of(sums, largest, ALONE),
         quantizers=tuple(ordered),
         bits=row.bits,
         clipped=max((q.clipped for q in activations), default=None),
@@ -213,21 +217,22 @@ def _node_analysis(
 def _quantizer_analysis(quantizer: Quantizer, sums: dict[str, Any], largest: dict[str, Any]) -> QuantizerAnalysis:
     spec = quantizer.spec
     exponent = round(math.log2(largest["scale"])) if largest["scale"] > 0 else 0
-    errors = np.asarray(sums["errors"]) * 4.0 ** -np.arange(len(sums["errors"]), dtype=np.float64)
-    own = float(errors[min(max(exponent, 0), len(errors) - 1)])
-    is_bias = spec.kind is QuantizerKind.bias
-    best = exponent if is_bias else int(np.argmin(errors))
-    least = own if is_bias else float(errors[best])
+    best, own, least, power = exponent, 0.0, 0.0, 0.0
+    if "errors" in sums:
+        errors = np.asarray(sums["errors"]) * 4.0 ** -np.arange(len(sums["errors"]), dtype=np.float64)
+        own, least = float(errors[min(max(exponent, 0), len(errors) - 1)]), float(errors.min())
+        power, best = float(sums["power"]), int(np.argmin(errors)) if own > least else exponent
+    used = float(np.max(largest["magnitude"])) * float(largest["scale"])
     return QuantizerAnalysis(
         name=".".join(quantizer.path),
         kind=spec.kind.value,
         bits=spec.bits,
         exponent=exponent,
-        best_exponent=best if own > least else exponent,
+        best_exponent=best,
         excess_db=0.0 if own <= least else min(100.0, decibels(own, least)),
-        sqnr_db=decibels(float(sums["power"]), own),
-        clipped=float(sums["clipped"] / sums["count"]),
-        bits_used=math.log2(max(float(largest["steps"]), 0.5)) + 1,
+        sqnr_db=decibels(power, own),
+        clipped=float(np.sum(sums["clipped"]) / sums["count"]),
+        bits_used=math.log2(max(used, 0.5)) + 1,
         shares_scale=bool(quantizer.tied or quantizer.limited_by),
     )
 

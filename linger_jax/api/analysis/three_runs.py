@@ -2,7 +2,7 @@
 
 * in float: each node's own float computation on float values;
 * accumulated: the quantized evaluation, as ``apply`` makes it;
-* alone: each quantized node on the values of the float run, by its own quantizers. Where an operand comes on a grid,
+* alone: each quantized node on the values of the float run, by its own quantizers, its sums formed in float32. Where an operand comes on a grid,
   the float value is brought to that grid first, and what the node returns is compared with its float computation of
   the same numbers: the error of a grid belongs to the node that chose it.
 
@@ -20,7 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linger_jax.api.analysis.tally import RESULT, Tallies, Tally, of_quantizer, of_result, of_sum, over_iterations
+from linger_jax.api.analysis.tally import (
+    ACCUMULATED,
+    ALONE,
+    RESULT,
+    Tallies,
+    Tally,
+    of_quantizer,
+    of_result,
+    of_sum,
+    over_iterations,
+    with_errors,
+)
 from linger_jax.compat import SCAN
 from linger_jax.config import ActivationType
 from linger_jax.interpret import Context, Recording, State, begin_region, plain, rule_of
@@ -52,6 +63,15 @@ class _Notes(Recording):
         is_input = any(name.startswith("input_quantizer") for name in path[-2:])
         if is_input or self.quantizers[path].spec.kind is not QuantizerKind.activation:
             self.seen[path] = given, result
+
+
+class _InFloat32(Context):
+    """An evaluation that sums quantized numbers in float32, as training does: a part of the cost of integers."""
+
+    @property
+    def in_integers(self) -> bool:
+        """No."""
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +123,10 @@ def three_runs(ctx: Context, graph: Graph, inputs: Sequence[Pair], watch: Watch)
             if found:
                 tallies[watch.rows[node.outputs[0]]] = found
         env.update(zip(node.outputs, results, strict=True))
-    return [read(atom) for atom in graph.outputs], tallies
+    return [read(atom) for atom in graph.outputs], with_errors(tallies, ctx.quantizers)
 
 
-def _one_node(
-    ctx: Context, node: Node, operands: list[Pair], watch: Watch
-) -> tuple[list[Pair], dict[Path, Tally]]:
+def _one_node(ctx: Context, node: Node, operands: list[Pair], watch: Watch) -> tuple[list[Pair], dict[Path, Tally]]:
     floats = [plain(pair.real) for pair in operands]
     real = _in_float(ctx, node, floats)
     rule = rule_of(ctx, node) if node.quantized or node.run is None else None
@@ -122,7 +140,7 @@ def _one_node(
         given = [_on_grid(value, pair.quantized) for value, pair in zip(floats, operands, strict=True)]
         if any(isinstance(value, QTensor) for value in given):
             compared = _in_float(ctx, node, [plain(value) for value in given])
-        by_itself = dataclasses.replace(ctx, state=dict(ctx.state), non_finite={}, recording=notes)
+        by_itself = _InFloat32(ctx.settings, ctx.quantizers, ctx.mode, dict(ctx.state), recording=notes)
         alone = rule(by_itself, node, given)
     values = [pair.quantized for pair in operands]
     quantized = rule(ctx, node, values) if rule is not None else _in_float(ctx, node, [plain(v) for v in values])
@@ -133,10 +151,13 @@ def _one_node(
     spec = None if output is None else ctx.quantizers[output].spec
     rectified = spec is not None and spec.activation_type is ActivationType.Relu
     layer = node.layer is not None and bool(notes.seen) and real[at].ndim > 1
-    pairs = ((real[at], plain(quantized[at])), (compared[at], plain(alone[at])))
-    found = {RESULT: of_result(pairs, watch.batch, rectified=rectified, by_channel=layer)}
-    for path, (x, result) in notes.seen.items():
-        found[path] = of_quantizer(ctx.quantizers[path].spec, x, result)
+    result = of_result(ACCUMULATED, real[at], plain(quantized[at]), watch.batch, rectified=rectified)
+    if alone is not real:
+        itself = of_result(ALONE, compared[at], plain(alone[at]), watch.batch, rectified=rectified, by_channel=layer)
+        result = Tally(result.sums | itself.sums, result.largest | itself.largest)
+    found = {RESULT: result}
+    for path, (x, returned) in notes.seen.items():
+        found[path] = of_quantizer(ctx.quantizers[path].spec, x, returned)
     if output is not None and spec is not None and isinstance(alone[at], QTensor):
         found[output] = of_quantizer(spec, real[at], alone[at], rectified=rectified)
     product = _scale_of_products(ctx, notes, given)
