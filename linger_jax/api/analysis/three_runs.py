@@ -2,9 +2,10 @@
 
 * in float: each node's own float computation on float values;
 * accumulated: the quantized evaluation, as ``apply`` makes it;
-* alone: each quantized node on the values of the float run, by its own quantizers, its sums formed in float32. Where an operand comes on a grid,
-  the float value is brought to that grid first, and what the node returns is compared with its float computation of
-  the same numbers: the error of a grid belongs to the node that chose it.
+* alone: each quantized node on the values of the float run, by its own quantizers, its sums formed in float32. The
+  error of an operand's grid belongs to the node that chose it: sums and products take the float values as they are.
+  Other nodes (functions, averages, recurrent layers) read integers; these get the values on that grid, and what they
+  return is compared with their float computation of the same numbers.
 
 Loops over steps (``scan``) stay loops.
 """
@@ -35,6 +36,19 @@ from linger_jax.api.analysis.tally import (
 from linger_jax.compat import SCAN
 from linger_jax.config import ActivationType
 from linger_jax.interpret import Context, Recording, State, begin_region, plain, rule_of
+from linger_jax.kinds import (
+    ADD,
+    BATCH_NORM,
+    CAT,
+    CONV,
+    CONV_TRANSPOSE,
+    CUSTOM_CONV,
+    CUSTOM_LINEAR,
+    DENSE,
+    EINSUM,
+    MATMUL,
+    MUL,
+)
 from linger_jax.plan import Constant, Graph, Node
 from linger_jax.plan.graph import CARRIED, CARRY_BITS, STACKED, USED
 from linger_jax.quantizers import QTensor, QuantizerKind
@@ -63,6 +77,12 @@ class _Notes(Recording):
         is_input = any(name.startswith("input_quantizer") for name in path[-2:])
         if is_input or self.quantizers[path].spec.kind is not QuantizerKind.activation:
             self.seen[path] = given, result
+
+
+_COMPUTE_ON_ANY_VALUES = frozenset(
+    (ADD, BATCH_NORM, CAT, CONV, CONV_TRANSPOSE, CUSTOM_CONV, CUSTOM_LINEAR, DENSE, EINSUM, MATMUL, MUL)
+)
+"""Kinds of which the rules, in float32, compute on values as they are: these need not lie on their grid."""
 
 
 class _InFloat32(Context):
@@ -137,8 +157,11 @@ def _one_node(ctx: Context, node: Node, operands: list[Pair], watch: Watch) -> t
     steps = node.quantized and not (node.kind is not None and node.kind.passes)
     given: list[Value] = []
     if watched and rule is not None and steps:
-        given = [_on_grid(value, pair.quantized) for value, pair in zip(floats, operands, strict=True)]
-        if any(isinstance(value, QTensor) for value in given):
+        computes = node.kind in _COMPUTE_ON_ANY_VALUES
+        given = [
+            _on_grid(value, pair.quantized, rounded=not computes) for value, pair in zip(floats, operands, strict=True)
+        ]
+        if not computes and any(isinstance(value, QTensor) for value in given):
             compared = _in_float(ctx, node, [plain(value) for value in given])
         by_itself = _InFloat32(ctx.settings, ctx.quantizers, ctx.mode, dict(ctx.state), recording=notes)
         alone = rule(by_itself, node, given)
@@ -175,10 +198,12 @@ def _in_float(ctx: Context, node: Node, values: list[Any]) -> list[Any]:
     return [plain(value) for value in rule(dataclasses.replace(ctx, state=dict(ctx.state)), node, values)]
 
 
-def _on_grid(value: Any, quantized: Value) -> Value:
-    """A float value on the grid that it has in the quantized run."""
+def _on_grid(value: Any, quantized: Value, *, rounded: bool) -> Value:
+    """A float value with the grid that it has in the quantized run, and brought to it if asked for."""
     if not isinstance(quantized, QTensor):
         return value
+    if not rounded:
+        return QTensor(value, quantized.scale, quantized.bits)
     low, high = (np.float32(limit) for limit in (-(2 ** (quantized.bits - 1)), 2 ** (quantized.bits - 1) - 1))
     steps = lax.clamp(low, jnp.round(value * quantized.scale), high)
     return QTensor(steps / quantized.scale, quantized.scale, quantized.bits)

@@ -90,7 +90,9 @@ def test_a_dead_channel_is_named_first(planted):
 def test_a_channel_that_the_common_scale_loses_is_named_first(planted):
     _, _, batches, layer = planted
     model = next(m for m, _, at in MODELS if at == layer)
-    qmodel, variables = calibrated(model, batches, lambda params: params[layer[0]].update(_small_channel(params[layer[0]])))
+    qmodel, variables = calibrated(
+        model, batches, lambda params: params[layer[0]].update(_small_channel(params[layer[0]]))
+    )
     row = first_row(qmodel, variables, batches, layer)
     assert row.channels.lost == (3,)
 
