@@ -8,15 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from linger_jax.api.analysis.tally import ACCUMULATED, ALONE, RESULT, Tally
-from linger_jax.plan import Quantizer
-from linger_jax.plan.coverage_table import Row
+from linger_jax.plan import Quantizer, Row
 from linger_jax.quantizers import QuantizerKind
 from linger_jax.typing import Path
-
-Numbers = npt.NDArray[np.float64]
 
 _INT32_BITS = 31
 _ENOUGH_VALUES = 8
