@@ -2,10 +2,12 @@
 
 from linger_jax import converters, nn
 from linger_jax.api import (
+    Analysis,
     CheckpointAdapter,
     FusedModel,
     QuantizedModel,
     Supported,
+    analyse,
     calibrate,
     calibration,
     constrain,
@@ -64,6 +66,7 @@ from linger_jax.quantizers import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Analysis",
     "CalibrationError",
     "CalibrationResult",
     "CheckpointAdapter",
@@ -94,6 +97,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "abs_max",
+    "analyse",
     "calibrate",
     "calibration",
     "check_onnx",

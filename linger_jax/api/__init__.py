@@ -1,5 +1,7 @@
 """The public face: converting a model, and the model that comes out."""
 
+from linger_jax.api.analysis import Analysis as Analysis
+from linger_jax.api.analysis import analyse as analyse
 from linger_jax.api.calibration import calibrate as calibrate
 from linger_jax.api.calibration import calibration as calibration
 from linger_jax.api.conversion import constrain as constrain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import flax.linen as nn
@@ -42,7 +42,26 @@ class PlanCache:
         self.settings = settings
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._evaluations: weakref.WeakKeyDictionary[Graph, TracedEvaluation] = weakref.WeakKeyDictionary()
+        self._compiled: OrderedDict[Hashable, Callable[..., Any]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def compiled(
+        self, plan: Plan, form: Hashable, make: Callable[[Plan, Any], Callable[..., Any]]
+    ) -> Callable[..., Any]:
+        """A compiled function that belongs to a plan; the last ones are kept.
+
+        Args:
+          plan: the plan.
+          form: what else decides the function.
+          make: makes it, of the plan and the form; itself part of what it is known by.
+        """
+        key = (make, form, plan.graph)
+        with self._lock:
+            known = self._compiled.pop(key, None) or make(plan, form)
+            self._compiled[key] = known
+            while len(self._compiled) > KEPT:
+                self._compiled.popitem(last=False)
+        return known
 
     def evaluation(self, plan: Plan, state: State, leaves: list[Any], arrays: list[Any]) -> TracedEvaluation:
         """The traced evaluation of a plan, as long as that lives; arguments as in ``trace_evaluation``."""

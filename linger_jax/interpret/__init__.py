@@ -13,3 +13,5 @@ from linger_jax.interpret.recording import Recording as Recording
 from linger_jax.interpret.recording import fixed_values as fixed_values
 from linger_jax.interpret.recording import place_of as place_of
 from linger_jax.interpret.rule_table import interpret as interpret
+from linger_jax.interpret.rule_table import rule_of as rule_of
+from linger_jax.interpret.tied_scales import begin_region as begin_region

@@ -20,10 +20,11 @@ REGISTERING = (binary_operators, kernel_functions, layers, moves, tables)
 def interpret(ctx: Context, graph: Graph, inputs: Sequence[Value]) -> list[Value]:
     """Evaluates a planned graph in the context's mode, control flow included."""
     begin_region(ctx)
-    return walk(ctx, graph, inputs, functools.partial(_rule_of, ctx))
+    return walk(ctx, graph, inputs, functools.partial(rule_of, ctx))
 
 
-def _rule_of(ctx: Context, node: Node) -> InterpreterRule | None:
+def rule_of(ctx: Context, node: Node) -> InterpreterRule | None:
+    """The rule of a node in the context's mode, if it has one."""
     loop = _LOOPS.get(node.op)
     return loop or (constrains if ctx.mode is Mode.constrain else interprets).get(node.kind)
 
