@@ -154,10 +154,15 @@ def alike(got: Arrays, wanted: Arrays) -> bool:
     return len(got) == len(wanted) and all(_same(one, other) for one, other in zip(got, wanted, strict=True))
 
 
-def near(got: Arrays, wanted: Arrays) -> bool:
-    """Whether two gradients are the same but for the order in which floats were added."""
+def near(got: Arrays, wanted: Arrays, *, cancelled: float = 0.0) -> bool:
+    """Whether two gradients are the same but for the order in which floats were added.
+
+    Args:
+      got, wanted: arrays of the gradients.
+      cancelled: size of terms that may cancel, so that what is left of them is rounding.
+    """
     sizes = [np.abs(a).max(initial=0, where=np.isfinite(a)) for a in wanted]
-    allowed = GRADIENT_TOLERANCE * max(sizes, default=0)
+    allowed = GRADIENT_TOLERANCE * max(*sizes, cancelled, 0)
     pairs = zip(got, wanted, strict=True)
     return len(got) == len(wanted) and all(np.allclose(a, b, rtol=0, atol=allowed, equal_nan=True) for a, b in pairs)
 

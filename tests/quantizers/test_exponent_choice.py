@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -20,11 +21,15 @@ def spec_of(**fields) -> QuantizerSpec:
     return QuantizerSpec(kind=kind, calibrate_exponent=CalibrateExponent.least_error, **{"bits": 8, **fields})
 
 
+@functools.cache
+def step_of(spec):
+    return jax.jit(lambda x, state: calibrate(spec, x, state)[1])
+
+
 def calibrated(spec, *batches):
-    step = jax.jit(lambda x, state: calibrate(spec, x, state)[1])
     state = {**initial_state(spec), **nothing_seen(spec)}
     for batch in batches:
-        state = step(batch, state)
+        state = step_of(spec)(batch, state)
     return state
 
 

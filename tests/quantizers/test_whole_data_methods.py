@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -26,11 +28,15 @@ def spec_of(name: str, **fields) -> QuantizerSpec:
     return QuantizerSpec(**{"kind": QuantizerKind.activation, "bits": 8, "calibrate_name": name, **fields})
 
 
+@functools.cache
+def step_of(spec):
+    return jax.jit(lambda x, state: calibrate(spec, x, state)[1])
+
+
 def calibrated(spec, *batches):
-    step = jax.jit(lambda x, state: calibrate(spec, x, state)[1])
     state = {**initial_state(spec), **nothing_seen(spec)}
     for batch in batches:
-        state = step(batch, state)
+        state = step_of(spec)(batch, state)
     return state
 
 

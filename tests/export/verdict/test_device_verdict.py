@@ -166,19 +166,27 @@ def test_plans_are_compared_without_their_verdict():
     assert with_verdict == without
 
 
+SUM = "_linger_qtensor_qadd_0"
+
+
+def summed(x):
+    """An addition on a finer grid than its operands' is what scales alone refuse."""
+    return nn.Dense(4, name="first")(x) + nn.Dense(4, name="second")(x)
+
+
 def test_arrays_and_shapes_have_one_verdict_and_scales_that_are_known_count():
-    x = normal(1, 4)
-    qmodel = linger_jax.init(Mlp(), {"platform": "arcs"})
-    floats = drawn(Mlp(), x)
+    x, model = normal(1, 4), Calls(summed)
+    qmodel = linger_jax.init(model, {"platform": "arcs"})
+    floats = drawn(model, x)
     fresh = qmodel.plan(floats, x)
-    assert fresh.device == planned(Mlp(), jax.ShapeDtypeStruct((1, 4), jnp.float32)).device
+    assert fresh.device == planned(model, jax.ShapeDtypeStruct((1, 4), jnp.float32)).device
     assert "have seen no data" in fresh.device.remark
     variables = linger_jax.calibrate(qmodel, initialised(qmodel, x), [x], progress=False)
     assert qmodel.plan(variables, x).device.remark == ""
-    variables["quant"]["first"]["output_quantizer"]["scale"] = jnp.float32(2.0**20)
-    (first, _, second) = qmodel.plan(variables, x).device.rows
-    assert str(first).startswith("refused at these scales: scale_x * scale_w = ")
-    assert second.word == "packs"
+    variables["quant"][SUM]["output_quantizer"]["scale"] = jnp.float32(2.0**20)
+    (first, second, total) = qmodel.plan(variables, x).device.rows
+    assert (first.word, second.word) == ("packs", "packs")
+    assert str(total).startswith("refused at these scales: scale_x ")
 
 
 def test_nothing_is_judged_while_a_call_is_traced():
@@ -250,9 +258,9 @@ def test_strict_for_the_device_takes_what_packs_and_refuses_float():
 
 def test_what_scales_decide_is_no_error_since_training_moves_them():
     x = normal(1, 4)
-    qmodel = linger_jax.init(Mlp(), {"platform": "arcs"}, strict="device")
+    qmodel = linger_jax.init(Calls(summed), {"platform": "arcs"}, strict="device")
     variables = initialised(qmodel, x)
-    variables["quant"]["first"]["output_quantizer"]["scale"] = jnp.float32(2.0**20)
+    variables["quant"][SUM]["output_quantizer"]["scale"] = jnp.float32(2.0**20)
     assert not qmodel.plan(variables, x).device.runs
 
 

@@ -86,8 +86,9 @@ def test_calibration_of_a_scan_equals_that_of_the_unrolled_model(config, stacked
 @CONFIGS
 def test_weights_outside_the_clamp_are_clamped_alike_in_a_scan_and_unrolled(config):
     """Variables that were not adopted: the first step clamps in its forward pass, in every iteration."""
-    scanned, variables = prepared(Scanned(stacked=False), X, config=config)
-    unrolled = linger_jax.init(Unrolled(stacked=False), config)
+    clamped = {**(config or {}), "clamp_info": {"clamp_factor_value": 7}}
+    scanned, variables = prepared(Scanned(stacked=False), X, config=clamped)
+    unrolled = linger_jax.init(Unrolled(stacked=False), clamped)
     kernel = variables["params"]["steps"]["dense"]["kernel"]
     variables["params"]["steps"]["dense"]["kernel"] = jnp.zeros_like(kernel).at[0, 0].set(8.0)
     flag = variables["quant"]["steps"]["dense"]["weight_quantizer"]
