@@ -23,4 +23,4 @@ from linger_jax.api.quant_collection import scales as scales
 from linger_jax.api.quant_collection import set_in as set_in
 from linger_jax.api.quant_collection import threshold_path as threshold_path
 from linger_jax.api.quantized_model import QuantizedModel as QuantizedModel
-from linger_jax.api.scale_remarks import warn_of_cut_biases as warn_of_cut_biases
+from linger_jax.api.remarks import warn_of_cut_biases as warn_of_cut_biases

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
 from rich.progress import track
 
+from linger_jax.api.batches import arguments_of_batch
 from linger_jax.api.calibration_context import calibrating
-from linger_jax.api.clamp_remarks import with_cuts_told
 from linger_jax.api.quantized_model import QuantizedModel
-from linger_jax.api.scale_remarks import warn_of_cut_biases
+from linger_jax.api.remarks import warn_of_cut_biases, with_cuts_told
 from linger_jax.errors import LingerError
 from linger_jax.typing import Tree
 
@@ -71,7 +69,7 @@ def calibrate(
     seen: dict[Any, Any] = {}
     args: Any = None
     for batch in track(batches, "calibrating", disable=not progress, transient=True):
-        args, named = _arguments(batch)
+        args, named = arguments_of_batch(batch)
         updates, seen = qmodel.calibration_pass(result, args, {**kwargs, **named}, rngs=rngs, method=method, seen=seen)
         result = {**result, **updates}
     if args is None:
@@ -86,16 +84,3 @@ _CUT = (
     "No scale of the weights is small enough, so they are cut. Give these layers inputs of a larger range, a smaller "
     "bias, or more bias_bits"
 )
-
-
-def _arguments(batch: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    if isinstance(batch, Mapping):
-        return (), batch
-    is_one_input = not isinstance(batch, (tuple, list)) or (isinstance(batch, list) and _is_numbers(batch))
-    return ((batch,), {}) if is_one_input else (tuple(batch), {})
-
-
-def _is_numbers(batch: list[Any]) -> bool:
-    """Whether a list is an array written out, in the place of one."""
-    leaves = jax.tree.leaves(batch)
-    return bool(leaves) and all(isinstance(leaf, numbers.Number) for leaf in leaves)

@@ -17,15 +17,14 @@ import jax
 from linger_jax.api import findings
 from linger_jax.api.calibration_context import forget_trace, is_calibrating, uncalibrated_key
 from linger_jax.api.call_checks import Arithmetic, KnownRanks, asks_for_integers, refuse_empty, refuse_nothing_to_do
-from linger_jax.api.clamp_remarks import with_cuts_told
 from linger_jax.api.device import refuse_for_device, verdict_on
 from linger_jax.api.folding import fold_variables
 from linger_jax.api.initialising import float_variables
 from linger_jax.api.plan_cache import PlanCache
 from linger_jax.api.quant_collection import QUANT, float_collections, nothing_seen_of
 from linger_jax.api.reconfiguring import changed_config, taken_over
+from linger_jax.api.remarks import scale_remarks, with_cuts_told
 from linger_jax.api.running import Run, initial_variables, recorded, run_float, run_model
-from linger_jax.api.scale_remarks import scale_remarks
 from linger_jax.compat import is_tracer
 from linger_jax.compat.linen import in_collections, without_collections
 from linger_jax.config import QuantConfig

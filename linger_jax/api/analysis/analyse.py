@@ -16,7 +16,7 @@ from linger_jax.api.analysis.measuring import OUTPUT, Measured, measuring
 from linger_jax.api.analysis.metric import Metrics, UserMetric
 from linger_jax.api.analysis.node_analysis import Error, NodeAnalysis, error_of, node_analyses
 from linger_jax.api.analysis.tally import ACCUMULATED, RESULT, Tallies, added, first
-from linger_jax.api.calibration import _arguments as arguments_of_batch
+from linger_jax.api.batches import arguments_of_batch
 from linger_jax.api.calibration_context import is_calibrating, uncalibrated_key
 from linger_jax.api.call_checks import refuse_empty
 from linger_jax.api.quant_collection import float_collections, gather

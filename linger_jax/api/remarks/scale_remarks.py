@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from linger_jax.api.clamp_remarks import clamp_remarks, layer_of
 from linger_jax.api.quant_collection import QUANT, get_in, threshold_path
+from linger_jax.api.remarks.clamp_remarks import clamp_remarks, layer_of
 from linger_jax.compat import is_tracer, on_host
 from linger_jax.errors import LingerWarning
 from linger_jax.plan import Plan, Quantizer
