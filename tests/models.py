@@ -19,6 +19,10 @@ Array = jax.Array
 Variables = dict[str, Any]
 
 
+CALIBRATED_QUICKLY = {"a_calibrate_name": "abs_max", "w_calibrate_name": "abs_max", "calibrate_exponent": "nearest"}
+"""``quant_info`` whose calibration is compiled in the least time, for tests that ask for scales and not for which."""
+
+
 def random_array(seed: int, *shape: int, scale: float = 1.0) -> Array:
     """Normal float32 values."""
     return jax.device_put(np.float32(scale) * np.random.default_rng(seed).standard_normal(shape, np.float32))

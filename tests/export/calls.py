@@ -6,12 +6,12 @@ import jax
 import numpy as np
 
 import linger_jax
-from tests.models import Calls, initialised
+from tests.models import CALIBRATED_QUICKLY, Calls, initialised
 
 
 def trained(function, *inputs, platform="arcs", **config):
-    """A calibrated model of one function of its inputs, with the exponents that are compiled in the least time."""
-    config = {**config, "quant_info": {"calibrate_exponent": "nearest", **config.get("quant_info", {})}}
+    """A calibrated model of one function of its inputs."""
+    config = {**config, "quant_info": {**CALIBRATED_QUICKLY, **config.get("quant_info", {})}}
     qmodel = linger_jax.init(Calls(function), {"platform": platform, **config})
     variables = initialised(qmodel, *inputs)
     return qmodel, linger_jax.calibrate(qmodel, variables, [inputs], progress=False)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 import linger_jax
-from tests.models import initialised, random_array
+from tests.models import CALIBRATED_QUICKLY, initialised, random_array
 
 
 class Raw(nn.Module):
@@ -35,7 +35,7 @@ def agreeing(
     Returns:
       The operators of the nodes, but for Quant and Dequant, under ``ops``; all initializers under ``constants``.
     """
-    qmodel = linger_jax.init(model, {"platform": platform, "quant_info": {"calibrate_exponent": "nearest"}})
+    qmodel = linger_jax.init(model, {"platform": platform, "quant_info": CALIBRATED_QUICKLY})
     variables = initialised(qmodel, *inputs, **kwargs)
     variables = linger_jax.calibrate(qmodel, variables, [inputs], progress=False, **kwargs)
     path = linger_jax.export_onnx(qmodel, variables, inputs, folder / "model.onnx", dialect="linger", **kwargs)
