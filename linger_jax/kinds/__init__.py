@@ -86,6 +86,7 @@ from linger_jax.kinds.recurrent_cells import GATE_LETTERS as GATE_LETTERS
 from linger_jax.kinds.recurrent_cells import GATES as GATES
 from linger_jax.kinds.recurrent_cells import GRU_CELL as GRU_CELL
 from linger_jax.kinds.recurrent_cells import LSTM_CELL as LSTM_CELL
+from linger_jax.kinds.recurrent_cells import RECURRENT_WEIGHT as RECURRENT_WEIGHT
 from linger_jax.kinds.recurrent_cells import CellKind as CellKind
 from linger_jax.kinds.recurrent_cells import RecurrentCell as RecurrentCell
 from linger_jax.kinds.recurrent_cells import is_executor_gru as is_executor_gru

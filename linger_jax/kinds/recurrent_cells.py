@@ -43,6 +43,10 @@ GATE_LETTERS: Mapping[str, str] = {cell.name: cell.gates for cell in CELLS}
 GATES: Mapping[str, int] = {cell.name: len(cell.gates) for cell in CELLS}
 
 
+RECURRENT_WEIGHT = 2
+"""Its place among the inputs of a node without an initial state."""
+
+
 def is_executor_gru(operator: OnnxOperator | None, recurrent: Shape | None) -> bool:
     """Whether a node of a file is a GRU in the executor's arithmetic.
 

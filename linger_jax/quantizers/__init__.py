@@ -46,3 +46,5 @@ from linger_jax.quantizers.statistic import moving_average as moving_average
 from linger_jax.quantizers.ste_clip import ste_clip as ste_clip
 from linger_jax.quantizers.weight_clamp import clamp_bound as clamp_bound
 from linger_jax.quantizers.weight_clamp import clamp_weight_once as clamp_weight_once
+from linger_jax.quantizers.wide_sum import as_one as as_one
+from linger_jax.quantizers.wide_sum import as_two as as_two

@@ -205,8 +205,7 @@ def _states_exponent(method: CalibrationFunction) -> bool:
 
 
 def _counts_beyond(spec: QuantizerSpec) -> bool:
-    clamps = spec.clamp_value is not None or (spec.kind is QuantizerKind.weight and spec.clamp_factor is not None)
-    return spec.compat is Compat.chip and (clamps or spec.counted_bound is not None)
+    return spec.compat is Compat.chip and (spec.clamps or spec.counted_bound is not None)
 
 
 def _bound(spec: QuantizerSpec, x: jax.Array, state: State, flag: str) -> jax.Array | None:

@@ -88,3 +88,8 @@ class QuantizerSpec:
     def limits(self) -> tuple[int, int]:
         """Smallest and largest integer of the grid."""
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+
+    @property
+    def clamps(self) -> bool:
+        """Whether it clamps what it quantizes."""
+        return self.clamp_value is not None or (self.kind is QuantizerKind.weight and self.clamp_factor is not None)

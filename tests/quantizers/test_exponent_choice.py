@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
-import jax
 import numpy as np
 import pytest
 
 from linger_jax.config import ActivationType, CalibrateExponent, QatMethod, RoundMode
-from linger_jax.quantizers import QuantizerKind, QuantizerSpec, calibrate, initial_state, nothing_seen, quantize, w_like
+from linger_jax.quantizers import QuantizerKind, QuantizerSpec, initial_state, quantize, w_like
 from tests.models import normal, random_array
+from tests.quantizers.calibrating import calibrated
 
 SIZE = 240
 
@@ -19,18 +18,6 @@ SIZE = 240
 def spec_of(**fields) -> QuantizerSpec:
     kind = fields.pop("kind", QuantizerKind.activation)
     return QuantizerSpec(kind=kind, calibrate_exponent=CalibrateExponent.least_error, **{"bits": 8, **fields})
-
-
-@functools.cache
-def step_of(spec):
-    return jax.jit(lambda x, state: calibrate(spec, x, state)[1])
-
-
-def calibrated(spec, *batches):
-    state = {**initial_state(spec), **nothing_seen(spec)}
-    for batch in batches:
-        state = step_of(spec)(batch, state)
-    return state
 
 
 def by_hand(x, bits, statistic, rounded=lambda v: np.floor(v + 0.5)):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
-import jax
 import numpy as np
 import pytest
 
@@ -12,13 +9,12 @@ from linger_jax.config import CalibrateExponent, QatMethod
 from linger_jax.quantizers import (
     QuantizerKind,
     QuantizerSpec,
-    calibrate,
     calibrate_method,
     initial_state,
-    nothing_seen,
     quantize,
 )
 from tests.models import normal, random_array
+from tests.quantizers.calibrating import calibrated
 
 SIZE = 480
 METHODS = ("mse", "percentile", "kl", "abs_max", "top_10")
@@ -26,18 +22,6 @@ METHODS = ("mse", "percentile", "kl", "abs_max", "top_10")
 
 def spec_of(name: str, **fields) -> QuantizerSpec:
     return QuantizerSpec(**{"kind": QuantizerKind.activation, "bits": 8, "calibrate_name": name, **fields})
-
-
-@functools.cache
-def step_of(spec):
-    return jax.jit(lambda x, state: calibrate(spec, x, state)[1])
-
-
-def calibrated(spec, *batches):
-    state = {**initial_state(spec), **nothing_seen(spec)}
-    for batch in batches:
-        state = step_of(spec)(batch, state)
-    return state
 
 
 def error(x, exponent, bits):

@@ -20,7 +20,7 @@ from linger_jax.compat import wide_types
 from linger_jax.config import RoundMode
 from linger_jax.numerics import LARGEST_EXPONENT, power_of_two, round_scaled
 from linger_jax.plan import Quantizer
-from linger_jax.quantizers import QTensor, QuantizerKind, QuantizerSpec
+from linger_jax.quantizers import QTensor, QuantizerKind, QuantizerSpec, as_one, as_two
 from linger_jax.typing import Path
 
 Array = jax.Array
@@ -99,7 +99,7 @@ def of_quantizer(spec: QuantizerSpec, x: Array, result: QTensor, *, rectified: b
     Returns:
       The tally; where the exponent is the quantizer's own choice it still holds a sample (``with_errors``).
     """
-    low, high = _limits(result.bits)
+    low, high = limits_of(result.bits)
     x = _countable(lax.optimization_barrier(x), rectified=rectified)
     least, most = (low - np.float32(0.5)) / result.scale, (high + np.float32(0.5)) / result.scale
     beyond = (x > most) | (x < least)
@@ -131,7 +131,7 @@ def with_errors(tallies: Tallies, quantizers: Mapping[Path, Quantizer]) -> Talli
 
 def _errors(samples: Array, rounding: RoundMode, bits: int) -> Array:
     """Float32 [quantizers, 24] of samples [quantizers, values]."""
-    low, high = _limits(bits)
+    low, high = limits_of(bits)
 
     def error(exponent: Array) -> Array:
         steps = samples * power_of_two(exponent)
@@ -147,7 +147,8 @@ def of_sum(result: Array, scale: Array) -> Array:
     return _padded(jnp.max(_in_lanes(jnp.abs(_countable(result))), 0)) * scale
 
 
-def _limits(bits: int) -> tuple[np.float32, np.float32]:
+def limits_of(bits: int) -> tuple[np.float32, np.float32]:
+    """Smallest and largest integer of so many bits."""
     return np.float32(-(2 ** (bits - 1))), np.float32(2 ** (bits - 1) - 1)
 
 
@@ -198,13 +199,10 @@ def _begun(tally: Tally) -> Tally:
 
 def _joined(total: Tally, tally: Tally) -> Tally:
     with wide_types():
-        sums = {}
-        for name, value in tally.sums.items():
-            wide = jnp.sum(lax.convert_element_type(total.sums[name], jnp.float64), 0)
-            wide = wide + lax.convert_element_type(value, jnp.float64)
-            high = lax.convert_element_type(wide, jnp.float32)
-            rest = wide - lax.convert_element_type(high, jnp.float64)
-            sums[name] = jnp.stack([high, lax.convert_element_type(rest, jnp.float32)])
+        sums = {
+            name: as_two(as_one(total.sums[name]) + lax.convert_element_type(value, jnp.float64))
+            for name, value in tally.sums.items()
+        }
     largest = {name: jnp.maximum(total.largest[name], value) for name, value in tally.largest.items()}
     return Tally(sums, largest)
 

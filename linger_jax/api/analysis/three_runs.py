@@ -13,7 +13,7 @@ Loops over steps (``scan``) stay loops.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from linger_jax.api.analysis.tally import (
     RESULT,
     Tallies,
     Tally,
+    limits_of,
     of_quantizer,
     of_result,
     of_sum,
@@ -139,17 +140,18 @@ def three_runs(ctx: Context, graph: Graph, inputs: Sequence[Pair], watch: Watch)
             results, inside = (_scan if node.op == SCAN else _remat)(ctx, node, operands, watch)
             tallies |= inside
         else:
-            results, found = _one_node(ctx, node, operands, watch)
+            results, found = _one_node(ctx, node, rule, operands, watch)
             if found:
                 tallies[watch.rows[node.outputs[0]]] = found
         env.update(zip(node.outputs, results, strict=True))
     return [read(atom) for atom in graph.outputs], with_errors(tallies, ctx.quantizers)
 
 
-def _one_node(ctx: Context, node: Node, operands: list[Pair], watch: Watch) -> tuple[list[Pair], dict[Path, Tally]]:
+def _one_node(
+    ctx: Context, node: Node, rule: Callable[..., Any] | None, operands: list[Pair], watch: Watch
+) -> tuple[list[Pair], dict[Path, Tally]]:
     floats = [plain(pair.real) for pair in operands]
     real = _in_float(ctx, node, floats)
-    rule = rule_of(ctx, node) if node.quantized or node.run is None else None
     at = next((i for i, bits in enumerate(node.bits) if bits is not None), 0)
     watched = node.outputs and node.outputs[0] in watch.rows and jnp.issubdtype(jnp.result_type(real[at]), np.floating)
     alone = compared = real
@@ -204,7 +206,7 @@ def _on_grid(value: Any, quantized: Value, *, rounded: bool) -> Value:
         return value
     if not rounded:
         return QTensor(value, quantized.scale, quantized.bits)
-    low, high = (np.float32(limit) for limit in (-(2 ** (quantized.bits - 1)), 2 ** (quantized.bits - 1) - 1))
+    low, high = limits_of(quantized.bits)
     steps = lax.clamp(low, jnp.round(value * quantized.scale), high)
     return QTensor(steps / quantized.scale, quantized.scale, quantized.bits)
 

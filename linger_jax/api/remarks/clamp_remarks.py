@@ -77,7 +77,7 @@ def with_cuts_told(
     if not settings.semantics.tells_clamps:
         return dict(after)
     counted = list(_of_outputs(plan, seen or {}))
-    cuts = [*_of_parameters(plan, before, after), *(cut for cut in counted if _clamps(cut.spec))]
+    cuts = [*_of_parameters(plan, before, after), *(cut for cut in counted if cut.spec.clamps)]
     if told := [cut for cut in cuts if cut.share > _TOLD and cut.key != _OWN]:
         _warn(
             f"clamps cut values: {_lines(told)}. Right for a model that was trained with these clamps; else raise the "
@@ -106,7 +106,7 @@ def clamp_remarks(plan: Plan, variables: Mapping[str, Any]) -> Iterator[tuple[st
     """
     for path, quantizer in plan.quantizers.items():
         note = get_in(variables.get(QUANT, {}), (*path, CLAMPED))
-        if quantizer.active and _clamps(quantizer.spec) and _is_known(note):
+        if quantizer.active and quantizer.spec.clamps and _is_known(note):
             share, largest = np.reshape(on_host(note), (-1, 2)).max(axis=0).tolist()
             if share > _TOLD:
                 cut = _Cut(path, quantizer.spec, share, largest, _key(plan, path, quantizer.spec))
@@ -119,10 +119,6 @@ def layer_of(path: Path) -> str:
 
 
 _LINGERS = ClampInfo()
-
-
-def _clamps(spec: QuantizerSpec) -> bool:
-    return spec.clamp_value is not None or (spec.kind is QuantizerKind.weight and spec.clamp_factor is not None)
 
 
 def _key(plan: Plan, path: Path, spec: QuantizerSpec) -> str:
@@ -140,14 +136,14 @@ def _of_parameters(plan: Plan, before: Mapping[str, Any], after: Mapping[str, An
     """Parameters that a clamp has changed."""
     for path, quantizer, arrays in _parameters(plan, before):
         clamped = [get_in(after, p) for p in quantizer.parameters]
-        if _clamps(quantizer.spec) and all(map(_is_known, clamped)):
+        if quantizer.spec.clamps and all(map(_is_known, clamped)):
             changed = sum(np.sum(a != on_host(b)) for a, b in zip(arrays, clamped, strict=True))
             yield _cut(path, quantizer, changed, arrays, _key(plan, path, quantizer.spec))
 
 
 def _beyond_lingers_factor(plan: Plan, variables: Mapping[str, Any]) -> Iterator[_Cut]:
     for path, quantizer, arrays in _parameters(plan, variables):
-        if quantizer.spec.kind is QuantizerKind.weight and not _clamps(quantizer.spec):
+        if quantizer.spec.kind is QuantizerKind.weight and not quantizer.spec.clamps:
             sizes = np.concatenate([np.abs(a).ravel() for a in arrays])
             bound = float(_LINGERS.clamp_factor_value or 0) * sizes.mean(dtype=np.float64)
             yield _cut(path, quantizer, np.sum(sizes > bound), arrays, "clamp_factor_value")
@@ -186,7 +182,7 @@ def _noted(plan: Plan, quant: Mapping[str, Any], cuts: list[_Cut]) -> dict[str, 
     found = {cut.path: cut for cut in cuts if cut.share}
     new: dict[str, Any] = copied(quant)
     for path, quantizer in plan.quantizers.items():
-        if not _clamps(quantizer.spec):
+        if not quantizer.spec.clamps:
             continue
         if path in found:
             note = np.array([found[path].share, found[path].largest], np.float32)

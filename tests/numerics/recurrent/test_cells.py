@@ -129,6 +129,17 @@ def test_a_loop_computes_the_integers_of_the_specification(kind, platform, width
         np.testing.assert_array_equal(np.asarray(got.last[1]).astype(np.int64), c.astype(np.int64))
 
 
+def assert_steps_are_those_of(by_hand, cell, platform, v, q):
+    """A loop over a GRU of 8 bits gives, step by step, the integers of a function of the specification."""
+    given, scales = operands(v, q, "gru")
+    loop = LoopVariant(cell=cell, input_bits=8, weight_bits=8, hidden_bits=8, reverse=False)
+    got, h = RUN(loop, given, scales, None), v["h0"].astype(object)
+    w = {name: v[name].astype(object) for name in ("ih", "hh", "bias_ih", "bias_hh")}
+    for t in range(STEPS):
+        h = by_hand(platform, v["x"][t], h, w, q)
+        np.testing.assert_array_equal(np.asarray(got.hidden[t]).astype(np.int64), h.astype(np.int64), f"step {t}")
+
+
 @pytest.mark.parametrize("scale", [5, 7, 8, 11])
 @pytest.mark.parametrize("platform", [Platform.arcs, Platform.venusA])
 def test_a_loop_computes_the_gru_of_the_executor(platform, scale):
@@ -139,13 +150,7 @@ def test_a_loop_computes_the_gru_of_the_executor(platform, scale):
     v["h0"] = v["h0"].clip(-128, 127)
     if platform is Platform.venusA:
         v |= {name: np.asarray(of_new_state_alone(v[name], -1)) for name in ("hh", "bias_hh")}
-    given, scales = operands(v, q, "gru")
-    loop = LoopVariant(cell=cell, input_bits=8, weight_bits=8, hidden_bits=8, reverse=False)
-    got, h = RUN(loop, given, scales, None), v["h0"].astype(object)
-    w = {name: v[name].astype(object) for name in ("ih", "hh", "bias_ih", "bias_hh")}
-    for t in range(STEPS):
-        h = integer_cells.executor_gru(platform, v["x"][t], h, w, q)
-        np.testing.assert_array_equal(np.asarray(got.hidden[t]).astype(np.int64), h.astype(np.int64), f"step {t}")
+    assert_steps_are_those_of(integer_cells.executor_gru, cell, platform, v, q)
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["normal", "saturating"])
@@ -154,13 +159,7 @@ def test_a_loop_computes_the_gru_of_operators(platform, large):
     cell = PrimitiveGruCell(primitive_gru_variant(platform))
     v, q = drawn(large, cell.gates, 8, 8, large=large)
     v["h0"] = v["h0"].clip(-128, 127)
-    given, scales = operands(v, q, "gru")
-    loop = LoopVariant(cell=cell, input_bits=8, weight_bits=8, hidden_bits=8, reverse=False)
-    got, h = RUN(loop, given, scales, None), v["h0"].astype(object)
-    w = {name: v[name].astype(object) for name in ("ih", "hh", "bias_ih", "bias_hh")}
-    for t in range(STEPS):
-        h = integer_cells.primitive_gru(platform, v["x"][t], h, w, q)
-        np.testing.assert_array_equal(np.asarray(got.hidden[t]).astype(np.int64), h.astype(np.int64), f"step {t}")
+    assert_steps_are_those_of(integer_cells.primitive_gru, cell, platform, v, q)
 
 
 def test_mars_computes_as_arcs():

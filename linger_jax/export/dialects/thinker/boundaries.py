@@ -9,7 +9,7 @@ import numpy as np
 
 from linger_jax.config import RoundMode
 from linger_jax.export.dialects.dialect import Destination
-from linger_jax.export.dialects.thinker.rescale import can_rescale, platform_of, rescale
+from linger_jax.export.dialects.thinker.rescale import can_rescale, parts_of_one_grid, platform_of, rescale
 from linger_jax.export.lower import Grid
 from linger_jax.export.onnx import (
     GraphNode,
@@ -128,12 +128,9 @@ def _join_one(graph: OnnxGraph) -> bool:
         node.operator, node.inputs = ops.QCAT, [d.inputs[0] for d in dequants]
         node.attributes = {
             "axis": node.attributes["axis"],
-            "o_bits": bits,
-            "scale_o": scale,
             "platform": platform_of(graph),
             "quant_mode": RoundMode.floor_add.value,
-            **{f"scale_x_{i}": scale for i in range(len(dequants))},
-            **{f"x_{i}_bits": bits for i in range(len(dequants))},
+            **parts_of_one_grid(Grid(scale, bits), len(dequants)),
         }
         _dequantized(graph, node, 0, node.outputs[0], dequants[0])
         graph.element_types[node.outputs[0]] = kind

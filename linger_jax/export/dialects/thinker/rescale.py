@@ -39,6 +39,14 @@ def grid_of(graph: OnnxGraph, tensor: str) -> Grid | None:
     return None
 
 
+def parts_of_one_grid(grid: Grid, count: int) -> dict[str, Any]:
+    """Attributes of a ``QCat`` of so many parts that lie on the grid of the result."""
+    parts: dict[str, Any] = {"o_bits": grid.bits, "scale_o": grid.scale}
+    for i in range(count):
+        parts |= {f"x_{i}_bits": grid.bits, f"scale_x_{i}": grid.scale}
+    return parts
+
+
 def can_rescale(before: Grid, after: Grid) -> bool:
     """Whether ``rescale`` can: the product's grid is at least as fine as the result's."""
     return before.scale * _one(before) >= after.scale

@@ -16,12 +16,11 @@ from linger_jax.export.onnx import (
     shape_of,
     uses,
 )
-from linger_jax.kinds import is_executor_gru
+from linger_jax.kinds import RECURRENT_WEIGHT, is_executor_gru
 from linger_jax.kinds import onnx_operators as ops
 
 _OUTPUT, _HIDDEN = 0, 1
 _WITHOUT_BIASES = 3
-_WEIGHT_HH = 2
 
 
 def both_biases(graph: OnnxGraph, destination: Destination) -> None:
@@ -41,7 +40,7 @@ def one_sequence(graph: OnnxGraph, destination: Destination) -> None:
     """
     del destination
     recurrent = [n for n in graph.nodes if n.operator in ops.RECURRENT]
-    for node in [n for n in recurrent if not is_executor_gru(n.operator, shape_of(graph, n.inputs[_WEIGHT_HH]))]:
+    for node in [n for n in recurrent if not is_executor_gru(n.operator, shape_of(graph, n.inputs[RECURRENT_WEIGHT]))]:
         shape = shape_of(graph, node.inputs[0])
         batch_first = bool(node.attributes["batch_first"])
         if shape[0 if batch_first else 1] != 1:

@@ -8,7 +8,7 @@ import numpy as np
 
 from linger_jax.config import RoundMode
 from linger_jax.export.dialects.dialect import Destination
-from linger_jax.export.dialects.thinker.rescale import grid_of, platform_of, rescale
+from linger_jax.export.dialects.thinker.rescale import grid_of, parts_of_one_grid, platform_of, rescale
 from linger_jax.export.lower import Grid
 from linger_jax.export.onnx import Made, OnnxGraph, insert, kind_of, shape_of, slice_constants
 from linger_jax.kinds import onnx_operators as ops
@@ -63,9 +63,7 @@ def _extended(
 
     parts = [*block(low), tensor, *block(high)]
     attributes: dict[str, Any] = {"platform": platform_of(graph), "quant_mode": RoundMode.floor_add.value, "axis": axis}
-    attributes |= {"o_bits": grid.bits, "scale_o": grid.scale}
-    for i in range(len(parts)):
-        attributes |= {f"x_{i}_bits": grid.bits, f"scale_x_{i}": grid.scale}
+    attributes |= parts_of_one_grid(grid, len(parts))
     made = Made(shape=(*shape[:axis], low + shape[axis] + high, *shape[axis + 1 :]), kind="int8")
     return insert(graph, place, ops.QCAT, parts, made, attributes=attributes, label=label)
 

@@ -22,6 +22,14 @@ _TABLE_WIDTHS = (8, 16, 32)
 _COMPUTED = frozenset(op for op in ONNX_OPERATORS if op.quantized and op.states_rounding)
 
 
+def all_of_one_width(view: NodeView) -> Iterator[Problem]:
+    """Operand, weight and result of a node that has no other widths."""
+    widths = [view.integer(name, WIDTH) for name in ("x_bits", "w_bits", "o_bits")]
+    if any(bits != WIDTH for bits in widths):
+        text = ", ".join(map(str, widths))
+        yield differs(f"widths {text}", f"{WIDTH} bits", f"Set activate_bits and weight_bits: {WIDTH}")
+
+
 def _activations(view: NodeView, program: Program) -> Iterator[Problem]:
     del program
     bits = view.integer("x_bits", WIDTH)

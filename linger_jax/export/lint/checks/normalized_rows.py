@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
-from linger_jax.export.lint.checks.element_widths import WIDTH
+from linger_jax.export.lint.checks.element_widths import WIDTH, all_of_one_width
 from linger_jax.export.lint.finding import Problem, differs
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.program import Program
@@ -33,10 +33,7 @@ def _rows(view: NodeView, program: Program) -> Iterator[Problem]:
         yield differs(f"rows that were trained with 1 at {one:g} steps", f"{EXECUTOR_ROWS.one:g}", TRAIN_EXECUTOR_ROWS)
     if weight is not None and len(weight) != 1:
         yield differs(f"rows over {len(weight)} axes", "one axis", USE_THINKER, ROWS_OF_LAYER_NORMS)
-    widths = [view.integer(name, WIDTH) for name in ("x_bits", "w_bits", "o_bits")]
-    if any(bits != WIDTH for bits in widths):
-        text = ", ".join(map(str, widths))
-        yield differs(f"widths {text}", f"{WIDTH} bits", f"Set activate_bits and weight_bits: {WIDTH}")
+    yield from all_of_one_width(view)
 
 
 def _sums(view: NodeView, program: Program) -> Iterator[Problem]:

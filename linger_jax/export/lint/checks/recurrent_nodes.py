@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linger_jax.export.lint.checks.check import Check
-from linger_jax.export.lint.checks.element_widths import WIDTH
+from linger_jax.export.lint.checks.element_widths import all_of_one_width
 from linger_jax.export.lint.finding import Problem, differs, notes, refuses
 from linger_jax.export.lint.node_view import NodeView
 from linger_jax.export.lint.pack_options import PackOptions
 from linger_jax.export.lint.program import Program
 from linger_jax.export.scratch_memory import behind_state
-from linger_jax.kinds import TRAIN_EXECUTOR_GRU, USE_THINKER, is_executor_gru
+from linger_jax.kinds import RECURRENT_WEIGHT, TRAIN_EXECUTOR_GRU, USE_THINKER, is_executor_gru
 from linger_jax.kinds import onnx_operators as ops
 
 BATCH_FIRST_0 = "lstm_batch_first_0"
 TIME_ON_AXIS_1 = "lstm_time_on_axis_1"
-_RECURRENT = 2
-"""Place of the recurrent weight of a GRU."""
 
 
 def _layers(view: NodeView, program: Program) -> Iterator[Problem]:
@@ -95,7 +93,7 @@ def _gru(view: NodeView, program: Program) -> Iterator[Problem]:
     if program.device.executor.gru_gates_read_state is None:
         limit = f"what the executor of {program.platform} computes was not measured"
         yield differs(view.node.op, limit, "Use another layer in the place of the GRU")
-    elif not is_executor_gru(view.operator, view.shape(_RECURRENT)):
+    elif not is_executor_gru(view.operator, view.shape(RECURRENT_WEIGHT)):
         limit = "the executor keeps gates at Q7 and half of the state, and reads the weights the other way round"
         yield differs(view.node.op, limit, TRAIN_EXECUTOR_GRU)
     else:
@@ -109,10 +107,7 @@ def _executor_gru(view: NodeView) -> Iterator[Problem]:
         yield differs(found, "one sample", "Export with an example of one sample")
     if view.integer("go_forward", 1) != 1:
         yield differs("a sequence that is read backwards", "go_forward 1", f"{USE_THINKER}: it turns the data around")
-    widths = [view.integer(name, WIDTH) for name in ("x_bits", "w_bits", "o_bits")]
-    if any(bits != WIDTH for bits in widths):
-        text = ", ".join(map(str, widths))
-        yield differs(f"widths {text}", f"{WIDTH} bits", f"Set activate_bits and weight_bits: {WIDTH}")
+    yield from all_of_one_width(view)
 
 
 CHECKS = (

@@ -13,7 +13,7 @@ import numpy as np
 from linger_jax.export.runner.integer_tensor import Array, IntegerTensor, Value, fraction_bits
 from linger_jax.export.runner.operators.node_call import Call, RunRule
 from linger_jax.interpret.recurrent import chip_cell
-from linger_jax.kinds import BIAS_BITS, CellKind, OnnxOperator, is_executor_gru
+from linger_jax.kinds import BIAS_BITS, RECURRENT_WEIGHT, CellKind, OnnxOperator, is_executor_gru
 from linger_jax.kinds import onnx_operators as ops
 from linger_jax.numerics.recurrent import (
     CELL_SCALE,
@@ -29,8 +29,6 @@ from linger_jax.targets import device_of
 _CELL_BITS = 32
 _PARAMETERS = 4
 """Weights and biases of both products."""
-_RECURRENT = 2
-"""Place of the recurrent weight of a GRU without an initial state."""
 
 
 def _layer(kind: CellKind, states: tuple[str, ...]) -> RunRule:
@@ -109,7 +107,7 @@ def _initial(call: Call, states: tuple[str, ...], first: int, given: int, rows: 
 
 def gru(call: Call) -> Sequence[Value]:
     """``QGRU`` of linger's kernel or of the executor, as the matrices say."""
-    recurrent = call.optional(_RECURRENT + bool(call.node.integer("has_hidden", 0)))
+    recurrent = call.optional(RECURRENT_WEIGHT + bool(call.node.integer("has_hidden", 0)))
     shape = tuple(recurrent.shape) if isinstance(recurrent, np.ndarray) else None
     return (_executor_gru if is_executor_gru(ops.QGRU, shape) else _CHIP_GRU)(call)
 

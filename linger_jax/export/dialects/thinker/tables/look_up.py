@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from linger_jax.config import RoundMode
-from linger_jax.export.dialects.thinker.rescale import grid_of, platform_of
+from linger_jax.export.dialects.thinker.rescale import grid_of, parts_of_one_grid, platform_of
 from linger_jax.export.dialects.thinker.tables.one_tensor import Function
 from linger_jax.export.lower import Grid
 from linger_jax.export.onnx import (
@@ -124,9 +124,7 @@ class _Written:
     def joined(self, parts: list[str]) -> str:
         """Parts behind one another."""
         bits, scale = self.table.bits, self.table.scale
-        attributes = {"axis": _AXIS, "o_bits": bits, "scale_o": scale}
-        for i in range(len(parts)):
-            attributes |= {f"x_{i}_bits": bits, f"scale_x_{i}": scale}
+        attributes = {"axis": _AXIS, **parts_of_one_grid(Grid(scale, bits), len(parts))}
         length = sum(shape_of(self.graph, part)[_AXIS] for part in parts)
         return self.node(ops.QCAT, parts, (1, length, 1), integer_type(bits), attributes)
 
